@@ -1,0 +1,101 @@
+//! What a dfdaemon answers: pieces to peers, and tasks to the programs of its own node (dfget, the console's demo).
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::ids::TaskId;
+
+/// On a content answer that lies within one finished piece: `blake3:…` of that whole piece.
+pub const PIECE_DIGEST_HEADER: &str = "x-dragonfly-piece-digest";
+/// On every answer with a task's bytes.
+pub const TASK_ID_HEADER: &str = "x-dragonfly-task-id";
+/// On error answers of the mirror: who failed, `upstream` or `dfdaemon`.
+pub const ERROR_TYPE_HEADER: &str = "x-dragonfly-error-type";
+
+/// Which pieces a peer has, from a given point of its own history on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PieceList {
+    /// `None` until the origin has answered, or as long as the origin does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece_length: Option<u64>,
+    /// As the origin named it; manifests need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Finished in the order listed.
+    pub pieces: Vec<Piece>,
+    /// Send as `since` to get what came after.
+    pub next: u64,
+    /// Nothing will follow.
+    pub complete: bool,
+}
+
+/// A finished piece.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Piece {
+    pub index: u32,
+    /// `blake3:…`, recorded by the first that fetched it.
+    pub digest: Digest,
+}
+
+/// A program of this node asks for a URL.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateTaskRequest {
+    /// `http://` or `https://`.
+    pub url: String,
+    /// Of the whole content; makes it the task's identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
+    /// `Authorization` for the origin; never logged, and only a Bearer token leaves this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<String>,
+}
+
+/// A task on this host, and where its bytes came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskStatus {
+    pub id: TaskId,
+    pub state: TaskState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece_length: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Checked bytes on disk.
+    pub held_bytes: u64,
+    pub received: ReceivedBytes,
+    /// Why it failed, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// Bytes that arrived since this process started, by source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReceivedBytes {
+    pub origin_bytes: u64,
+    pub seed_bytes: u64,
+    pub peer_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    Running,
+    Complete,
+    Failed,
+}

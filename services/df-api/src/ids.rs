@@ -1,0 +1,112 @@
+//! Ids: newtypes over strings that parse or fail, so that no handler and no path on disk ever meets a strange one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A content identity: 64 (SHA-256) or 128 (SHA-512) lower-case hex digits. See [`crate::task::task_id`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^([0-9a-f]{64}|[0-9a-f]{128})$"))]
+#[serde(try_from = "String", into = "String")]
+pub struct TaskId(String);
+
+/// A machine's dfdaemon, stable over restarts: `[A-Za-z0-9._:-]{1,253}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9._:-]{1,253}$"))]
+#[serde(try_from = "String", into = "String")]
+pub struct HostId(String);
+
+/// A host's part in one task. A host has one peer per task, so both may share the spelling.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9._:-]{1,253}$"))]
+#[serde(try_from = "String", into = "String")]
+pub struct PeerId(String);
+
+/// The value and what it should have been.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} {value:?} is not {rule}")]
+pub struct InvalidId {
+    kind: &'static str,
+    value: String,
+    rule: &'static str,
+}
+
+const TASK_RULE: &str = "64 or 128 lower-case hex digits";
+const NAME_RULE: &str = "1 to 253 of A-Z a-z 0-9 . _ : -";
+
+fn is_task_id(value: &str) -> bool {
+    matches!(value.len(), 64 | 128) && value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn is_name(value: &str) -> bool {
+    (1..=253).contains(&value.len())
+        && value != "."
+        && value != ".."
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
+}
+
+macro_rules! id {
+    ($name:ident, $kind:literal, $check:ident, $rule:ident) => {
+        // === impl $name ===
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(value: &str) -> Result<Self, InvalidId> {
+                Self::try_from(value.to_owned())
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(value: String) -> Result<Self, InvalidId> {
+                match $check(&value) {
+                    true => Ok(Self(value)),
+                    false => Err(InvalidId { kind: $kind, value: value.chars().take(300).collect(), rule: $rule }),
+                }
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id!(TaskId, "task id", is_task_id, TASK_RULE);
+id!(HostId, "host id", is_name, NAME_RULE);
+id!(PeerId, "peer id", is_name, NAME_RULE);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_id_is_hex_of_a_known_length() {
+        assert!("ab".repeat(32).parse::<TaskId>().is_ok());
+        for wrong in ["", "ab", &"AB".repeat(32), &"zz".repeat(32), "../../../etc/passwd"] {
+            let error = wrong.parse::<TaskId>().unwrap_err().to_string();
+            assert!(error.contains("task id"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_host_id_never_leaves_its_folder() {
+        assert!("node-1.rack:2".parse::<HostId>().is_ok());
+        for wrong in ["", ".", "..", "a/b", "a b", &"x".repeat(254)] {
+            assert!(wrong.parse::<HostId>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Sync: **a request carries the whole state, the answer carries the decision.** Every call is idempotent and safe to
+//! repeat; with `Prefer: wait=N` it is answered the moment there is something new, at the latest after N seconds.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bitmap::Bitmap;
+use crate::cluster::Place;
+use crate::digest::Digest;
+use crate::ids::{HostId, PeerId, TaskId};
+use crate::task::{Origin, TaskSpec};
+
+// --- hosts ---
+
+/// A host announces itself; also its long poll for duties.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HostReport {
+    pub place: Place,
+    /// Where its pieces are read, `http://host:port`.
+    pub url: String,
+    /// A seed peer takes fetch duties.
+    pub seed: bool,
+    /// Gives nothing to others (upload switched off, or a short-lived dfget).
+    #[serde(default)]
+    pub sharing_off: bool,
+    /// Children it serves at once at most.
+    pub upload_slots: u32,
+    /// Complete tasks on its disk. Left out when the scheduler knows them already (see [`HostDecision::resend_tasks`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Vec<HeldTask>>,
+    /// Duties received so far; they are not sent again.
+    #[serde(default)]
+    pub duties_taken: Vec<u64>,
+}
+
+/// A whole task on a host's disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HeldTask {
+    pub id: TaskId,
+    pub length: u64,
+    pub piece_length: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HostDecision {
+    /// Silent for this long, the host counts as gone.
+    pub lease_ms: u64,
+    pub refresh_after_ms: u64,
+    /// The scheduler does not know what this host holds (it has just started): send `tasks` next time.
+    pub resend_tasks: bool,
+    pub duties: Vec<Duty>,
+}
+
+/// Work for a host. Control components never call down: duties ride on the answer of the host's own long poll.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Duty {
+    pub id: u64,
+    pub kind: DutyKind,
+    pub task: TaskSpec,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DutyKind {
+    /// Fetch the task from its origin: nobody in the cluster has it.
+    Fetch,
+}
+
+// --- peers ---
+
+/// The whole state of a peer in one task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PeerReport {
+    pub host_id: HostId,
+    pub state: PeerState,
+    /// Without credentials that must not leave the node.
+    pub origin: Origin,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece_length: Option<u64>,
+    /// Checked pieces on its disk.
+    #[serde(default)]
+    pub pieces: Bitmap,
+    /// Bytes that arrived so far, from anywhere: progress, also inside a piece.
+    #[serde(default)]
+    pub received_bytes: u64,
+    /// Parents that did not work out.
+    #[serde(default)]
+    pub complaints: Vec<Complaint>,
+    /// It is reading from the origin, or about to, because it was told to.
+    #[serde(default)]
+    pub at_origin: bool,
+    /// The parents of the last answer: when they are still right, a long poll waits instead of answering.
+    #[serde(default)]
+    pub parents: Vec<PeerId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PeerState {
+    Running,
+    Complete,
+    /// It gave up; others must not wait for it.
+    Failed,
+}
+
+/// Why a parent was dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Complaint {
+    pub peer_id: PeerId,
+    pub reason: ComplaintReason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ComplaintReason {
+    /// Refused, reset, or an error status.
+    Gone,
+    /// Silent beyond the deadline although it is ahead.
+    Silent,
+    /// Bytes that do not match their digest.
+    WrongBytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PeerDecision {
+    pub decision: Decision,
+    /// Best first; empty unless the decision is `parents`.
+    pub parents: Vec<Parent>,
+    pub task: TaskFacts,
+    /// Report again after this long, sooner when something went wrong.
+    pub refresh_after_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Read from these.
+    Parents,
+    /// Read from the origin: the asker holds the cluster's one right to.
+    Origin,
+    /// Somebody is about to have it; ask again, with a long poll.
+    Wait,
+}
+
+/// Somebody to read from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Parent {
+    pub peer_id: PeerId,
+    pub host_id: HostId,
+    /// `http://host:port`; its content is at `/v1/tasks/{task_id}/content`.
+    pub url: String,
+    pub seed: bool,
+}
+
+/// What the cluster knows of a task's content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskFacts {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece_length: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+// --- looking ---
+
+/// A task as the scheduler sees it: who holds what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskView {
+    pub id: TaskId,
+    pub facts: TaskFacts,
+    pub origin_url: String,
+    pub peers: Vec<PeerView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PeerView {
+    pub peer_id: PeerId,
+    pub host_id: HostId,
+    pub seed: bool,
+    pub state: PeerState,
+    pub at_origin: bool,
+    pub pieces: u32,
+    pub received_bytes: u64,
+    /// As last answered.
+    pub parents: Vec<PeerId>,
+}
+
+/// A host as the scheduler sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HostView {
+    pub id: HostId,
+    pub place: Place,
+    pub url: String,
+    pub seed: bool,
+    pub tasks: u32,
+}

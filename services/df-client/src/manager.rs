@@ -1,0 +1,101 @@
+//! Operations of the manager.
+
+use df_api::cluster::Jwks;
+use df_api::manager::{
+    Cluster, CreateClusterRequest, CreateJoinTokenRequest, CreatedJoinToken, DiscoveryRequest, DiscoveryResponse,
+    JoinToken, Scheduler, SchedulerLease, SchedulerLeaseRequest, SeedPeer, SeedPeerLease, SeedPeerLeaseRequest,
+    SignInRequest, SignInResponse, UpdateClusterRequest, User,
+};
+use reqwest::Method;
+
+use crate::{ClientError, Transport};
+
+#[derive(Clone, Debug)]
+pub struct ManagerClient {
+    transport: Transport,
+}
+
+// === impl ManagerClient ===
+
+impl ManagerClient {
+    /// The transport's bearer is a user's token, a join token, or a cluster credential, by what is called.
+    pub fn new(transport: Transport) -> Self {
+        Self { transport }
+    }
+
+    pub async fn sign_in(&self, body: &SignInRequest) -> Result<SignInResponse, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/users/signin", body).await
+    }
+
+    pub async fn sign_out(&self) -> Result<(), ClientError> {
+        self.transport.call(Method::POST, "/api/v1/users/signout").await
+    }
+
+    pub async fn get_session(&self) -> Result<User, ClientError> {
+        self.transport.get("/api/v1/session").await
+    }
+
+    pub async fn list_clusters(&self) -> Result<Vec<Cluster>, ClientError> {
+        self.transport.get("/api/v1/clusters").await
+    }
+
+    pub async fn create_cluster(&self, body: &CreateClusterRequest) -> Result<Cluster, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/clusters", body).await
+    }
+
+    pub async fn get_cluster(&self, id: i64) -> Result<Cluster, ClientError> {
+        self.transport.get(&format!("/api/v1/clusters/{id}")).await
+    }
+
+    pub async fn update_cluster(&self, id: i64, body: &UpdateClusterRequest) -> Result<Cluster, ClientError> {
+        self.transport.send(Method::PATCH, &format!("/api/v1/clusters/{id}"), body).await
+    }
+
+    pub async fn delete_cluster(&self, id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/clusters/{id}")).await
+    }
+
+    pub async fn list_schedulers(&self) -> Result<Vec<Scheduler>, ClientError> {
+        self.transport.get("/api/v1/schedulers").await
+    }
+
+    pub async fn list_seed_peers(&self) -> Result<Vec<SeedPeer>, ClientError> {
+        self.transport.get("/api/v1/seed-peers").await
+    }
+
+    pub async fn list_join_tokens(&self) -> Result<Vec<JoinToken>, ClientError> {
+        self.transport.get("/api/v1/join-tokens").await
+    }
+
+    pub async fn create_join_token(&self, body: &CreateJoinTokenRequest) -> Result<CreatedJoinToken, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/join-tokens", body).await
+    }
+
+    pub async fn delete_join_token(&self, id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/join-tokens/{id}")).await
+    }
+
+    pub async fn get_jwks(&self) -> Result<Jwks, ClientError> {
+        self.transport.get("/api/v1/jwks").await
+    }
+
+    pub async fn renew_scheduler_lease(&self, body: &SchedulerLeaseRequest) -> Result<SchedulerLease, ClientError> {
+        self.transport.send(Method::PUT, "/api/v1/leases/schedulers", body).await
+    }
+
+    pub async fn end_scheduler_lease(&self, id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/leases/schedulers/{id}")).await
+    }
+
+    pub async fn renew_seed_peer_lease(&self, body: &SeedPeerLeaseRequest) -> Result<SeedPeerLease, ClientError> {
+        self.transport.send(Method::PUT, "/api/v1/leases/seed-peers", body).await
+    }
+
+    pub async fn end_seed_peer_lease(&self, id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/leases/seed-peers/{id}")).await
+    }
+
+    pub async fn discover_cluster(&self, body: &DiscoveryRequest) -> Result<DiscoveryResponse, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/discovery", body).await
+    }
+}

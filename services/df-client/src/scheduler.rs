@@ -1,0 +1,63 @@
+//! Operations of the scheduler.
+
+use std::time::Duration;
+
+use df_api::scheduler::{HostDecision, HostReport, HostView, PeerDecision, PeerReport, TaskView};
+use df_api::{HostId, PeerId, TaskId};
+use reqwest::Method;
+
+use crate::transport::{json, send};
+use crate::{ClientError, Transport};
+
+#[derive(Clone, Debug)]
+pub struct SchedulerClient {
+    transport: Transport,
+}
+
+// === impl SchedulerClient ===
+
+impl SchedulerClient {
+    /// The transport's bearer is a cluster credential.
+    pub fn new(transport: Transport) -> Self {
+        Self { transport }
+    }
+
+    /// Held back up to `wait` as long as there are no duties.
+    pub async fn report_host(
+        &self,
+        id: &HostId,
+        body: &HostReport,
+        wait: Duration,
+    ) -> Result<HostDecision, ClientError> {
+        let request = self.transport.request(Method::PUT, &format!("/v1/hosts/{id}")).json(body);
+        json(send(Transport::waiting(request, wait)).await?).await
+    }
+
+    pub async fn delete_host(&self, id: &HostId) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/v1/hosts/{id}")).await
+    }
+
+    pub async fn list_hosts(&self) -> Result<Vec<HostView>, ClientError> {
+        self.transport.get("/v1/hosts").await
+    }
+
+    pub async fn get_task(&self, id: &TaskId) -> Result<TaskView, ClientError> {
+        self.transport.get(&format!("/v1/tasks/{id}")).await
+    }
+
+    /// Held back up to `wait` as long as the decision would be `wait`, or the same as the reported one.
+    pub async fn report_peer(
+        &self,
+        task: &TaskId,
+        peer: &PeerId,
+        body: &PeerReport,
+        wait: Duration,
+    ) -> Result<PeerDecision, ClientError> {
+        let request = self.transport.request(Method::PUT, &format!("/v1/tasks/{task}/peers/{peer}")).json(body);
+        json(send(Transport::waiting(request, wait)).await?).await
+    }
+
+    pub async fn delete_peer(&self, task: &TaskId, peer: &PeerId) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/v1/tasks/{task}/peers/{peer}")).await
+    }
+}

@@ -1,0 +1,169 @@
+//! Base URL, bearer token, `traceparent`, and problem+json → [`ClientError`]. Each call is one attempt: what may be
+//! repeated, and for how long, only the caller knows.
+
+use std::time::Duration;
+
+use df_api::Problem;
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+/// A component to talk to. Cheap to clone; connections are pooled per [`Client`].
+#[derive(Clone, Debug)]
+pub struct Transport {
+    base: Url,
+    http: Client,
+    bearer: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server answered, and said no.
+    #[error("{method} {url} answered {status}: {detail}", status = .problem.status, detail = .problem.detail)]
+    Refused { method: Method, url: String, problem: Box<Problem> },
+    /// No answer, or not one of ours.
+    #[error("{method} {url} failed")]
+    Transport { method: Method, url: String, source: reqwest::Error },
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0:?} is not an http:// or https:// URL")]
+pub struct InvalidUrl(pub String);
+
+/// For calls between components: quick to notice a dead host, keep-alive, no proxy of the environment, no redirects.
+pub fn http_client() -> Client {
+    #[cfg(not(target_family = "wasm"))]
+    let built = Client::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .pool_idle_timeout(Duration::from_secs(60))
+        .tcp_nodelay(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build();
+    #[cfg(target_family = "wasm")]
+    let built = Client::builder().build();
+    built.unwrap_or_default()
+}
+
+/// The `traceparent` of the current span, so that the next hop's span becomes its child.
+#[cfg(not(target_family = "wasm"))]
+pub fn trace_headers() -> reqwest::header::HeaderMap {
+    use opentelemetry_http::HeaderInjector;
+    use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+    let mut headers = reqwest::header::HeaderMap::new();
+    let context = tracing::Span::current().context();
+    opentelemetry::global::get_text_map_propagator(|p| p.inject_context(&context, &mut HeaderInjector(&mut headers)));
+    headers
+}
+
+// === impl Transport ===
+
+impl Transport {
+    pub fn new(base: &str, http: Client) -> Result<Self, InvalidUrl> {
+        let invalid = || InvalidUrl(base.to_owned());
+        let base = Url::parse(base).map_err(|_| invalid())?;
+        matches!(base.scheme(), "http" | "https").then_some(Self { base, http, bearer: None }).ok_or_else(invalid)
+    }
+
+    pub fn with_bearer(mut self, token: Option<String>) -> Self {
+        self.bearer = token;
+        self
+    }
+
+    pub fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// `path` is absolute; its variable parts are ids that need no escaping.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        let request = self.http.request(method, url);
+        #[cfg(not(target_family = "wasm"))]
+        let request = request.headers(trace_headers());
+        match &self.bearer {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        json(send(self.request(Method::GET, path)).await?).await
+    }
+
+    pub(crate) async fn send<B: Serialize + ?Sized, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &B,
+    ) -> Result<T, ClientError> {
+        json(send(self.request(method, path).json(body)).await?).await
+    }
+
+    /// For operations that answer 204.
+    pub(crate) async fn call(&self, method: Method, path: &str) -> Result<(), ClientError> {
+        send(self.request(method, path)).await.map(drop)
+    }
+
+    /// With `Prefer: wait`, and a deadline a little later, so that a hung server does not hang the caller.
+    pub(crate) fn waiting(request: RequestBuilder, wait: Duration) -> RequestBuilder {
+        let request = request.header("prefer", format!("wait={}", wait.as_secs()));
+        #[cfg(not(target_family = "wasm"))]
+        let request = request.timeout(wait + Duration::from_secs(5));
+        request
+    }
+}
+
+/// Sends; any answer that is not 2xx becomes [`ClientError::Refused`].
+pub(crate) async fn send(request: RequestBuilder) -> Result<Response, ClientError> {
+    let (client, request) = request.build_split();
+    let request = request.map_err(|source| failed(Method::GET, String::new(), source))?;
+    let (method, url) = (request.method().clone(), request.url().to_string());
+    let response = client.execute(request).await.map_err(|source| failed(method.clone(), url.clone(), source))?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status();
+    let body = response.bytes().await.unwrap_or_default();
+    let problem = serde_json::from_slice(&body).unwrap_or_else(|_| foreign(status, &body));
+    Err(ClientError::Refused { method, url, problem: Box::new(problem) })
+}
+
+pub(crate) async fn json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
+    let url = response.url().to_string();
+    response.json().await.map_err(|source| failed(Method::GET, url, source))
+}
+
+fn failed(method: Method, url: String, source: reqwest::Error) -> ClientError {
+    ClientError::Transport { method, url, source: source.without_url() }
+}
+
+/// An error of something in between that does not speak problem+json.
+fn foreign(status: StatusCode, body: &[u8]) -> Problem {
+    let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
+    let mut problem = Problem::new(df_api::Code::BadGateway, text);
+    problem.status = status.as_u16();
+    problem.title = status.canonical_reason().unwrap_or_default().to_owned();
+    problem
+}
+
+// === impl ClientError ===
+
+impl ClientError {
+    /// The status when the server answered.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            ClientError::Refused { problem, .. } => Some(problem.status),
+            ClientError::Transport { .. } => None,
+        }
+    }
+
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            ClientError::Refused { problem, .. } => Some(problem),
+            ClientError::Transport { .. } => None,
+        }
+    }
+}

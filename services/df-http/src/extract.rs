@@ -1,0 +1,117 @@
+//! Extractors whose rejections are [`ApiError`], and the ones several servers need.
+
+use std::time::Duration;
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::response::{IntoResponse, Response};
+use df_api::{Code, RangeSpec, range::Requested};
+use http::request::Parts;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::ApiError;
+
+/// `axum::Json` that names the field that is wrong.
+pub struct Json<T>(pub T);
+
+/// `axum::extract::Path` that names the segment that is wrong.
+pub struct Path<T>(pub T);
+
+/// `axum::extract::Query` that names the parameter that is wrong.
+pub struct Query<T>(pub T);
+
+/// `Prefer: wait=N` (RFC 7240): how long the answer may be held back, at most [`WAIT_MAX`]. Zero without the header.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait(pub Duration);
+
+/// Below every platform's request limit, and below the idle limits of proxies in between.
+pub const WAIT_MAX: Duration = Duration::from_secs(25);
+
+/// The `Range` header, parsed; malformed is refused with 400.
+pub struct Range(pub Requested);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        match axum::Json::<T>::from_request(request, state).await {
+            Ok(axum::Json(value)) => Ok(Self(value)),
+            Err(JsonRejection::JsonDataError(error)) => Err(ApiError::unprocessable(error.body_text())),
+            Err(JsonRejection::BytesRejection(error)) => Err(ApiError::new(Code::TooLarge, error.body_text())),
+            Err(error) => Err(ApiError::invalid(error.body_text())),
+        }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(PathRejection::FailedToDeserializePathParams(error)) => Err(ApiError::invalid(error.body_text())),
+            Err(error) => Err(ApiError::internal(error)),
+        }
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(QueryRejection::FailedToDeserializeQueryString(error)) => Err(ApiError::invalid(error.body_text())),
+            Err(error) => Err(ApiError::invalid(error.body_text())),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Wait {
+    type Rejection = std::convert::Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let prefer = parts.headers.get("prefer").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let seconds = prefer.split([',', ';']).find_map(|part| part.trim().strip_prefix("wait=")?.parse().ok());
+        Ok(Self(Duration::from_secs(seconds.unwrap_or(0)).min(WAIT_MAX)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Range {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Some(value) = parts.headers.get(http::header::RANGE) else { return Ok(Self(Requested::Whole)) };
+        let text = value.to_str().map_err(|_| ApiError::invalid("the Range header is not ASCII"))?;
+        Requested::parse(Some(text)).map(Self).map_err(ApiError::invalid)
+    }
+}
+
+impl Range {
+    pub fn one(&self) -> Option<RangeSpec> {
+        match self.0 {
+            Requested::Whole => None,
+            Requested::One(spec) => Some(spec),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn wait(value: &str) -> Duration {
+        let (mut parts, ()) = http::Request::builder().header("prefer", value).body(()).unwrap().into_parts();
+        Wait::from_request_parts(&mut parts, &()).await.unwrap().0
+    }
+
+    #[tokio::test]
+    async fn a_preferred_wait_is_bounded() {
+        assert_eq!(wait("wait=5").await, Duration::from_secs(5));
+        assert_eq!(wait("respond-async, wait=7").await, Duration::from_secs(7));
+        assert_eq!(wait("wait=100000").await, WAIT_MAX);
+        assert_eq!(wait("wait=-1").await, Duration::ZERO);
+    }
+}
