@@ -26,7 +26,7 @@ pub enum RangeSpec {
 }
 
 /// What a `Range` header asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requested {
     /// No header, a unit other than `bytes`, or several ranges: the whole content with 200 (RFC 9110 §14.2 allows it).
     Whole,

@@ -14,7 +14,8 @@ use crate::ApiError;
 pub struct Slice {
     /// `None` when the content is empty.
     pub range: Option<ByteRange>,
-    pub total: u64,
+    /// `None` while the content's length is not known.
+    pub total: Option<u64>,
     partial: bool,
 }
 
@@ -24,12 +25,17 @@ impl Slice {
     /// 416 with `Content-Range: bytes */total` when the range cannot be satisfied.
     pub fn of(requested: Requested, total: u64) -> Result<Self, ApiError> {
         match requested {
-            Requested::Whole => Ok(Self { range: ByteRange::new(0, total), total, partial: false }),
+            Requested::Whole => Ok(Self { range: ByteRange::new(0, total), total: Some(total), partial: false }),
             Requested::One(spec) => match spec.resolve(total) {
-                Some(range) => Ok(Self { range: Some(range), total, partial: true }),
+                Some(range) => Ok(Self { range: Some(range), total: Some(total), partial: true }),
                 None => Err(unsatisfiable(total)),
             },
         }
+    }
+
+    /// A part of a content that is still growing: `Content-Range: bytes first-last/*`.
+    pub fn of_unknown_length(range: ByteRange) -> Self {
+        Self { range: Some(range), total: None, partial: true }
     }
 
     pub fn status(&self) -> StatusCode {
@@ -41,7 +47,7 @@ impl Slice {
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         headers.insert(CONTENT_LENGTH, self.range.map_or(0, ByteRange::length).into());
         if self.partial {
-            let value = ContentRange { range: self.range, total: Some(self.total) }.to_string();
+            let value = ContentRange { range: self.range, total: self.total }.to_string();
             headers.insert(CONTENT_RANGE, ascii(&value));
         }
         headers

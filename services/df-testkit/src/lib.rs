@@ -1,1 +1,33 @@
-//! stub
+//! For tests and the demo only: known bytes, a fake origin and registry that misbehave on request, a proxy that breaks
+//! connections, container images made on the spot, and real programs started and ended with the test.
+//!
+//! Fakes exist for the faults the real thing does not produce. Where a fault is not the point, use the real thing.
+
+pub mod bytes;
+pub mod content;
+pub mod docker_registry;
+pub mod fault_proxy;
+pub mod image;
+pub mod origin;
+pub mod process;
+pub mod push;
+pub mod registry;
+pub mod skip;
+pub mod wait;
+
+mod answer;
+mod pace;
+mod wire;
+
+pub use bytes::{random_bytes, sha256_hex};
+pub use content::{Content, ContentStats};
+pub use docker_registry::DockerRegistry;
+pub use fault_proxy::{FaultProxy, Faults};
+pub use image::{Blob, Image, Layer};
+pub use origin::FakeOrigin;
+pub use process::{Program, command_in, free_port};
+pub use push::push_image;
+pub use registry::{FakeRegistry, RegistryAccess};
+pub use skip::skip;
+pub use wait::until;
+pub use wire::Cut;

@@ -1,1 +1,133 @@
-//! stub
+//! A node: the registry mirror for its container runtime, pieces for other peers. The same program is the seed peer.
+//!
+//! **Invariants.** Two listeners: one for this node's programs (loopback), one for peers (with a cluster credential).
+//! Handlers are thin: what to fetch, from whom, and when to give up is `df-peer`'s.
+
+mod api;
+pub mod config;
+mod mirror;
+pub mod oci;
+mod routes;
+mod state;
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use df_api::cluster::Place;
+use df_http::serve;
+use df_http::worker::Workers;
+use df_peer::announce::{self, ManagerAccess};
+use df_peer::{Peer, PeerConfig};
+use df_store::Trust;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+pub use config::Config;
+pub use routes::openapi;
+
+use crate::mirror::Mirror;
+use crate::state::AppState;
+
+/// A daemon that is listening.
+pub struct Dfdaemon {
+    pub peer: Arc<Peer>,
+    /// Mirror and tasks, for programs of this node.
+    pub local_addr: SocketAddr,
+    /// Pieces, for other peers.
+    pub peer_addr: SocketAddr,
+    servers: TaskTracker,
+    workers: Workers,
+}
+
+// === impl Dfdaemon ===
+
+impl Dfdaemon {
+    /// Listens, and returns at once: neither manager nor scheduler is waited for. Stops with `stop`.
+    pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Self> {
+        let local = serve::bind(config.proxy.listen).await?;
+        let peers = serve::bind(config.upload.listen).await?;
+        let (local_addr, peer_addr) = (local.local_addr()?, peers.local_addr()?);
+        let peer = Peer::open(peer_config(&config, peer_addr)?)?;
+        let first_byte_timeout = Duration::from_millis(config.proxy.first_byte_timeout_ms);
+        let state = |trust| AppState { peer: peer.clone(), trust, first_byte_timeout };
+        let mirror = Mirror::new(peer.clone(), &config.proxy);
+        let servers = TaskTracker::new();
+        servers.spawn(serve::serve(local, routes::local_router(state(Trust::HoldLast), mirror), stop.clone()));
+        servers.spawn(serve::serve(peers, routes::peer_router(state(Trust::Landed)), stop.clone()));
+        let workers = Workers::new(stop.clone());
+        announce::start(&peer, manager_access(&config), &workers, &stop);
+        tracing::info!(host = %peer.host_id(), mirror = %local_addr, peers = peer.config().url, "dfdaemon is ready");
+        Ok(Self { peer, local_addr, peer_addr, servers, workers })
+    }
+
+    /// Resolves when everything has ended after `stop`.
+    pub async fn stopped(self) {
+        self.servers.close();
+        self.servers.wait().await;
+        self.workers.stopped().await;
+    }
+}
+
+fn manager_access(config: &Config) -> Option<ManagerAccess> {
+    Some(ManagerAccess {
+        url: config.manager_url()?,
+        join_token: config.scheduler.manager.join_token.clone(),
+        scheduler_cluster_id: config.host.scheduler_cluster_id,
+    })
+}
+
+fn peer_config(config: &Config, peer_addr: SocketAddr) -> anyhow::Result<PeerConfig> {
+    let hostname = match config.host.hostname.as_str() {
+        "" => system_hostname(),
+        name => name.to_owned(),
+    };
+    let ip = match config.host.advertise_ip.as_str() {
+        "" => outward_ip(config.manager_url().as_deref()),
+        text => text.parse().with_context(|| format!("host.advertiseIP {text:?} is not an IP address"))?,
+    };
+    let at = SocketAddr::new(ip, peer_addr.port());
+    let id = format!("{hostname}-{ip}-{}", at.port());
+    let host_id = id.parse().with_context(|| format!("host.hostname {hostname:?} cannot be part of a host id"))?;
+    Ok(PeerConfig {
+        host_id,
+        place: Place {
+            hostname,
+            ip: ip.to_string(),
+            idc: config.host.idc.clone(),
+            location: config.host.location.clone(),
+        },
+        url: format!("http://{at}"),
+        seed_peer_cluster_id: config.seed_peer_cluster_id(),
+        sharing_off: config.upload.disable_shared,
+        upload_slots: config.upload.load_limit,
+        storage_dir: config.storage.dir.clone(),
+        upstream: config.upstream.clone(),
+        schedulers: config.scheduler.net_addrs.iter().map(config::NetAddr::url).collect(),
+        join_open: config.join_open(),
+    })
+}
+
+fn system_hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}
+
+/// The address this node uses towards the manager: asking the kernel for a route sends nothing.
+fn outward_ip(manager: Option<&str>) -> IpAddr {
+    let loopback = IpAddr::from([127, 0, 0, 1]);
+    let target = manager.and_then(|manager| Url::parse(manager).ok()).and_then(|url| {
+        let port = url.port_or_known_default()?;
+        (url.host_str()?, port).to_socket_addrs().ok()?.next()
+    });
+    let routed = |target: SocketAddr| {
+        let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+        let socket = UdpSocket::bind(any).ok()?;
+        socket.connect(target).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    target.and_then(routed).unwrap_or(loopback)
+}

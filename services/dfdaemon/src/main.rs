@@ -1,1 +1,38 @@
-fn main() {}
+//! `dfdaemon`: parse, start telemetry, serve.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use dfdaemon::{Config, Dfdaemon};
+
+/// A node of Dragonfly: registry mirror for the container runtime, pieces for peers, or a seed peer.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// dfdaemon.yaml; without it, defaults and the environment.
+    #[arg(short, long, env = "DF_DFDAEMON_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(Command::Openapi) = arguments.command {
+        println!("{}", dfdaemon::openapi().to_pretty_json()?);
+        return Ok(());
+    }
+    let config: Config = df_http::config::load("dfdaemon", arguments.config.as_deref())?;
+    let _telemetry = df_http::telemetry::init("dfdaemon", config.verbose)?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let stop = df_http::serve::stop_on_signal();
+        Dfdaemon::start(config, stop.clone()).await?.stopped().await;
+        Ok(())
+    })
+}

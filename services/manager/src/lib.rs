@@ -1,1 +1,24 @@
-//! stub
+//! One manager for all clusters: accounts, clusters and their scopes, leases of schedulers and seed peers, discovery,
+//! and the console. REST over one SQL database; [`App::open`], [`router`], [`serve`] run it in any process.
+//!
+//! **Invariants.** The manager only answers: it never opens a connection to a component. All state is in the database.
+//! Every operation is in the OpenAPI document, because the router is made from it.
+
+mod access;
+mod api;
+mod app;
+mod check_cluster;
+mod check_place;
+mod config;
+mod console;
+mod db;
+mod join_token;
+mod keys;
+mod match_clusters;
+mod paging;
+mod password;
+mod sweep;
+
+pub use api::{openapi, router};
+pub use app::{App, serve};
+pub use config::{Config, Database, Join};

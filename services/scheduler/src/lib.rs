@@ -1,1 +1,127 @@
-//! stub
+//! The scheduler of one cluster: peers tell it their state, it tells them whom to read from.
+//!
+//! **Invariants.** It only answers: no connection is ever opened towards a peer, and duties ride on a host's own long
+//! poll. It keeps nothing on disk: every report carries the whole state, so a scheduler that has just started knows
+//! everything again within one refresh. The decision is a pure function (`select`).
+
+pub mod config;
+
+mod api;
+mod expiry;
+mod host;
+mod policy;
+mod register;
+mod routes;
+mod select;
+mod state;
+mod swarm;
+mod task;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use df_api::manager::SchedulerLeaseRequest;
+use df_client::InvalidUrl;
+use df_http::base::Ready;
+use df_http::credential::Gate;
+use df_http::worker::Workers;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use crate::config::Config;
+use crate::config::Join;
+use crate::expiry::Expiry;
+use crate::register::{Register, Registration};
+pub use crate::routes::openapi;
+use crate::swarm::Swarm;
+
+/// One scheduler. Cheap to clone: all clones are the same scheduler.
+#[derive(Clone)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    gate: Gate,
+    swarm: Arc<Swarm>,
+    registration: Option<Registration>,
+    /// Ends the long polls.
+    closing: CancellationToken,
+}
+
+// === impl App ===
+
+impl App {
+    /// Fails when `manager.addr` is not an address. Without a manager there is no credential to ask for: it is open.
+    pub fn new(config: Config) -> Result<Self, InvalidUrl> {
+        let alone = config.manager_url().is_none();
+        let gate = if alone || config.join == Join::Open { Gate::open() } else { Gate::closed() };
+        let registration = Registration::new(&config, gate.clone())?;
+        let closing = CancellationToken::new();
+        let swarm = Arc::new(Swarm::new(config.policy(), closing.clone()));
+        Ok(Self { inner: Arc::new(Inner { config, gate, swarm, registration, closing }) })
+    }
+
+    pub fn router(&self) -> Router {
+        routes::router(self.clone())
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    pub(crate) fn swarm(&self) -> &Swarm {
+        &self.inner.swarm
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.inner.gate
+    }
+
+    /// Ready when the manager knows it, or when there is none.
+    pub(crate) fn ready(&self) -> Ready {
+        let (gate, alone) = (self.inner.gate.clone(), self.inner.registration.is_none());
+        Arc::new(move || {
+            let ready = alone || gate.membership().is_some();
+            Box::pin(async move { ready.then_some(()).ok_or_else(|| "not registered at the manager yet".to_owned()) })
+        })
+    }
+}
+
+/// Serves until `stop`; then leaves the manager, answers the open long polls, and returns.
+pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+    let listening = listener.local_addr()?;
+    let inner = &app.inner;
+    let workers = Workers::new(stop.clone());
+    workers.spawn(Expiry { swarm: inner.swarm.clone() });
+    match inner.registration.clone() {
+        Some(registration) => {
+            let request = SchedulerLeaseRequest {
+                place: inner.config.place(),
+                url: inner.config.url(listening),
+                scheduler_cluster_id: inner.config.manager.scheduler_cluster_id,
+            };
+            tracing::info!(%listening, url = request.url, "scheduler is listening");
+            workers.spawn(Register { registration, swarm: inner.swarm.clone(), request });
+        }
+        None => {
+            tracing::info!(%listening, "scheduler is listening, without a manager: open to everybody who reaches it")
+        }
+    }
+    let closing = on_stop(&app, stop.clone());
+    tokio::join!(df_http::serve::serve(listener, app.router(), stop), closing, workers.stopped());
+    Ok(())
+}
+
+fn on_stop(app: &App, stop: CancellationToken) -> impl Future<Output = ()> {
+    let inner = app.inner.clone();
+    async move {
+        stop.cancelled().await;
+        inner.closing.cancel();
+        if let Some(registration) = &inner.registration {
+            registration.end().await;
+        }
+    }
+}

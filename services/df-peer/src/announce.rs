@@ -1,0 +1,194 @@
+//! Being there: membership from the manager, one long poll per scheduler that also brings the duties.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use df_api::manager::{DiscoveryRequest, SeedPeerLeaseRequest};
+use df_api::scheduler::{DutyKind, HostReport, Parent};
+use df_api::{HostId, PeerId};
+use df_client::{ClientError, ManagerClient, Transport};
+use df_http::worker::{Worker, Workers};
+use tokio_util::sync::CancellationToken;
+
+use crate::download::Start;
+use crate::peer::Peer;
+
+/// Where the manager is, and what opens its door.
+#[derive(Clone)]
+pub struct ManagerAccess {
+    /// `http://host:port`
+    pub url: String,
+    pub join_token: Option<String>,
+    /// Overrides scope matching.
+    pub scheduler_cluster_id: Option<i64>,
+}
+
+/// A host's long poll at a scheduler.
+const HOLD: Duration = Duration::from_secs(20);
+
+/// Starts all that keeps the peer known. Returns at once: nothing waits for a manager.
+pub fn start(peer: &Arc<Peer>, manager: Option<ManagerAccess>, workers: &Workers, stop: &CancellationToken) {
+    if let Some(access) = manager {
+        if let Some(cluster_id) = peer.config().seed_peer_cluster_id {
+            workers.spawn(SeedLease { peer: peer.clone(), access: access.clone(), cluster_id });
+        }
+        workers.spawn(Discovery { peer: peer.clone(), access });
+    }
+    tokio::spawn(announce_everywhere(peer.clone(), stop.clone()));
+}
+
+fn manager_client(peer: &Peer, access: &ManagerAccess) -> Result<ManagerClient, AnnounceError> {
+    let transport = Transport::new(&access.url, df_client::http_client())?;
+    // The join token opens the door; where there is none, the credential of an earlier visit may.
+    let bearer = access.join_token.clone().or_else(|| peer.gate().credential());
+    Ok(ManagerClient::new(transport.with_bearer(bearer)))
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AnnounceError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Url(#[from] df_client::InvalidUrl),
+}
+
+/// Which cluster, which schedulers, which seed peers; again and again, so that changes arrive.
+struct Discovery {
+    peer: Arc<Peer>,
+    access: ManagerAccess,
+}
+
+impl Worker for Discovery {
+    const NAME: &'static str = "discovery";
+    type Error = AnnounceError;
+
+    async fn round(&mut self) -> Result<Duration, AnnounceError> {
+        let config = self.peer.config();
+        let request = DiscoveryRequest {
+            place: config.place.clone(),
+            scheduler_cluster_id: self.access.scheduler_cluster_id.or(config.seed_peer_cluster_id),
+        };
+        let found = manager_client(&self.peer, &self.access)?.discover_cluster(&request).await?;
+        if self.peer.gate().membership().is_none_or(|known| known.cluster_id != found.membership.cluster_id) {
+            let (cluster, reason) = (&found.membership.cluster_name, &found.reason);
+            tracing::info!(cluster, reason, schedulers = found.schedulers.len(), "joined a cluster");
+        }
+        self.peer.gate().admit(found.membership);
+        self.peer.schedulers().set(found.schedulers.into_iter().map(|scheduler| scheduler.url).collect());
+        let seed = |seed: df_api::manager::SeedPeer| {
+            let id = seed.host_name;
+            let (peer_id, host_id) = (PeerId::try_from(id.clone()).ok()?, HostId::try_from(id).ok()?);
+            Some(Parent { peer_id, host_id, url: seed.url, seed: true })
+        };
+        self.peer.set_seeds(found.seed_peers.into_iter().filter_map(seed).collect());
+        Ok(Duration::from_millis(found.refresh_after_ms.max(500)))
+    }
+}
+
+/// Keeps the manager's row of this seed peer alive.
+struct SeedLease {
+    peer: Arc<Peer>,
+    access: ManagerAccess,
+    cluster_id: i64,
+}
+
+impl Worker for SeedLease {
+    const NAME: &'static str = "seed lease";
+    type Error = AnnounceError;
+
+    async fn round(&mut self) -> Result<Duration, AnnounceError> {
+        let config = self.peer.config();
+        let request = SeedPeerLeaseRequest {
+            place: config.place.clone(),
+            url: config.url.clone(),
+            seed_peer_cluster_id: self.cluster_id,
+        };
+        let lease = manager_client(&self.peer, &self.access)?.renew_seed_peer_lease(&request).await?;
+        Ok(Duration::from_millis(lease.refresh_after_ms.max(500)))
+    }
+}
+
+/// One announcement loop per scheduler; the set follows discovery.
+async fn announce_everywhere(peer: Arc<Peer>, stop: CancellationToken) {
+    let mut urls = peer.schedulers().subscribe();
+    let mut loops: HashMap<String, CancellationToken> = HashMap::new();
+    loop {
+        let current = urls.borrow_and_update().clone();
+        loops.retain(|url, running| {
+            let stays = current.contains(url);
+            if !stays {
+                running.cancel();
+            }
+            stays
+        });
+        for url in current {
+            loops.entry(url.clone()).or_insert_with(|| {
+                let running = stop.child_token();
+                tokio::spawn(announce_at(peer.clone(), url, running.clone()));
+                running
+            });
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = urls.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn announce_at(peer: Arc<Peer>, url: String, stop: CancellationToken) {
+    let workers = Workers::new(stop.clone());
+    workers.spawn(HostAnnouncement { peer: peer.clone(), url: url.clone(), full: true, duties_taken: Vec::new() });
+    stop.cancelled().await;
+    // Leaving is immediate; without this the lease would have to run out.
+    if let Some(client) = peer.scheduler_client(&url)
+        && let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(2), client.delete_host(peer.host_id())).await
+    {
+        tracing::debug!(%error, "a scheduler was not told that this host leaves");
+    }
+}
+
+/// "I am here, and hold this": the long poll on which duties arrive.
+struct HostAnnouncement {
+    peer: Arc<Peer>,
+    url: String,
+    full: bool,
+    duties_taken: Vec<u64>,
+}
+
+impl Worker for HostAnnouncement {
+    const NAME: &'static str = "host announcement";
+    type Error = ClientError;
+
+    async fn round(&mut self) -> Result<Duration, ClientError> {
+        let Some(client) = self.peer.scheduler_client(&self.url) else { return Ok(HOLD) };
+        let config = self.peer.config();
+        let report = HostReport {
+            place: config.place.clone(),
+            url: config.url.clone(),
+            seed: config.seed_peer_cluster_id.is_some(),
+            sharing_off: config.sharing_off,
+            upload_slots: config.upload_slots,
+            tasks: self.full.then(|| self.peer.store().held()),
+            duties_taken: std::mem::take(&mut self.duties_taken),
+        };
+        // The first answer comes at once, so that the host is known before it is needed.
+        let hold = if self.full { Duration::ZERO } else { HOLD };
+        let asked = Instant::now();
+        let decision = client.report_host(self.peer.host_id(), &report, hold).await.inspect_err(|_| self.full = true)?;
+        self.full = decision.resend_tasks;
+        // A scheduler that does not hold the answer back must not be asked in a tight loop.
+        let hasty = decision.duties.is_empty() && !hold.is_zero() && asked.elapsed() < Duration::from_secs(1);
+        for duty in decision.duties {
+            self.duties_taken.push(duty.id);
+            match duty.kind {
+                DutyKind::Fetch => {
+                    if let Err(error) = self.peer.start(duty.task, Start::Duty) {
+                        tracing::error!(%error, "a duty cannot be taken up");
+                    }
+                }
+            }
+        }
+        Ok(if hasty { Duration::from_secs(1) } else { Duration::ZERO })
+    }
+}

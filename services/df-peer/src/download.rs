@@ -1,0 +1,143 @@
+//! The one download of a task: ask the cluster, follow its decision, verify, tell how it ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use df_api::Digest;
+use df_api::scheduler::{Decision, PeerDecision, PeerState, TaskFacts};
+use df_store::{Available, ContentHasher, StoredTask, Trust};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::from_origin;
+use crate::from_parents::{self, Outcome, PATIENCE};
+use crate::peer::Peer;
+use crate::sync::{Advice, Sync};
+use crate::task::{Failure, Task};
+
+/// How a download begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Somebody of this node asks: the cluster decides where from.
+    Ask,
+    /// The scheduler has told this host to fetch from the origin.
+    Duty,
+}
+
+/// A scheduler that has not answered by then is worked around.
+const FIRST_ADVICE: Duration = Duration::from_secs(2);
+const VERIFY_BYTES: usize = 1024 * 1024;
+
+/// Runs to the end, and leaves the task complete or failed.
+pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
+    let sync = Sync::start(peer.clone(), task.clone(), start == Start::Duty);
+    let result = download(&peer, &task, &sync, start).await;
+    let state = match result.and_then(|()| task.stored().mark_complete().map_err(from_origin::storage)) {
+        Ok(()) => {
+            let received = task.received();
+            tracing::info!(task = %task.id(), ?received, "a task is complete");
+            task.ended(None);
+            PeerState::Complete
+        }
+        Err(failure) => {
+            tracing::warn!(task = %task.id(), %failure, "a task has failed");
+            if matches!(failure, Failure::WrongDigest { .. } | Failure::Malformed(_)) {
+                peer.forget(&task);
+            }
+            task.ended(Some(failure));
+            PeerState::Failed
+        }
+    };
+    sync.end(state).await;
+}
+
+async fn download(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start) -> Result<(), Failure> {
+    let verifying = task.spec().digest.map(|digest| tokio::spawn(verify(task.stored().clone(), digest)));
+    let fetched = match start {
+        Start::Duty => from_origin::fetch(peer.upstream(), task).await,
+        Start::Ask => follow(peer, task, sync).await,
+    };
+    let Some(verifying) = verifying else { return fetched };
+    if let Err(failure) = fetched {
+        verifying.abort();
+        return Err(failure);
+    }
+    verifying.await.unwrap_or_else(|panic| Err(Failure::Storage(panic.to_string())))
+}
+
+/// Does what the cluster says; alone, or when that leads nowhere, asks the origin.
+async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), Failure> {
+    let mut advice = sync.advice();
+    let mut stuck = 0;
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let current = advice.borrow_and_update().clone();
+        let decision = match current {
+            Advice::Pending if changed(&mut advice, FIRST_ADVICE).await => continue,
+            Advice::Pending | Advice::Alone => return alone(peer, task, sync).await,
+            Advice::Decided(decision) => decision,
+        };
+        match decision.decision {
+            Decision::Origin => break,
+            Decision::Wait if Instant::now() > give_up => break,
+            Decision::Wait => drop(changed(&mut advice, PATIENCE).await),
+            Decision::Parents => match from_parents::fetch(peer, task, sync, sync.advice()).await? {
+                Outcome::Done => return Ok(()),
+                Outcome::Redirected => {}
+                Outcome::Stuck if stuck > 0 => break,
+                // The complaints are on their way; the scheduler may know better parents, or where the origin lease went.
+                Outcome::Stuck => {
+                    stuck += 1;
+                    changed(&mut advice, FIRST_ADVICE).await;
+                }
+            },
+        }
+    }
+    sync.at_origin();
+    from_origin::fetch(peer.upstream(), task).await
+}
+
+/// Without a scheduler: seed peers known from before may have it, else the origin.
+async fn alone(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), Failure> {
+    let parents = peer.seeds_holding(task.id()).await;
+    if !parents.is_empty() {
+        let decision =
+            PeerDecision { decision: Decision::Parents, parents, task: TaskFacts::default(), refresh_after_ms: 0 };
+        let (_sender, advice) = watch::channel(Advice::Decided(Arc::new(decision)));
+        if from_parents::fetch(peer, task, sync, advice).await? == Outcome::Done {
+            return Ok(());
+        }
+    }
+    sync.at_origin();
+    from_origin::fetch(peer.upstream(), task).await
+}
+
+async fn changed(advice: &mut watch::Receiver<Advice>, patience: Duration) -> bool {
+    matches!(tokio::time::timeout(patience, advice.changed()).await, Ok(Ok(())))
+}
+
+/// Hashes the marked bytes in order as they come, once.
+async fn verify(stored: Arc<StoredTask>, expected: Digest) -> Result<(), Failure> {
+    let mut changes = stored.subscribe();
+    let mut hasher = ContentHasher::new(expected.algorithm());
+    let mut at = 0;
+    loop {
+        changes.borrow_and_update();
+        match stored.available(at, Trust::Checked) {
+            Available::End => break,
+            Available::Pending => drop(changes.changed().await),
+            Available::Bytes(bytes) => {
+                let wanted = usize::try_from(bytes).unwrap_or(VERIFY_BYTES).min(VERIFY_BYTES);
+                let chunk = stored.read(at, wanted).await.map_err(from_origin::storage)?;
+                at += chunk.len() as u64;
+                let hashed = tokio::task::spawn_blocking(move || {
+                    hasher.update(&chunk);
+                    hasher
+                });
+                hasher = hashed.await.map_err(|panic| Failure::Storage(panic.to_string()))?;
+            }
+        }
+    }
+    let found = hasher.finish();
+    if found == expected { Ok(()) } else { Err(Failure::WrongDigest { found, expected }) }
+}

@@ -1,0 +1,226 @@
+//! The peer: store, tasks, upstream, schedulers and membership put together. One per dfdaemon.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use df_api::cluster::Place;
+use df_api::scheduler::Parent;
+use df_api::task::{Origin, TaskSpec};
+use df_api::{HostId, PeerId, TaskId};
+use df_client::{DfdaemonClient, SchedulerClient, Transport};
+use df_http::credential::Gate;
+use df_store::Store;
+use tokio::sync::watch;
+use tracing::Instrument as _;
+
+use crate::download::{self, Start};
+use crate::schedulers::Schedulers;
+use crate::task::Task;
+use crate::upstream::{Upstream, UpstreamConfig, UpstreamError};
+
+/// What a peer is told about itself.
+#[derive(Clone, Debug)]
+pub struct PeerConfig {
+    pub host_id: HostId,
+    pub place: Place,
+    /// Where others read from it, `http://host:port`.
+    pub url: String,
+    /// The seed peer cluster it is a seed peer of.
+    pub seed_peer_cluster_id: Option<i64>,
+    pub sharing_off: bool,
+    /// Children served at once.
+    pub upload_slots: u32,
+    pub storage_dir: PathBuf,
+    pub upstream: UpstreamConfig,
+    /// Known without a manager.
+    pub schedulers: Vec<String>,
+    /// Accept peers without a credential.
+    pub join_open: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    #[error(transparent)]
+    Store(#[from] df_store::OpenError),
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+}
+
+/// Shared by listeners, workers and downloads.
+pub struct Peer {
+    config: PeerConfig,
+    store: Store,
+    upstream: Upstream,
+    http: reqwest::Client,
+    gate: Gate,
+    schedulers: Schedulers,
+    /// Seed peers of the cluster, from the last discovery: asked when no scheduler answers.
+    seeds: Mutex<Vec<Parent>>,
+    tasks: Mutex<HashMap<TaskId, Arc<Task>>>,
+    /// Counts started tasks, to wake who waits for one.
+    started: watch::Sender<u64>,
+}
+
+/// How many seeds are asked for a task when no scheduler answers, and how long each may think.
+const SEEDS_ASKED: usize = 3;
+const SEED_PATIENCE: Duration = Duration::from_millis(500);
+
+// === impl Peer ===
+
+impl Peer {
+    pub fn open(config: PeerConfig) -> Result<Arc<Self>, PeerError> {
+        let store = Store::open(&config.storage_dir)?;
+        let upstream = Upstream::new(&config.upstream)?;
+        let gate = if config.join_open { Gate::open() } else { Gate::closed() };
+        Ok(Arc::new(Self {
+            schedulers: Schedulers::new(config.schedulers.clone()),
+            store,
+            upstream,
+            http: df_client::http_client(),
+            gate,
+            seeds: Mutex::default(),
+            tasks: Mutex::default(),
+            started: watch::Sender::new(0),
+            config,
+        }))
+    }
+
+    pub fn config(&self) -> &PeerConfig {
+        &self.config
+    }
+
+    pub fn host_id(&self) -> &HostId {
+        &self.config.host_id
+    }
+
+    /// A host has one peer per task, spelled like the host.
+    pub fn peer_id(&self) -> PeerId {
+        match PeerId::try_from(self.config.host_id.as_str().to_owned()) {
+            Ok(id) => id,
+            Err(error) => unreachable!("host ids and peer ids follow the same rule: {error}"),
+        }
+    }
+
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub fn schedulers(&self) -> &Schedulers {
+        &self.schedulers
+    }
+
+    pub(crate) fn set_seeds(&self, seeds: Vec<Parent>) {
+        *self.seeds.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = seeds;
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, HashMap<TaskId, Arc<Task>>> {
+        self.tasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    // --- tasks ---
+
+    /// The task if this host has any of it, from this process or an earlier one.
+    pub fn task(&self, id: &TaskId) -> Option<Arc<Task>> {
+        let mut tasks = self.tasks();
+        if let Some(task) = tasks.get(id) {
+            return Some(task.clone());
+        }
+        let stored = self.store.get(id)?;
+        let digest = stored.meta().and_then(|meta| meta.digest);
+        let spec = TaskSpec { id: id.clone(), origin: Origin::new(""), digest };
+        let task = Arc::new(Task::new(stored, spec));
+        tasks.insert(id.clone(), task.clone());
+        Some(task)
+    }
+
+    /// As [`Peer::task`], waiting for one that is about to start: a child may be faster than the duty.
+    pub async fn task_soon(&self, id: &TaskId, patience: Duration) -> Option<Arc<Task>> {
+        let mut started = self.started.subscribe();
+        let found = async {
+            loop {
+                started.borrow_and_update();
+                if let Some(task) = self.task(id) {
+                    return Some(task);
+                }
+                started.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(patience, found).await.ok().flatten()
+    }
+
+    /// The task, complete or being downloaded: started now when it is neither.
+    pub fn start(self: &Arc<Self>, spec: TaskSpec, start: Start) -> io::Result<Arc<Task>> {
+        let task = self.get_or_create(&spec)?;
+        if task.claim(spec) {
+            let span = tracing::info_span!("download", task = %task.id(), ?start, otel.kind = "internal");
+            tokio::spawn(download::run(self.clone(), task.clone(), start).instrument(span));
+            self.started.send_modify(|count| *count += 1);
+        }
+        Ok(task)
+    }
+
+    fn get_or_create(&self, spec: &TaskSpec) -> io::Result<Arc<Task>> {
+        if let Some(task) = self.task(&spec.id) {
+            return Ok(task);
+        }
+        let stored = self.store.get_or_create(&spec.id)?;
+        Ok(self.tasks().entry(spec.id.clone()).or_insert_with(|| Arc::new(Task::new(stored, spec.clone()))).clone())
+    }
+
+    /// Drops a task whose bytes are not to be trusted.
+    pub(crate) fn forget(&self, task: &Task) {
+        self.tasks().remove(task.id());
+        if let Err(error) = self.store.remove(task.id()) {
+            tracing::warn!(%error, task = %task.id(), "a dropped task's files are still there");
+        }
+    }
+
+    // --- others of the cluster ---
+
+    fn transport(&self, url: &str) -> Option<Transport> {
+        match Transport::new(url, self.http.clone()) {
+            Ok(transport) => Some(transport.with_bearer(self.gate.credential())),
+            Err(error) => {
+                tracing::warn!(%error, "an address given by the cluster cannot be used");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn scheduler_client(&self, url: &str) -> Option<SchedulerClient> {
+        self.transport(url).map(SchedulerClient::new)
+    }
+
+    pub(crate) fn schedulers_of(&self, task: &TaskId) -> Vec<SchedulerClient> {
+        self.schedulers.for_task(task).iter().filter_map(|url| self.scheduler_client(url)).collect()
+    }
+
+    pub(crate) fn parent_client(&self, parent: &Parent) -> Option<DfdaemonClient> {
+        self.transport(&parent.url).map(DfdaemonClient::new)
+    }
+
+    /// Known seed peers that have the task, or are getting it.
+    pub(crate) async fn seeds_holding(&self, task: &TaskId) -> Vec<Parent> {
+        let seeds = self.seeds.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let mut holding = Vec::new();
+        for seed in seeds.into_iter().filter(|seed| seed.url != self.config.url).take(SEEDS_ASKED) {
+            let Some(client) = self.parent_client(&seed) else { continue };
+            let asked = tokio::time::timeout(SEED_PATIENCE, client.list_pieces(task, 0, Duration::ZERO)).await;
+            if matches!(asked, Ok(Ok(_))) {
+                holding.push(seed);
+            }
+        }
+        holding
+    }
+}

@@ -1,0 +1,164 @@
+//! The one reader: the runtime, other peers and dfget all read a task through it, while it arrives.
+//!
+//! **Invariant.** [`Task::open`] answers only when the first byte is certain (or there is none), so that a caller can
+//! still fall back; after that an error ends the stream, and the caller resumes by range.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use df_api::range::Requested;
+use df_api::{ByteRange, Digest, RangeSpec};
+use df_http::respond::Slice;
+use df_store::{Available, Trust};
+use futures_util::Stream;
+use futures_util::stream::try_unfold;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::task::{Failure, Task};
+
+/// Bytes per read: large enough to be fast, small enough for many readers.
+const READ_BYTES: usize = 256 * 1024;
+
+/// An answer whose first byte is there.
+pub struct Content {
+    /// Status, length and range headers; `None` while the content's length is not known.
+    pub slice: Option<Slice>,
+    pub content_type: Option<String>,
+    pub digest: Option<Digest>,
+    reader: Reader,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// RFC 9110: 416 with the total.
+    #[error("the range lies outside the content's {total} bytes")]
+    Unsatisfiable { total: u64 },
+    #[error(transparent)]
+    Failed(Arc<Failure>),
+    #[error("no byte has arrived within {0:?}")]
+    Timeout(Duration),
+}
+
+struct Reader {
+    task: Arc<Task>,
+    changes: watch::Receiver<u64>,
+    trust: Trust,
+    at: u64,
+    /// `None`: to the end, wherever that will be.
+    end: Option<u64>,
+}
+
+// === impl Task ===
+
+impl Task {
+    /// Waits at most `patience` for the first byte of `requested`.
+    pub async fn open(
+        self: &Arc<Self>,
+        requested: Requested,
+        trust: Trust,
+        patience: Duration,
+    ) -> Result<Content, ReadError> {
+        let deadline = Instant::now() + patience;
+        let opened = tokio::time::timeout_at(deadline, self.clone().open_when_ready(requested, trust)).await;
+        opened.unwrap_or(Err(ReadError::Timeout(patience)))
+    }
+
+    async fn open_when_ready(self: Arc<Self>, requested: Requested, trust: Trust) -> Result<Content, ReadError> {
+        let mut changes = self.stored().subscribe();
+        let (meta, slice) = loop {
+            changes.borrow_and_update();
+            if let Some(meta) = self.stored().meta()
+                && let Some(slice) = self.slice(requested, meta.length)?
+            {
+                break (meta, slice);
+            }
+            if let Some(failure) = self.failure() {
+                return Err(ReadError::Failed(failure));
+            }
+            let _ = changes.changed().await;
+        };
+        let (at, end) = match slice {
+            Some(slice) => slice.range.map_or((0, Some(0)), |range| (range.start, Some(range.end))),
+            None => (0, None),
+        };
+        self.set_reader(at);
+        let mut reader = Reader { task: self, changes, trust, at, end };
+        reader.ready().await?;
+        Ok(Content { slice, content_type: meta.content_type, digest: meta.digest, reader })
+    }
+
+    /// What to answer: `None` when that cannot be said yet, `Some(None)` for a whole content of unknown length.
+    fn slice(&self, requested: Requested, length: Option<u64>) -> Result<Option<Option<Slice>>, ReadError> {
+        if let Some(total) = length {
+            let slice = Slice::of(requested, total).map_err(|_| ReadError::Unsatisfiable { total })?;
+            return Ok(Some(Some(slice)));
+        }
+        // An origin may tell the length only by ending; what has landed before that can be given all the same.
+        match requested {
+            Requested::Whole => Ok(Some(None)),
+            Requested::One(RangeSpec::Bounded { start, last }) => {
+                let range = ByteRange::new(start, last.saturating_add(1));
+                let landed = match self.stored().available(start, Trust::Landed) {
+                    Available::Bytes(bytes) => bytes,
+                    Available::Pending | Available::End => 0,
+                };
+                let range = range.filter(|range| landed >= range.length());
+                Ok(range.map(|range| Some(Slice::of_unknown_length(range))))
+            }
+            Requested::One(_) => Ok(None),
+        }
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    pub fn range(&self) -> Option<ByteRange> {
+        self.slice.and_then(|slice| slice.range)
+    }
+
+    pub fn stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        try_unfold(self.reader, |mut reader| async move {
+            let bytes = reader.next().await?;
+            Ok(bytes.map(|bytes| (bytes, reader)))
+        })
+    }
+}
+
+// === impl Reader ===
+
+impl Reader {
+    /// How many bytes can be read now; 0 at the end.
+    async fn ready(&mut self) -> Result<u64, ReadError> {
+        loop {
+            self.changes.borrow_and_update();
+            let left = self.end.map_or(u64::MAX, |end| end.saturating_sub(self.at));
+            if left == 0 {
+                return Ok(0);
+            }
+            match self.task.stored().available(self.at, self.trust) {
+                Available::Bytes(bytes) => return Ok(bytes.min(left)),
+                Available::End => return Ok(0),
+                Available::Pending => {}
+            }
+            if let Some(failure) = self.task.failure() {
+                return Err(ReadError::Failed(failure));
+            }
+            let _ = self.changes.changed().await;
+        }
+    }
+
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let ready = self.ready().await.map_err(io::Error::other)?;
+        if ready == 0 {
+            return Ok(None);
+        }
+        let wanted = usize::try_from(ready).unwrap_or(READ_BYTES).min(READ_BYTES);
+        let bytes = self.task.stored().read(self.at, wanted).await?;
+        self.at += bytes.len() as u64;
+        Ok(Some(bytes))
+    }
+}

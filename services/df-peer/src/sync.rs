@@ -1,0 +1,171 @@
+//! A peer's side of sync: tell the scheduler the whole state, take the decision, at the scheduler's pace or when poked.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use df_api::PeerId;
+use df_api::scheduler::{Complaint, Decision, PeerDecision, PeerReport, PeerState};
+use df_client::ClientError;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tracing::Instrument as _;
+
+use crate::peer::Peer;
+use crate::task::Task;
+
+/// What the cluster says.
+#[derive(Clone, Debug)]
+pub(crate) enum Advice {
+    /// Not answered yet.
+    Pending,
+    /// No scheduler answers, or there is none: decide alone.
+    Alone,
+    Decided(Arc<PeerDecision>),
+}
+
+/// How long a scheduler may hold back `wait`.
+const HOLD: Duration = Duration::from_secs(10);
+/// A scheduler that cannot be reached is tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
+const REFRESH_MIN: Duration = Duration::from_millis(100);
+const REFRESH_MAX: Duration = Duration::from_secs(5);
+
+/// Reports one task while it downloads; stops when dropped.
+pub(crate) struct Sync {
+    shared: Arc<Shared>,
+    advice: watch::Receiver<Advice>,
+    task: AbortHandle,
+}
+
+struct Shared {
+    peer: Arc<Peer>,
+    task: Arc<Task>,
+    at_origin: AtomicBool,
+    complaints: Mutex<Vec<Complaint>>,
+    poke: Notify,
+}
+
+// === impl Sync ===
+
+impl Sync {
+    pub fn start(peer: Arc<Peer>, task: Arc<Task>, at_origin: bool) -> Self {
+        let shared = Arc::new(Shared {
+            peer,
+            task,
+            at_origin: AtomicBool::new(at_origin),
+            complaints: Mutex::default(),
+            poke: Notify::new(),
+        });
+        let (sender, advice) = watch::channel(Advice::Pending);
+        let reporting = tokio::spawn(shared.clone().run(sender).in_current_span());
+        Self { shared, advice, task: reporting.abort_handle() }
+    }
+
+    pub fn advice(&self) -> watch::Receiver<Advice> {
+        self.advice.clone()
+    }
+
+    /// From now on this peer reads from the origin.
+    pub fn at_origin(&self) {
+        self.shared.at_origin.store(true, Ordering::Relaxed);
+        self.shared.poke.notify_one();
+    }
+
+    /// About parents; they count until the task ends.
+    pub fn complain(&self, complaint: Complaint) {
+        self.shared.complaints().push(complaint);
+        self.shared.poke.notify_one();
+    }
+
+    pub fn complained_of(&self, peer: &PeerId) -> bool {
+        self.shared.complaints().iter().any(|complaint| complaint.peer_id == *peer)
+    }
+
+    /// The last word on this task. Tried a few times, because others may wait for it.
+    pub async fn end(self, state: PeerState) {
+        self.task.abort();
+        for _ in 0..3 {
+            match self.shared.report(state, Vec::new(), Duration::ZERO).await {
+                Some(Err(error)) => tracing::debug!(%error, "the end of a task was not reported"),
+                _ => return,
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+impl Drop for Sync {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn complaints(&self) -> std::sync::MutexGuard<'_, Vec<Complaint>> {
+        self.complaints.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    async fn run(self: Arc<Self>, advice: watch::Sender<Advice>) {
+        let mut parents = Vec::new();
+        let mut hold = Duration::ZERO;
+        loop {
+            let pause = match self.report(PeerState::Running, parents.clone(), hold).await {
+                None => {
+                    advice.send_replace(Advice::Alone);
+                    RETRY
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(error = df_http::error::chain(&error), "no scheduler answers");
+                    advice.send_replace(Advice::Alone);
+                    RETRY
+                }
+                Some(Ok(decision)) => {
+                    parents = decision.parents.iter().map(|parent| parent.peer_id.clone()).collect();
+                    let waiting = decision.decision == Decision::Wait;
+                    hold = if waiting { HOLD } else { Duration::ZERO };
+                    let pause = Duration::from_millis(decision.refresh_after_ms).clamp(REFRESH_MIN, REFRESH_MAX);
+                    advice.send_replace(Advice::Decided(Arc::new(decision)));
+                    if waiting { REFRESH_MIN } else { pause }
+                }
+            };
+            tokio::select! { () = tokio::time::sleep(pause) => {}, () = self.poke.notified() => {} }
+        }
+    }
+
+    /// `None` without any scheduler. Asks them in rendezvous order; the first that answers decides.
+    async fn report(
+        &self,
+        state: PeerState,
+        parents: Vec<PeerId>,
+        hold: Duration,
+    ) -> Option<Result<PeerDecision, ClientError>> {
+        let spec = self.task.spec();
+        let snapshot = self.task.stored().snapshot();
+        let report = PeerReport {
+            host_id: self.peer.host_id().clone(),
+            state,
+            origin: spec.origin.for_the_cluster(),
+            digest: spec.digest,
+            length: snapshot.meta.as_ref().and_then(|meta| meta.length),
+            piece_length: snapshot.meta.as_ref().map(|meta| meta.piece_length),
+            pieces: snapshot.pieces,
+            received_bytes: snapshot.landed_bytes,
+            complaints: self.complaints().clone(),
+            at_origin: self.at_origin.load(Ordering::Relaxed),
+            parents,
+        };
+        let mut last = None;
+        for scheduler in self.peer.schedulers_of(self.task.id()) {
+            let peer_id = self.peer.peer_id();
+            match scheduler.report_peer(self.task.id(), &peer_id, &report, hold).await {
+                Ok(decision) => return Some(Ok(decision)),
+                Err(error) => last = Some(Err(error)),
+            }
+        }
+        last
+    }
+}

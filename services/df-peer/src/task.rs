@@ -1,0 +1,167 @@
+//! A task on this host: its stored pieces, its one download, and what its readers need to know of both.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+
+use bytes::Bytes;
+use df_api::dfdaemon::{ReceivedBytes, TaskState, TaskStatus};
+use df_api::task::TaskSpec;
+use df_api::{Digest, TaskId};
+use df_store::StoredTask;
+use http::HeaderMap;
+
+/// Where bytes came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Origin,
+    Seed,
+    Peer,
+}
+
+/// Why there is no content.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The origin answered, and it was no: its own status and headers, for the caller to act on.
+    #[error("the origin answered {status}")]
+    Origin { status: u16, headers: Box<HeaderMap>, body: Bytes },
+    #[error("the origin cannot be reached: {0}")]
+    Unreachable(String),
+    #[error(transparent)]
+    Refused(#[from] crate::UpstreamRefused),
+    #[error("the origin's answer makes no sense: {0}")]
+    Malformed(String),
+    #[error("the content is {found}, expected {expected}; nothing of it was kept")]
+    WrongDigest { found: Digest, expected: Digest },
+    #[error("cannot store it: {0}")]
+    Storage(String),
+}
+
+/// One task of this host, complete, running or failed.
+#[derive(Debug)]
+pub struct Task {
+    stored: Arc<StoredTask>,
+    /// With the credentials of the latest reader.
+    spec: RwLock<TaskSpec>,
+    received: [AtomicU64; 3],
+    /// Where the latest reader started.
+    reader: AtomicU64,
+    run: Mutex<Run>,
+}
+
+#[derive(Debug, Default)]
+struct Run {
+    running: bool,
+    failure: Option<Arc<Failure>>,
+}
+
+// === impl Task ===
+
+impl Task {
+    pub(crate) fn new(stored: Arc<StoredTask>, spec: TaskSpec) -> Self {
+        Self {
+            stored,
+            spec: RwLock::new(spec),
+            received: Default::default(),
+            reader: AtomicU64::new(0),
+            run: Mutex::default(),
+        }
+    }
+
+    pub fn id(&self) -> &TaskId {
+        self.stored.id()
+    }
+
+    pub fn stored(&self) -> &Arc<StoredTask> {
+        &self.stored
+    }
+
+    pub fn spec(&self) -> TaskSpec {
+        self.spec.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    fn run(&self) -> MutexGuard<'_, Run> {
+        self.run.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn failure(&self) -> Option<Arc<Failure>> {
+        self.run().failure.clone()
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.run().running
+    }
+
+    pub fn received(&self) -> ReceivedBytes {
+        let bytes = |source: Source| self.received[source as usize].load(Ordering::Relaxed);
+        ReceivedBytes {
+            origin_bytes: bytes(Source::Origin),
+            seed_bytes: bytes(Source::Seed),
+            peer_bytes: bytes(Source::Peer),
+        }
+    }
+
+    pub fn status(&self) -> TaskStatus {
+        let snapshot = self.stored.snapshot();
+        let failure = self.failure().map(|failure| failure.to_string());
+        let state = match (snapshot.complete, &failure) {
+            (true, _) => TaskState::Complete,
+            (false, Some(_)) => TaskState::Failed,
+            (false, None) => TaskState::Running,
+        };
+        TaskStatus {
+            id: self.id().clone(),
+            state,
+            length: snapshot.meta.as_ref().and_then(|meta| meta.length),
+            piece_length: snapshot.meta.as_ref().map(|meta| meta.piece_length),
+            digest: snapshot.meta.as_ref().and_then(|meta| meta.digest.clone()).or(self.spec().digest),
+            held_bytes: snapshot.held_bytes,
+            received: self.received(),
+            failure,
+        }
+    }
+
+    // --- for the download ---
+
+    /// `true` when the caller is the one to run it now. A former failure is forgotten: somebody asks again.
+    pub(crate) fn claim(&self, spec: TaskSpec) -> bool {
+        let mut run = self.run();
+        if self.stored.is_complete() {
+            return false;
+        }
+        if spec.origin.authorization.is_some() || !run.running {
+            *self.spec.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = spec;
+        }
+        let claimed = !run.running;
+        if claimed {
+            *run = Run { running: true, failure: None };
+            self.stored.reopen();
+        }
+        claimed
+    }
+
+    pub(crate) fn ended(&self, failure: Option<Failure>) {
+        let reason = failure.as_ref().map(ToString::to_string);
+        *self.run() = Run { running: false, failure: failure.map(Arc::new) };
+        if let Some(reason) = reason {
+            self.stored.close(reason);
+        }
+    }
+
+    pub(crate) fn count(&self, source: Source, bytes: u64) {
+        self.received[source as usize].fetch_add(bytes, Ordering::Relaxed);
+        let source = match source {
+            Source::Origin => "origin",
+            Source::Seed => "seed",
+            Source::Peer => "peer",
+        };
+        metrics::counter!("dragonfly_client_download_traffic", "type" => source).increment(bytes);
+    }
+
+    pub(crate) fn set_reader(&self, offset: u64) {
+        self.reader.store(offset, Ordering::Relaxed);
+    }
+
+    pub(crate) fn reader(&self) -> u64 {
+        self.reader.load(Ordering::Relaxed)
+    }
+}

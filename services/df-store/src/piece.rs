@@ -1,0 +1,103 @@
+//! The one writer of one piece. It may be fed from several sources in turn: what has landed stays, the rest is asked elsewhere.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use df_api::{Algorithm, ByteRange, Digest};
+
+use crate::hash::ContentHasher;
+use crate::task::StoredTask;
+
+/// Dropping it without [`PieceWriter::finish`] forgets what landed.
+pub struct PieceWriter {
+    task: Arc<StoredTask>,
+    index: u32,
+    range: ByteRange,
+    landed: u64,
+    hash: Option<ContentHasher>,
+}
+
+/// Why a piece was not marked.
+#[derive(Debug, thiserror::Error)]
+pub enum PieceError {
+    #[error("piece {index} has {landed} of {expected} bytes")]
+    Short { index: u32, landed: u64, expected: u64 },
+    #[error("piece {index} is {found}, expected {expected}")]
+    Wrong { index: u32, found: Digest, expected: Digest },
+    #[error("cannot write piece {index}")]
+    Write { index: u32, source: io::Error },
+}
+
+// === impl PieceWriter ===
+
+impl PieceWriter {
+    pub(crate) fn new(task: Arc<StoredTask>, index: u32, range: ByteRange) -> Self {
+        Self { task, index, range, landed: 0, hash: Some(ContentHasher::new(Algorithm::Blake3)) }
+    }
+
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// What is still missing; `None` when all has landed.
+    pub fn rest(&self) -> Option<ByteRange> {
+        ByteRange::new(self.range.start + self.landed, self.range.end)
+    }
+
+    /// Appends, on a blocking thread, and wakes the readers. Bytes beyond the piece are an error of the caller.
+    pub async fn write(mut self, chunks: Vec<Bytes>) -> Result<Self, PieceError> {
+        let index = self.index;
+        let written = tokio::task::spawn_blocking(move || {
+            for chunk in chunks {
+                let at = self.range.start + self.landed;
+                let room = self.range.end - at;
+                let chunk = &chunk[..chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
+                self.task.write_at(chunk, at)?;
+                if let Some(hash) = &mut self.hash {
+                    hash.update(chunk);
+                }
+                self.landed += chunk.len() as u64;
+            }
+            self.task.set_landed(self.index, self.landed);
+            Ok(self)
+        });
+        match written.await {
+            Ok(Ok(writer)) => Ok(writer),
+            Ok(Err(source)) => Err(PieceError::Write { index, source }),
+            Err(panic) => Err(PieceError::Write { index, source: io::Error::other(panic) }),
+        }
+    }
+
+    /// The last piece of a content that turned out to end here.
+    pub fn end_here(&mut self) -> u64 {
+        self.range.end = self.range.start + self.landed;
+        self.range.end
+    }
+
+    /// Checks and marks. Afterwards the piece is marked, or nothing of it is.
+    pub fn finish(mut self, expected: Option<&Digest>) -> Result<Digest, PieceError> {
+        let (index, task) = (self.index, self.task.clone());
+        if self.landed < self.range.length() {
+            return Err(PieceError::Short { index, landed: self.landed, expected: self.range.length() });
+        }
+        let found = self.hash.take().map(ContentHasher::finish);
+        match (found, expected) {
+            (Some(found), Some(expected)) if found != *expected => {
+                Err(PieceError::Wrong { index, found, expected: expected.clone() })
+            }
+            (Some(found), _) => {
+                task.mark(index, &found).map_err(|source| PieceError::Write { index, source })?;
+                Ok(found)
+            }
+            (None, _) => Err(PieceError::Short { index, landed: 0, expected: self.range.length() }),
+        }
+    }
+}
+
+impl Drop for PieceWriter {
+    fn drop(&mut self) {
+        // Harmless after a mark: the entry is gone already.
+        self.task.abandon(self.index);
+    }
+}

@@ -1,0 +1,193 @@
+//! OCI images made in memory: the same call makes the same digests (image-spec: `manifest.md`, `config.md`, `layer.md`).
+
+use std::io::Write;
+
+use anyhow::Context;
+use bytes::Bytes;
+use flate2::{Compression, GzBuilder};
+use serde_json::json;
+
+use crate::bytes::{random_bytes, sha256_hex};
+
+pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+const TAR_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
+const GZIP_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// A layer to be: one file of bytes that do not compress.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer {
+    pub file_bytes: usize,
+    pub gzip: bool,
+}
+
+/// An image for the architecture this runs on.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What a tag names: the index if there is one, else the manifest.
+    pub index: Option<Blob>,
+    pub manifest: Blob,
+    pub config: Blob,
+    pub layers: Vec<Blob>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Blob {
+    pub media_type: &'static str,
+    /// `sha256:…`
+    pub digest: String,
+    pub bytes: Bytes,
+}
+
+// === impl Layer ===
+
+impl Layer {
+    pub fn tar(file_bytes: usize) -> Self {
+        Self { file_bytes, gzip: false }
+    }
+
+    /// Compressed as most real layers are; the size stays, because the bytes do not compress.
+    pub fn gzip(file_bytes: usize) -> Self {
+        Self { file_bytes, gzip: true }
+    }
+
+    /// The layer's uncompressed tar, which the config names by its digest.
+    fn pack(self, seed: u64, name: &str) -> anyhow::Result<Vec<u8>> {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(self.file_bytes as u64);
+        header.set_mode(0o644);
+        let mut archive = tar::Builder::new(Vec::with_capacity(self.file_bytes + 4096));
+        archive.append_data(&mut header, name, &random_bytes(seed, self.file_bytes)[..])?;
+        archive.into_inner().context("cannot pack a layer")
+    }
+}
+
+// === impl Image ===
+
+impl Image {
+    /// Layers differ when their place or the seed does.
+    pub fn build(seed: u64, layers: &[Layer]) -> anyhow::Result<Self> {
+        let mut blobs = Vec::new();
+        let mut diff_ids = Vec::new();
+        for (position, layer) in (0_u64..).zip(layers) {
+            let tar = layer.pack(seed.wrapping_mul(1000).wrapping_add(position), &format!("layer-{position}.bin"))?;
+            diff_ids.push(format!("sha256:{}", sha256_hex(&tar)));
+            blobs.push(if layer.gzip { Blob::new(GZIP_TYPE, gzip(&tar)?) } else { Blob::new(TAR_TYPE, tar) });
+        }
+        let config = json!({
+            "architecture": architecture(),
+            "os": "linux",
+            "created": "1970-01-01T00:00:00Z",
+            "config": { "Cmd": ["/layer-0.bin"] },
+            "rootfs": { "type": "layers", "diff_ids": diff_ids },
+            "history": layers.iter().map(|_| json!({ "created_by": "df-testkit" })).collect::<Vec<_>>(),
+        });
+        let config = Blob::new(CONFIG_TYPE, config.to_string());
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": config.descriptor(),
+            "layers": blobs.iter().map(Blob::descriptor).collect::<Vec<_>>(),
+        });
+        Ok(Self { index: None, manifest: Blob::new(MANIFEST_TYPE, manifest.to_string()), config, layers: blobs })
+    }
+
+    /// With an index above the manifest, as multi-platform images have it.
+    #[must_use]
+    pub fn in_index(mut self) -> Self {
+        let mut descriptor = self.manifest.descriptor();
+        descriptor["platform"] = json!({ "architecture": architecture(), "os": "linux" });
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [descriptor] });
+        self.index = Some(Blob::new(INDEX_TYPE, index.to_string()));
+        self
+    }
+
+    pub fn top(&self) -> &Blob {
+        self.index.as_ref().unwrap_or(&self.manifest)
+    }
+
+    /// Config and layers: what is fetched from `/blobs/`.
+    pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
+        std::iter::once(&self.config).chain(&self.layers)
+    }
+
+    /// Manifest and index: what is fetched from `/manifests/`, inner first.
+    pub fn manifests(&self) -> impl Iterator<Item = &Blob> {
+        std::iter::once(&self.manifest).chain(&self.index)
+    }
+
+    pub fn blob_bytes(&self) -> u64 {
+        self.blobs().map(Blob::size_bytes).sum()
+    }
+}
+
+// === impl Blob ===
+
+impl Blob {
+    pub fn new(media_type: &'static str, bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { media_type, digest: format!("sha256:{}", sha256_hex(&bytes)), bytes }
+    }
+
+    pub fn size_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn descriptor(&self) -> serde_json::Value {
+        json!({ "mediaType": self.media_type, "digest": self.digest, "size": self.size_bytes() })
+    }
+}
+
+fn gzip(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+    // Stored, not deflated: the bytes do not compress, and trying takes a second per 50 MB.
+    let mut encoder = GzBuilder::new().mtime(0).write(Vec::with_capacity(bytes.len() + 4096), Compression::none());
+    encoder.write_all(bytes)?;
+    encoder.finish().context("cannot compress a layer")
+}
+
+/// As Go and OCI call it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn the_same_call_makes_the_same_image() {
+        let build = |seed| Image::build(seed, &[Layer::tar(10), Layer::gzip(10)]).unwrap().in_index();
+        assert_eq!(build(1).top().digest, build(1).top().digest);
+        assert_ne!(build(1).top().digest, build(2).top().digest);
+    }
+
+    #[test]
+    fn manifest_config_and_layers_name_each_other_rightly() {
+        let image = Image::build(1, &[Layer::gzip(100_000), Layer::tar(5)]).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&image.manifest.bytes).unwrap();
+        assert_eq!(manifest["config"]["digest"], image.config.digest);
+        for (named, layer) in manifest["layers"].as_array().unwrap().iter().zip(&image.layers) {
+            assert_eq!(
+                (named["digest"].as_str(), named["size"].as_u64()),
+                (Some(&*layer.digest), Some(layer.size_bytes()))
+            );
+        }
+        let config: serde_json::Value = serde_json::from_slice(&image.config.bytes).unwrap();
+        let mut tar = Vec::new();
+        flate2::read::GzDecoder::new(&image.layers[0].bytes[..]).read_to_end(&mut tar).unwrap();
+        assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", sha256_hex(&tar)));
+        assert_eq!(config["rootfs"]["diff_ids"][1], image.layers[1].digest);
+        let mut archive = tar::Archive::new(&tar[..]);
+        let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
+        let mut file = Vec::new();
+        entry.read_to_end(&mut file).unwrap();
+        assert_eq!(file, random_bytes(1000, 100_000));
+    }
+}

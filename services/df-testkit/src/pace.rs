@@ -1,0 +1,26 @@
+//! A bandwidth limit as a clock: every chunk books the time it takes, and waits for its turn.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    free_at: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    /// Returns when `bytes` may pass at `bytes_per_second`; callers share the rate.
+    pub(crate) async fn pass(&self, bytes: usize, bytes_per_second: u64) {
+        let took = Duration::from_secs_f64(bytes as f64 / bytes_per_second.max(1) as f64);
+        let until = {
+            let mut free_at = self.free_at.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let now = Instant::now();
+            let until = free_at.map_or(now, |at| at.max(now)) + took;
+            *free_at = Some(until);
+            until
+        };
+        tokio::time::sleep_until(until).await;
+    }
+}

@@ -1,0 +1,3 @@
+//! Operations of dfdaemon, one file per resource.
+
+pub mod tasks;

@@ -1,0 +1,168 @@
+//! Tasks over HTTP: bytes and pieces for whoever asks, new tasks for the programs of this node.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use df_api::dfdaemon::{CreateTaskRequest, PIECE_DIGEST_HEADER, PieceList, TASK_ID_HEADER, TaskStatus};
+use df_api::task::{Origin, TaskSpec, task_id_of_digest, task_id_of_url};
+use df_api::{Code, TaskId};
+use df_http::extract::{Json, Path, Query, Range, Wait};
+use df_http::respond::unsatisfiable;
+use df_http::{ApiError, Problems};
+use df_peer::download::Start;
+use df_peer::{Failure, ReadError};
+use df_store::StoredTask;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use serde::Deserialize;
+use url::Url;
+
+use crate::state::AppState;
+
+/// A child may ask before the duty to fetch has reached this host.
+const TASK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Read a task's bytes while they arrive.
+///
+/// The answer waits for the first byte. 206 with `Content-Range` for a range; the digest of the piece when the range lies
+/// within a finished one.
+#[utoipa::path(get, path = "/v1/tasks/{task_id}/content", operation_id = "get_task_content", tag = "tasks",
+    params(("task_id" = TaskId, Path), ("Range" = Option<String>, Header, description = "RFC 9110")),
+    responses((status = 200, description = "The bytes", content_type = "application/octet-stream"), Problems))]
+pub async fn get_task_content(
+    State(app): State<AppState>,
+    Path(task_id): Path<TaskId>,
+    range: Range,
+) -> Result<Response, ApiError> {
+    let task = app.peer.task_soon(&task_id, TASK_PATIENCE).await.ok_or_else(|| unknown(&task_id))?;
+    let content = task.open(range.0, app.trust, app.first_byte_timeout).await.map_err(read_error)?;
+    let digest = content.range().and_then(|range| task.stored().piece_digest_around(range));
+    let (slice, content_type) = (content.slice, content.content_type.clone());
+    let body = Body::from_stream(content.stream());
+    let mut response = slice.map_or_else(|| Response::new(Body::empty()), |slice| slice.respond(Body::empty()));
+    *response.body_mut() = body;
+    let headers = response.headers_mut();
+    let content_type = content_type.and_then(|value| HeaderValue::from_str(&value).ok());
+    headers.insert(CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")));
+    let ours = [(TASK_ID_HEADER, Some(task_id.to_string())), (PIECE_DIGEST_HEADER, digest.map(|d| d.to_string()))];
+    for (name, value) in ours {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Since {
+    /// `next` of the last answer; 0 for everything.
+    #[serde(default)]
+    since: u64,
+}
+
+/// List the pieces this host has finished.
+///
+/// With `Prefer: wait` the answer is held back as long as there is nothing new.
+#[utoipa::path(get, path = "/v1/tasks/{task_id}/pieces", operation_id = "list_pieces", tag = "tasks",
+    params(("task_id" = TaskId, Path), Since, ("Prefer" = Option<String>, Header, description = "wait=N seconds")),
+    responses((status = 200, description = "The pieces, and where to go on", body = PieceList), Problems))]
+pub async fn list_pieces(
+    State(app): State<AppState>,
+    Path(task_id): Path<TaskId>,
+    Query(Since { since }): Query<Since>,
+    Wait(wait): Wait,
+) -> Result<Json<PieceList>, ApiError> {
+    let patience = wait.min(TASK_PATIENCE);
+    let task = app.peer.task_soon(&task_id, patience).await.ok_or_else(|| unknown(&task_id))?;
+    let mut changes = task.stored().subscribe();
+    let news = async {
+        loop {
+            changes.borrow_and_update();
+            if task.stored().events_since(since).1 > since || task.stored().is_complete() || task.failure().is_some() {
+                return;
+            }
+            let _ = changes.changed().await;
+        }
+    };
+    // Nothing new in time is an answer too.
+    let _ = tokio::time::timeout(wait, news).await;
+    match task.failure() {
+        Some(failure) => Err(failed(&failure)),
+        None => Ok(Json(piece_list(task.stored(), since))),
+    }
+}
+
+fn piece_list(stored: &StoredTask, since: u64) -> PieceList {
+    let complete = stored.is_complete();
+    let meta = stored.meta();
+    let (pieces, next) = stored.events_since(since);
+    let field = |pick: fn(df_store::Meta) -> Option<String>| meta.clone().and_then(pick);
+    PieceList {
+        content_type: field(|meta| meta.content_type),
+        length: meta.as_ref().and_then(|meta| meta.length),
+        piece_length: meta.as_ref().map(|meta| meta.piece_length),
+        digest: meta.and_then(|meta| meta.digest),
+        pieces,
+        next,
+        complete,
+    }
+}
+
+/// Start fetching a URL, or join the download that runs.
+#[utoipa::path(post, path = "/v1/tasks", operation_id = "create_task", tag = "tasks", request_body = CreateTaskRequest,
+    responses((status = 200, description = "The task; read its content next", body = TaskStatus), Problems))]
+pub async fn create_task(
+    State(app): State<AppState>,
+    Json(request): Json<CreateTaskRequest>,
+) -> Result<Json<TaskStatus>, ApiError> {
+    let url = Url::parse(&request.url)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty())
+        .ok_or_else(|| ApiError::unprocessable(format!("url {:?} is not an http(s) URL", request.url)))?;
+    app.peer.upstream().check(&url).map_err(ApiError::forbidden)?;
+    let id = match &request.digest {
+        Some(digest) => task_id_of_digest(digest),
+        None => task_id_of_url(url.as_str(), request.tag.as_deref(), request.application.as_deref()),
+    };
+    let origin = Origin { authorization: request.authorization, ..Origin::new(url.as_str()) };
+    let spec = TaskSpec { id, origin, digest: request.digest };
+    let task = app.peer.start(spec, Start::Ask).map_err(ApiError::internal)?;
+    Ok(Json(task.status()))
+}
+
+/// Show a task of this host, and where its bytes came from.
+#[utoipa::path(get, path = "/v1/tasks/{task_id}", operation_id = "get_task", tag = "tasks",
+    params(("task_id" = TaskId, Path)),
+    responses((status = 200, description = "The task", body = TaskStatus), Problems))]
+pub async fn get_task(State(app): State<AppState>, Path(task_id): Path<TaskId>) -> Result<Json<TaskStatus>, ApiError> {
+    app.peer.task(&task_id).map(|task| Json(task.status())).ok_or_else(|| unknown(&task_id))
+}
+
+fn unknown(task_id: &TaskId) -> ApiError {
+    ApiError::not_found(format!("task {task_id} is not on this host"))
+}
+
+fn read_error(error: ReadError) -> ApiError {
+    match error {
+        ReadError::Unsatisfiable { total } => unsatisfiable(total),
+        ReadError::Failed(failure) => failed(&failure),
+        ReadError::Timeout(_) => ApiError::new(Code::Timeout, error.to_string()),
+    }
+}
+
+fn failed(failure: &Failure) -> ApiError {
+    let code = match failure {
+        Failure::Origin { status: 401, .. } => Code::Unauthenticated,
+        Failure::Origin { status: 403, .. } | Failure::Refused(_) => Code::Forbidden,
+        Failure::Origin { status: 404 | 410, .. } => Code::NotFound,
+        Failure::Origin { .. } | Failure::Unreachable(_) | Failure::Malformed(_) | Failure::WrongDigest { .. } => {
+            Code::BadGateway
+        }
+        Failure::Storage(_) => Code::Internal,
+    };
+    ApiError::new(code, failure.to_string())
+}

@@ -1,0 +1,205 @@
+//! `dfdaemon.yaml`, in the keys of the project's walk; every key also as `DF_DFDAEMON__…` in the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use df_peer::UpstreamConfig;
+use serde::{Deserialize, Serialize};
+
+/// Settings of one node's daemon, or of a seed peer.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// Log more. Default: false.
+    pub verbose: bool,
+    pub host: HostConfig,
+    pub scheduler: SchedulerConfig,
+    pub proxy: ProxyConfig,
+    pub upload: UploadConfig,
+    pub storage: StorageConfig,
+    pub upstream: UpstreamConfig,
+    /// `token`: peers show a cluster credential. `open`: for closed networks, nobody is asked. Default: token with a
+    /// manager, open without one.
+    pub join: Option<Join>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Join {
+    Token,
+    Open,
+}
+
+/// Who and where this node is; matched against the clusters' scopes.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HostConfig {
+    /// Default: the system's.
+    pub hostname: String,
+    /// Default: none.
+    pub idc: String,
+    /// `area|country|province|city`. Default: none.
+    pub location: String,
+    /// The address others reach this node at. Default: the one used towards the manager.
+    #[serde(rename = "advertiseIP", alias = "advertiseIp")]
+    pub advertise_ip: String,
+    /// Join this cluster whatever the scopes say. Default: none.
+    #[serde(rename = "schedulerClusterID", alias = "schedulerClusterId")]
+    pub scheduler_cluster_id: Option<i64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SchedulerConfig {
+    pub manager: ManagerConfig,
+    /// Schedulers to use without a manager, `http://host:port`. Default: none.
+    pub net_addrs: Vec<NetAddr>,
+}
+
+#[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ManagerConfig {
+    /// Where the manager is; the first is used. Default: none, every download goes to the origin or to known schedulers.
+    pub net_addrs: Vec<NetAddr>,
+    /// The secret to join with. Default: none.
+    pub join_token: Option<String>,
+    pub seed_peer: SeedPeerConfig,
+}
+
+/// `{type: tcp, addr: host:port}` as in the walk; `addr` may also be a URL.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetAddr {
+    /// Only `tcp`. Default: tcp.
+    #[serde(rename = "type", default = "tcp")]
+    pub kind: String,
+    pub addr: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SeedPeerConfig {
+    /// Be a seed peer. Default: false.
+    pub enable: bool,
+    /// Which seed peer cluster. Default: 1.
+    #[serde(rename = "clusterID", alias = "clusterId")]
+    pub cluster_id: Option<i64>,
+}
+
+/// The listener for this node's own programs: registry mirror, and tasks for dfget.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ProxyConfig {
+    /// Default: 127.0.0.1:65001.
+    pub listen: SocketAddr,
+    /// The registry when neither `ns` nor `X-Dragonfly-Registry` names one. Default: https://index.docker.io.
+    pub default_registry: String,
+    /// A runtime gets an error, and asks elsewhere, when no byte has come within this time. Default: 10000.
+    pub first_byte_timeout_ms: u64,
+    /// How long a registry's yes to a credential is good for cached content. Default: 600000.
+    pub access_ttl_ms: u64,
+}
+
+/// The listener for other peers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct UploadConfig {
+    /// Default: 0.0.0.0:65002.
+    pub listen: SocketAddr,
+    /// Children served at once. Default: 200.
+    pub load_limit: u32,
+    /// Give nothing to others. Default: false.
+    pub disable_shared: bool,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StorageConfig {
+    /// Default: /var/lib/dragonfly.
+    pub dir: PathBuf,
+}
+
+fn tcp() -> String {
+    "tcp".to_owned()
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 65001)),
+            default_registry: "https://index.docker.io".to_owned(),
+            first_byte_timeout_ms: 10_000,
+            access_ttl_ms: 600_000,
+        }
+    }
+}
+
+impl Default for UploadConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 65002)), load_limit: 200, disable_shared: false }
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("/var/lib/dragonfly") }
+    }
+}
+
+// === impl Config ===
+
+impl Config {
+    pub fn manager_url(&self) -> Option<String> {
+        self.scheduler.manager.net_addrs.first().map(NetAddr::url)
+    }
+
+    pub fn seed_peer_cluster_id(&self) -> Option<i64> {
+        let seed_peer = &self.scheduler.manager.seed_peer;
+        seed_peer.enable.then(|| seed_peer.cluster_id.unwrap_or(1))
+    }
+
+    pub fn join_open(&self) -> bool {
+        self.join.map_or(self.manager_url().is_none(), |join| join == Join::Open)
+    }
+}
+
+// === impl NetAddr ===
+
+impl NetAddr {
+    pub fn url(&self) -> String {
+        if self.addr.contains("://") { self.addr.clone() } else { format!("http://{}", self.addr) }
+    }
+}
+
+// === impl ManagerConfig ===
+
+impl std::fmt::Debug for ManagerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ManagerConfig")
+            .field("net_addrs", &self.net_addrs)
+            .field("join_token", &self.join_token.as_ref().map(|_| "redacted"))
+            .field("seed_peer", &self.seed_peer)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_the_walk_are_understood() {
+        let config: Config = serde_json::from_value(serde_json::json!({
+            "verbose": true,
+            "host": { "idc": "cluster-2" },
+            "scheduler": { "manager": {
+                "netAddrs": [{ "type": "tcp", "addr": "dragonfly-manager.cluster-a.svc.cluster.local:65003" }],
+                "seedPeer": { "enable": true, "clusterID": 2 },
+            }},
+        }))
+        .unwrap();
+        assert_eq!(config.manager_url().unwrap(), "http://dragonfly-manager.cluster-a.svc.cluster.local:65003");
+        assert_eq!(config.seed_peer_cluster_id(), Some(2));
+        assert!(!config.join_open());
+    }
+}

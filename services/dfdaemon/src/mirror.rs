@@ -1,0 +1,95 @@
+//! The registry mirror: what container runtimes ask at `/v2/…`, with their own credentials.
+//!
+//! **Invariants.** Digest-addressed content comes from the one task of its digest, and only for a caller the registry
+//! has accepted for that repository. Everything else is relayed, with challenges and credentials unchanged. Errors are
+//! OCI JSON, name the upstream, and come before the first byte or not at all.
+
+mod access;
+mod caller;
+mod content;
+mod refusal;
+mod relay;
+mod tags;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use df_peer::Peer;
+use http::{Method, StatusCode};
+
+use crate::config::ProxyConfig;
+use crate::oci::{OciPath, Reference};
+use access::Access;
+use caller::Caller;
+use refusal::Refusal;
+use tags::Tags;
+
+/// Shared by all requests; cheap to clone.
+#[derive(Clone)]
+pub struct Mirror {
+    peer: Arc<Peer>,
+    access: Access,
+    tags: Tags,
+    default_registry: Arc<str>,
+    first_byte_timeout: Duration,
+}
+
+// === impl Mirror ===
+
+impl Mirror {
+    pub fn new(peer: Arc<Peer>, config: &ProxyConfig) -> Self {
+        Self {
+            peer,
+            access: Access::new(Duration::from_millis(config.access_ttl_ms)),
+            tags: Tags::new(),
+            default_registry: config.default_registry.as_str().into(),
+            first_byte_timeout: Duration::from_millis(config.first_byte_timeout_ms),
+        }
+    }
+}
+
+pub fn router(mirror: Mirror) -> Router {
+    // Repository names contain slashes, so the path is parsed by hand; no OpenAPI operation describes it.
+    Router::new().route("/v2/", any(base)).route("/v2/{*path}", any(dispatch)).with_state(mirror)
+}
+
+/// containers/image and Docker ask this first; containerd never does.
+async fn base() -> impl IntoResponse {
+    (StatusCode::OK, [("docker-distribution-api-version", "registry/2.0")], axum::Json(serde_json::json!({})))
+}
+
+async fn dispatch(State(mirror): State<Mirror>, request: Request) -> Response {
+    let namespace = caller::namespace(request.uri());
+    let mut response = match answer(&mirror, request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(),
+    };
+    // Distribution-spec: a registry that used `ns` says so.
+    if let Some(value) = namespace.and_then(|namespace| namespace.parse().ok()) {
+        response.headers_mut().insert("oci-namespace", value);
+    }
+    response
+}
+
+async fn answer(mirror: &Mirror, request: Request) -> Result<Response, Refusal> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Refusal::method(request.method()));
+    }
+    let path = request.uri().path().strip_prefix("/v2/").unwrap_or_default();
+    let wanted = OciPath::parse(path).map_err(|error| Refusal::path(&error))?;
+    let caller = Caller::from_request(mirror, &request)?;
+    match wanted {
+        OciPath::Blob { repository, digest } => content::answer(mirror, &caller, &repository, digest).await,
+        OciPath::Manifest { repository, reference: Reference::Digest(digest) } => {
+            content::answer(mirror, &caller, &repository, digest).await
+        }
+        OciPath::Manifest { repository, reference: Reference::Tag(tag) } => {
+            tags::answer(mirror, &caller, &repository, &tag).await
+        }
+        OciPath::Other { .. } => Ok(relay::forward(mirror, &caller).await?.into_response()),
+    }
+}

@@ -1,0 +1,79 @@
+//! Who may read what from the cache: those whose credentials the registry accepted for that repository, for a while.
+
+use std::time::Duration;
+
+use moka::future::Cache;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+/// Remembered yeses; a restart forgets them, which costs one request each.
+#[derive(Clone)]
+pub struct Access {
+    proven: Cache<[u8; 32], Instant>,
+    ttl: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    Fresh,
+    /// Was accepted once; good only while the registry cannot be asked.
+    Stale,
+    None,
+}
+
+/// A yes outlives its freshness by this much, for when the registry is down.
+const STALE: Duration = Duration::from_secs(24 * 3600);
+const ENTRIES_MAX: u64 = 100_000;
+
+// === impl Access ===
+
+impl Access {
+    pub fn new(ttl: Duration) -> Self {
+        Self { proven: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(ttl + STALE).build(), ttl }
+    }
+
+    pub async fn proof(&self, registry: &str, repository: &str, authorization: Option<&str>) -> Proof {
+        match self.proven.get(&key(registry, repository, authorization)).await {
+            None => Proof::None,
+            Some(since) if since.elapsed() < self.ttl => Proof::Fresh,
+            Some(_) => Proof::Stale,
+        }
+    }
+
+    pub async fn prove(&self, registry: &str, repository: &str, authorization: Option<&str>) {
+        self.proven.insert(key(registry, repository, authorization), Instant::now()).await;
+    }
+
+    pub async fn revoke(&self, registry: &str, repository: &str, authorization: Option<&str>) {
+        self.proven.invalidate(&key(registry, repository, authorization)).await;
+    }
+}
+
+/// Credentials are kept only as part of a hash. Anonymous is a credential of its own, told apart from an empty one.
+fn key(registry: &str, repository: &str, authorization: Option<&str>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for field in [registry, repository, authorization.map_or("anonymous", |_| "presented"), authorization.unwrap_or("")] {
+        hash.update((field.len() as u64).to_be_bytes());
+        hash.update(field.as_bytes());
+    }
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_yes_is_for_one_repository_and_one_credential() {
+        let access = Access::new(Duration::from_secs(60));
+        access.prove("r", "a", Some("Bearer x")).await;
+        assert_eq!(access.proof("r", "a", Some("Bearer x")).await, Proof::Fresh);
+        for (repository, authorization) in [("b", Some("Bearer x")), ("a", Some("Bearer y")), ("a", None), ("a", Some(""))] {
+            assert_eq!(access.proof("r", repository, authorization).await, Proof::None);
+        }
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!(access.proof("r", "a", Some("Bearer x")).await, Proof::Stale);
+        access.revoke("r", "a", Some("Bearer x")).await;
+        assert_eq!(access.proof("r", "a", Some("Bearer x")).await, Proof::None);
+    }
+}

@@ -1,0 +1,106 @@
+//! Blobs and digest-addressed manifests: one task per digest, whatever registry, repository or tag led to it.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use df_api::Digest;
+use df_api::dfdaemon::TASK_ID_HEADER;
+use df_api::range::Requested;
+use df_api::task::{Origin, TaskSpec, task_id_of_digest};
+use df_http::respond::Slice;
+use df_peer::Task;
+use df_peer::download::Start;
+use df_store::Trust;
+use http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+
+use super::Mirror;
+use super::access::Proof;
+use super::caller::Caller;
+use super::refusal::Refusal;
+use super::relay;
+
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: Digest) -> Result<Response, Refusal> {
+    if let Some(answer) = unproven(mirror, caller, repository).await? {
+        return Ok(answer);
+    }
+    let id = task_id_of_digest(&digest);
+    tracing::Span::current().record("dragonfly.task_id", id.as_str());
+    if caller.method == Method::HEAD {
+        return head(mirror, caller, &digest).await;
+    }
+    let origin = Origin {
+        authorization: caller.authorization().map(str::to_owned),
+        accept: caller.accept(),
+        ..Origin::new(caller.url.as_str())
+    };
+    let spec = TaskSpec { id, origin, digest: Some(digest.clone()) };
+    let task = mirror.peer.start(spec, Start::Ask).map_err(|error| Refusal::storage(&error))?;
+    let content = task.open(caller.range, Trust::HoldLast, mirror.first_byte_timeout).await;
+    let content = content.map_err(|error| Refusal::read(caller.registry(), &error))?;
+    let headers = content_headers(&task, &digest, content.content_type.as_deref());
+    let slice = content.slice;
+    let mut response = slice.map_or_else(|| Response::new(Body::empty()), |slice| slice.respond(Body::empty()));
+    *response.body_mut() = Body::from_stream(content.stream());
+    response.headers_mut().extend(headers);
+    Ok(response)
+}
+
+/// `None` when the caller may read this repository. Otherwise what the registry said to it, challenge and all.
+async fn unproven(mirror: &Mirror, caller: &Caller, repository: &str) -> Result<Option<Response>, Refusal> {
+    let (registry, authorization) = (caller.registry(), caller.authorization());
+    let proof = mirror.access.proof(registry, repository, authorization).await;
+    if proof == Proof::Fresh {
+        return Ok(None);
+    }
+    let mut headers = caller.headers.clone();
+    headers.remove(http::header::RANGE);
+    let question = Caller { method: Method::HEAD, headers, url: caller.url.clone(), range: Requested::Whole };
+    let answered = relay::forward(mirror, &question).await;
+    let outage = answered.as_ref().map_or_else(Refusal::is_outage, relay::Relayed::is_outage);
+    match answered {
+        _ if outage && proof == Proof::Stale => Ok(None),
+        Ok(answer) if answer.status().is_success() => {
+            mirror.access.prove(registry, repository, authorization).await;
+            Ok(None)
+        }
+        Ok(answer) => {
+            if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                mirror.access.revoke(registry, repository, authorization).await;
+            }
+            Ok(Some(answer.into_response()))
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// From what is here, else from the registry.
+async fn head(mirror: &Mirror, caller: &Caller, digest: &Digest) -> Result<Response, Refusal> {
+    let here = mirror.peer.task(&task_id_of_digest(digest)).filter(|task| task.stored().is_complete());
+    let meta = here.as_ref().and_then(|task| task.stored().meta());
+    let (Some(task), Some(meta)) = (here, meta) else {
+        return Ok(relay::forward(mirror, caller).await?.into_response());
+    };
+    let slice = Slice::of(Requested::Whole, meta.length.unwrap_or(0)).map_err(|_| Refusal::method(&caller.method))?;
+    let mut response = slice.respond(Body::empty());
+    response.headers_mut().extend(content_headers(&task, digest, meta.content_type.as_deref()));
+    Ok(response)
+}
+
+fn content_headers(task: &Task, digest: &Digest, content_type: Option<&str>) -> HeaderMap {
+    let value = |text: &str| HeaderValue::from_str(text).ok();
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, content_type.and_then(value).unwrap_or(OCTETS));
+    let named = [
+        ("docker-content-digest", value(&digest.to_string())),
+        (ETAG.as_str(), value(&format!("\"{digest}\""))),
+        (TASK_ID_HEADER, value(task.id().as_str())),
+    ];
+    for (name, value) in named {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}

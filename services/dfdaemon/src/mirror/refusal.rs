@@ -1,0 +1,117 @@
+//! Errors as registries write them (distribution-spec, § Error codes): clients quote them to their users.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use df_api::dfdaemon::ERROR_TYPE_HEADER;
+use df_peer::{Failure, ReadError, UpstreamRefused};
+use http::header::{CONTENT_RANGE, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+
+use super::relay::relayed_headers;
+use crate::oci::OciPathError;
+
+/// Why a runtime gets no content here. With any of these it goes on to its next host.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    headers: HeaderMap,
+    /// The upstream's own answer, to be given as it is.
+    relayed: Option<bytes::Bytes>,
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), headers: HeaderMap::new(), relayed: None }
+    }
+
+    pub fn method(method: &Method) -> Self {
+        let message = format!("{method} is not possible through a mirror: push to the registry itself");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message)
+    }
+
+    pub fn path(error: &OciPathError) -> Self {
+        let code = match error {
+            OciPathError::Repository(_) => "NAME_INVALID",
+            OciPathError::Tag(_) => "TAG_INVALID",
+            OciPathError::Digest(_) => "DIGEST_INVALID",
+        };
+        Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
+    }
+
+    pub fn range(error: &df_api::range::RangeError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "RANGE_INVALID", error.to_string())
+    }
+
+    pub fn upstream(error: &UpstreamRefused) -> Self {
+        let status = match error {
+            UpstreamRefused::Malformed(_) => StatusCode::BAD_REQUEST,
+            UpstreamRefused::NotAllowed(_) => StatusCode::FORBIDDEN,
+        };
+        Self::new(status, "DENIED", error.to_string())
+    }
+
+    pub fn timeout(registry: &str, message: &str) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "UNAVAILABLE", format!("{registry}: {message}"))
+    }
+
+    pub fn storage(error: &std::io::Error) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", format!("this node cannot store content: {error}"))
+    }
+
+    pub fn failure(registry: &str, failure: &Failure) -> Self {
+        let gateway = |message| Self::new(StatusCode::BAD_GATEWAY, "UNAVAILABLE", format!("{registry}: {message}"));
+        match failure {
+            Failure::Origin { status, headers, body } => {
+                let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
+                // A redirect nobody followed, or a 1xx, would confuse every client.
+                let status = if status.as_u16() < 400 { StatusCode::BAD_GATEWAY } else { status };
+                let headers = relayed_headers(headers);
+                Self { headers, relayed: Some(body.clone()), ..Self::new(status, "UNAVAILABLE", failure.to_string()) }
+            }
+            Failure::Refused(refused) => Self::upstream(refused),
+            Failure::Storage(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", format!("this node: {failure}"))
+            }
+            Failure::Unreachable(_) | Failure::Malformed(_) | Failure::WrongDigest { .. } => gateway(failure.to_string()),
+        }
+    }
+
+    pub fn read(registry: &str, error: &ReadError) -> Self {
+        match error {
+            ReadError::Failed(failure) => Self::failure(registry, failure),
+            ReadError::Timeout(_) => Self::timeout(registry, &error.to_string()),
+            ReadError::Unsatisfiable { total } => {
+                let mut refusal = Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_INVALID", error.to_string());
+                if let Ok(value) = HeaderValue::from_str(&format!("bytes */{total}")) {
+                    refusal.headers.insert(CONTENT_RANGE, value);
+                }
+                refusal
+            }
+        }
+    }
+
+    /// Whether the upstream could not answer, rather than said no.
+    pub fn is_outage(&self) -> bool {
+        self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, message) = (self.status.as_u16(), &self.message);
+        tracing::info!(status, code = self.code, message, "a runtime is refused");
+        let body = serde_json::json!({ "errors": [{ "code": self.code, "message": self.message }] });
+        let (source, mut response) = match self.relayed {
+            Some(body) => ("upstream", body.into_response()),
+            None => ("dfdaemon", Json(body).into_response()),
+        };
+        *response.status_mut() = self.status;
+        response.headers_mut().extend(self.headers);
+        response.headers_mut().insert(ERROR_TYPE_HEADER, HeaderValue::from_static(source));
+        response
+    }
+}

@@ -1,0 +1,49 @@
+//! The route lists: one for peers, one for the programs of this node, and the document of both.
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use df_api::{Code, Problem};
+use df_http::{base, credential, layers};
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::tasks;
+use crate::mirror::{self, Mirror};
+use crate::state::AppState;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(title = "Dragonfly dfdaemon", description = "Pieces for peers, tasks for the programs of this node.\n\nThe registry mirror at `/v2/…` speaks the OCI distribution API and is not listed here."),
+    components(schemas(Problem, Code)),
+    tags((name = "tasks", description = "Contents on this host"))
+)]
+struct Document;
+
+/// For other peers: bytes and pieces, with a cluster credential.
+fn peer_operations() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(tasks::get_task_content)).routes(routes!(tasks::list_pieces))
+}
+
+/// For programs of this node: also new tasks.
+fn local_operations() -> OpenApiRouter<AppState> {
+    peer_operations().routes(routes!(tasks::create_task)).routes(routes!(tasks::get_task))
+}
+
+pub fn openapi() -> OpenApi {
+    OpenApiRouter::<AppState>::with_openapi(Document::openapi()).merge(local_operations()).split_for_parts().1
+}
+
+pub fn peer_router(state: AppState) -> Router {
+    let gate = state.peer.gate().clone();
+    let (operations, _) = peer_operations().split_for_parts();
+    let operations = operations.route_layer(from_fn_with_state(gate, credential::require_member)).with_state(state);
+    layers::apply(operations.merge(base::routes(openapi(), base::always_ready())), "dfdaemon")
+}
+
+pub fn local_router(state: AppState, mirror: Mirror) -> Router {
+    let (operations, _) = local_operations().split_for_parts();
+    let operations = operations.with_state(state).merge(mirror::router(mirror));
+    layers::apply(operations.merge(base::routes(openapi(), base::always_ready())), "dfdaemon")
+}

@@ -1,0 +1,15 @@
+//! What handlers share. The same handlers serve peers and this node's programs; they differ in whom they may trust.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use df_peer::Peer;
+use df_store::Trust;
+
+#[derive(Clone)]
+pub struct AppState {
+    pub peer: Arc<Peer>,
+    /// Peers check what they get; a runtime must never be given a complete wrong body.
+    pub trust: Trust,
+    pub first_byte_timeout: Duration,
+}

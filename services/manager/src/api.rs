@@ -1,0 +1,123 @@
+//! The one list of operations: the router and the OpenAPI document are both made from it.
+//! **Invariant:** handler = operationId = client method; every operation has a summary, one 2xx and [`df_http::Problems`].
+
+mod accounts;
+mod clusters;
+mod discovery;
+mod join_tokens;
+mod leases;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::{IntoResponse as _, Response};
+use df_api::Problem;
+use df_http::{ApiError, base, layers};
+use http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use tower_http::csrf::{CsrfLayer, ProtectionError};
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi as _};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::access::SESSION_COOKIE;
+use crate::app::App;
+use crate::console;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Dragonfly manager",
+        description = "One manager for all clusters. Errors are problem+json (RFC 9457) everywhere.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(Problem)),
+    modifiers(&Schemes),
+    tags(
+        (name = "accounts", description = "Signing in and out"),
+        (name = "clusters", description = "Clusters and the scopes by which they take peers"),
+        (name = "components", description = "Schedulers, seed peers and daemons: leases, discovery, keys, join tokens"),
+    )
+)]
+struct Document;
+
+struct Schemes;
+
+/// The document, as `manager openapi` prints it.
+pub fn openapi() -> OpenApi {
+    operations().split_for_parts().1
+}
+
+/// Everything the manager answers.
+pub fn router(app: &App) -> Router {
+    let (api, document) = operations().split_for_parts();
+    let no_store = HeaderValue::from_static("no-store");
+    let api = api
+        .with_state(app.clone())
+        .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, no_store))
+        // Holders of a cookie only: programs send neither Sec-Fetch-Site nor Origin and pass.
+        .layer(CsrfLayer::new().with_rejection_response(refuse_foreign_page));
+    let all = api.merge(base::routes(document, ready(app))).merge(console::routes());
+    let nosniff = SetResponseHeaderLayer::if_not_present(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    layers::apply(all.layer(nosniff), "manager")
+}
+
+fn operations() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(accounts::sign_in))
+        .routes(routes!(accounts::sign_out))
+        .routes(routes!(accounts::get_session))
+        .routes(routes!(clusters::list_clusters, clusters::create_cluster))
+        .routes(routes!(clusters::get_cluster, clusters::update_cluster, clusters::delete_cluster))
+        .routes(routes!(leases::list_schedulers))
+        .routes(routes!(leases::list_seed_peers))
+        .routes(routes!(leases::renew_scheduler_lease))
+        .routes(routes!(leases::end_scheduler_lease))
+        .routes(routes!(leases::renew_seed_peer_lease))
+        .routes(routes!(leases::end_seed_peer_lease))
+        .routes(routes!(discovery::discover_cluster))
+        .routes(routes!(discovery::get_jwks))
+        .routes(routes!(join_tokens::list_join_tokens, join_tokens::create_join_token))
+        .routes(routes!(join_tokens::delete_join_token))
+}
+
+fn refuse_foreign_page(_: ProtectionError) -> Response {
+    ApiError::forbidden(
+        "a page of another origin may not do this; when it was the console, the proxy before the manager must keep Host",
+    )
+    .into_response()
+}
+
+fn ready(app: &App) -> base::Ready {
+    let db = app.db().clone();
+    Arc::new(move || {
+        let db = db.clone();
+        Box::pin(async move {
+            db.check().await.map_err(|error| {
+                tracing::warn!(error = df_http::error::chain(&error), "not ready");
+                "the database does not answer".to_owned()
+            })
+        })
+    })
+}
+
+impl Modify for Schemes {
+    fn modify(&self, document: &mut OpenApi) {
+        let bearer = |what: &str| {
+            SecurityScheme::Http(Http::builder().scheme(HttpAuthScheme::Bearer).description(Some(what)).build())
+        };
+        let session = ApiKeyValue::with_description(SESSION_COOKIE, "Set by signing in; for browsers");
+        let schemes = [
+            ("user", bearer("The token that signing in answers")),
+            ("session", SecurityScheme::ApiKey(ApiKey::Cookie(session))),
+            ("join_token", bearer("Made by root; for the platform or for one cluster")),
+            ("credential", bearer("A cluster credential that is still valid, for its own cluster")),
+        ];
+        let components = document.components.get_or_insert_default();
+        for (name, scheme) in schemes {
+            components.add_security_scheme(name, scheme);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Signing in and out.
+//! **Invariant:** a refused sign-in tells nobody whether the account exists, neither in words nor in time.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use df_api::Code;
+use df_api::manager::{SignInRequest, SignInResponse, User, UserState};
+use df_http::extract::Json;
+use df_http::{ApiError, Problems};
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE};
+use uuid::Uuid;
+
+use crate::access::{Reader, SESSION_COOKIE};
+use crate::app::App;
+use crate::check_cluster::{at_most, ensure};
+use crate::db::accounts::{TRIES_MAX, Try};
+use crate::db::{now_ms, time};
+use crate::keys::SESSION_LIFETIME;
+
+const NAME_CHARS_MAX: usize = 100;
+const PASSWORD_CHARS_MAX: usize = 1024;
+
+/// Sign in with a password
+///
+/// After 5 wrong tries sign-in of that name pauses for a minute: 429 with `Retry-After`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users/signin",
+    operation_id = "sign_in",
+    tag = "accounts",
+    security(()),
+    request_body = SignInRequest,
+    responses((status = 200, description = "Signed in; the cookie is set too", body = SignInResponse), Problems)
+)]
+pub async fn sign_in(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Json(body): Json<SignInRequest>,
+) -> Result<Response, ApiError> {
+    let SignInRequest { name, password } = body;
+    at_most("name", &name, NAME_CHARS_MAX)?;
+    // The value stays out of the message.
+    ensure(password.chars().count() <= PASSWORD_CHARS_MAX, "password", "", || {
+        format!("at most {PASSWORD_CHARS_MAX} characters")
+    })?;
+
+    let left = match app.db().begin_try(&name, now_ms()).await? {
+        Try::Counted { left } => left,
+        Try::Paused { ms } => return Err(paused(ms)),
+    };
+    let (user, hash) = app.db().account(&name).await?.map(|account| (account.user, account.password_hash)).unzip();
+    let right = app.passwords().verify(password, hash).await?;
+    let Some(user) = user.filter(|_| right) else {
+        tracing::info!(left, "a sign-in was refused");
+        return Err(wrong(left));
+    };
+    if user.state == UserState::Disable {
+        return Err(ApiError::forbidden(format!("account {name} is disabled; root can enable it")));
+    }
+    app.db().forget_tries(&name).await?;
+    let answer = start_session(&app, user).await?;
+    let cookie = set_cookie(&answer.token, SESSION_LIFETIME.as_secs(), is_https(&app, &headers))?;
+    Ok(([cookie], Json(answer)).into_response())
+}
+
+/// Sign out
+///
+/// The token is worth nothing from now on, wherever else it is kept.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users/signout",
+    operation_id = "sign_out",
+    tag = "accounts",
+    security(("user" = []), ("session" = [])),
+    responses((status = 204, description = "Signed out"), Problems)
+)]
+pub async fn sign_out(
+    State(app): State<App>,
+    headers: HeaderMap,
+    reader: Reader,
+) -> Result<impl IntoResponse, ApiError> {
+    app.db().revoke_session(&reader.session, now_ms()).await?;
+    Ok((StatusCode::NO_CONTENT, [set_cookie("", 0, is_https(&app, &headers))?]))
+}
+
+/// Who is signed in
+#[utoipa::path(
+    get,
+    path = "/api/v1/session",
+    operation_id = "get_session",
+    tag = "accounts",
+    security(("user" = []), ("session" = [])),
+    responses((status = 200, description = "The user of this session", body = User), Problems)
+)]
+pub async fn get_session(reader: Reader) -> Json<User> {
+    Json(reader.user)
+}
+
+async fn start_session(app: &App, user: User) -> Result<SignInResponse, ApiError> {
+    let session = Uuid::new_v4().to_string();
+    let now = now_ms();
+    // Whole seconds, as in the token.
+    let expires = (now / 1000 + SESSION_LIFETIME.as_secs() as i64) * 1000;
+    app.db().start_session(&session, user.id, now, expires).await?;
+    let token = app.keys().sign_session(user.id, &session, now).map_err(ApiError::internal)?;
+    Ok(SignInResponse { token, expire: time(expires), user })
+}
+
+fn wrong(left: i64) -> ApiError {
+    ApiError::unauthenticated(match left {
+        0 => "Account or password is wrong. Sign-in now pauses for a minute.".to_owned(),
+        1 => format!("Account or password is wrong. After {TRIES_MAX} tries sign-in pauses for a minute; 1 is left."),
+        _ => format!(
+            "Account or password is wrong. After {TRIES_MAX} tries sign-in pauses for a minute; {left} are left."
+        ),
+    })
+}
+
+fn paused(ms: i64) -> ApiError {
+    let seconds = (ms + 999) / 1000;
+    ApiError::new(
+        Code::TooManyRequests,
+        format!("Sign-in of this account pauses after {TRIES_MAX} wrong tries; try again in {seconds} s."),
+    )
+    .with_header(RETRY_AFTER, HeaderValue::from(seconds))
+}
+
+/// `X-Forwarded-Proto` may be made up; then the caller only gets a cookie that its own browser does not send over http.
+fn is_https(app: &App, headers: &HeaderMap) -> bool {
+    app.config().https || headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes() == b"https")
+}
+
+fn set_cookie(token: &str, seconds: u64, secure: bool) -> Result<(HeaderName, HeaderValue), ApiError> {
+    let secure = if secure { "; Secure" } else { "" };
+    let cookie = format!("{SESSION_COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+    let mut value = HeaderValue::from_str(&cookie).map_err(ApiError::internal)?;
+    value.set_sensitive(true);
+    Ok((SET_COOKIE, value))
+}

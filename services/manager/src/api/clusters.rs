@@ -1,0 +1,130 @@
+//! Clusters: what the console edits. Guests read, root writes.
+
+use axum::extract::{OriginalUri, State};
+use axum::response::IntoResponse;
+use df_api::manager::{Cluster, CreateClusterRequest, UpdateClusterRequest};
+use df_http::extract::{Json, Path, Query};
+use df_http::{ApiError, Problems};
+use http::StatusCode;
+use http::header::LOCATION;
+use serde::Deserialize;
+
+use crate::access::{Reader, Root};
+use crate::app::App;
+use crate::check_cluster::{check_cluster, check_new_cluster};
+use crate::db::{Page, now_ms};
+use crate::paging::PER_PAGE_DEFAULT;
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ListClusters {
+    /// 1 is the first.
+    #[param(minimum = 1)]
+    page: Option<i64>,
+    /// 1 to 1000; 10 when left out.
+    #[param(minimum = 1, maximum = 1000)]
+    per_page: Option<i64>,
+    /// Only the one of this name.
+    name: Option<String>,
+}
+
+/// List clusters
+///
+/// By id; the `Link` header leads to the other pages.
+#[utoipa::path(
+    get,
+    path = "/api/v1/clusters",
+    operation_id = "list_clusters",
+    tag = "clusters",
+    security(("user" = []), ("session" = [])),
+    params(ListClusters),
+    responses((status = 200, description = "One page", body = Vec<Cluster>), Problems)
+)]
+pub async fn list_clusters(
+    State(app): State<App>,
+    _: Reader,
+    OriginalUri(uri): OriginalUri,
+    Query(query): Query<ListClusters>,
+) -> Result<impl IntoResponse, ApiError> {
+    let page = Page::parse(query.page, query.per_page, PER_PAGE_DEFAULT)?;
+    let listed = app.db().list_clusters(query.name.as_deref(), page).await?;
+    Ok((page.link(&uri, listed.total), Json(listed.items)))
+}
+
+/// Add a cluster
+#[utoipa::path(
+    post,
+    path = "/api/v1/clusters",
+    operation_id = "create_cluster",
+    tag = "clusters",
+    security(("user" = []), ("session" = [])),
+    request_body = CreateClusterRequest,
+    responses((status = 201, description = "Made", body = Cluster), Problems)
+)]
+pub async fn create_cluster(
+    State(app): State<App>,
+    _: Root,
+    Json(body): Json<CreateClusterRequest>,
+) -> Result<impl IntoResponse, ApiError> {
+    check_new_cluster(&body)?;
+    let cluster = app.db().create_cluster(&body, now_ms()).await?;
+    tracing::info!(cluster = cluster.id, name = cluster.name, "a cluster was added");
+    Ok((StatusCode::CREATED, [(LOCATION, format!("/api/v1/clusters/{}", cluster.id))], Json(cluster)))
+}
+
+/// Get a cluster
+#[utoipa::path(
+    get,
+    path = "/api/v1/clusters/{id}",
+    operation_id = "get_cluster",
+    tag = "clusters",
+    security(("user" = []), ("session" = [])),
+    params(("id" = i64, Path, description = "The cluster")),
+    responses((status = 200, description = "The cluster", body = Cluster), Problems)
+)]
+pub async fn get_cluster(State(app): State<App>, _: Reader, Path(id): Path<i64>) -> Result<Json<Cluster>, ApiError> {
+    Ok(Json(app.db().cluster(id).await?))
+}
+
+/// Change a cluster
+///
+/// Only what is present changes; scopes and configs are replaced whole. Daemons notice within a minute.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/clusters/{id}",
+    operation_id = "update_cluster",
+    tag = "clusters",
+    security(("user" = []), ("session" = [])),
+    params(("id" = i64, Path, description = "The cluster")),
+    request_body = UpdateClusterRequest,
+    responses((status = 200, description = "As it is now", body = Cluster), Problems)
+)]
+pub async fn update_cluster(
+    State(app): State<App>,
+    _: Root,
+    Path(id): Path<i64>,
+    Json(body): Json<UpdateClusterRequest>,
+) -> Result<Json<Cluster>, ApiError> {
+    let cluster = app.db().update_cluster(id, body, now_ms(), check_cluster).await?;
+    tracing::info!(cluster = cluster.id, name = cluster.name, "a cluster was changed");
+    Ok(Json(cluster))
+}
+
+/// Delete a cluster
+///
+/// Refused for the default cluster and while schedulers or seed peers are active in it. Its join tokens go with it.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/clusters/{id}",
+    operation_id = "delete_cluster",
+    tag = "clusters",
+    security(("user" = []), ("session" = [])),
+    params(("id" = i64, Path, description = "The cluster")),
+    responses((status = 204, description = "Deleted"), Problems)
+)]
+pub async fn delete_cluster(State(app): State<App>, _: Root, Path(id): Path<i64>) -> Result<StatusCode, ApiError> {
+    app.db().delete_cluster(id, now_ms()).await?;
+    tracing::info!(cluster = id, "a cluster was deleted");
+    Ok(StatusCode::NO_CONTENT)
+}

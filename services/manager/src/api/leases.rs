@@ -1,0 +1,213 @@
+//! Schedulers and seed peers: they renew a lease, people see who holds one.
+//! **Invariant:** a renewal is idempotent and carries everything, so a lost answer or a restart of either side heals.
+
+use axum::extract::{OriginalUri, State};
+use axum::response::IntoResponse;
+use df_api::cluster::{Place, Role};
+use df_api::manager::{
+    Cluster, InstanceState, Scheduler, SchedulerLease, SchedulerLeaseRequest, SeedPeer, SeedPeerLease,
+    SeedPeerLeaseRequest,
+};
+use df_http::extract::{Json, Path, Query};
+use df_http::{ApiError, Problems};
+use http::StatusCode;
+use serde::Deserialize;
+
+use crate::access::{Joiner, Reader};
+use crate::app::App;
+use crate::check_place::{check_place, check_url};
+use crate::db::instances::{InstanceFilter, Kind, Lease};
+use crate::db::{Page, now_ms};
+use crate::paging::PER_PAGE_WHOLE;
+
+/// Renewals per lease: two may get lost.
+const RENEWALS: u64 = 3;
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ListSchedulers {
+    /// 1 is the first.
+    #[param(minimum = 1)]
+    page: Option<i64>,
+    /// 1 to 1000; 1000 when left out.
+    #[param(minimum = 1, maximum = 1000)]
+    per_page: Option<i64>,
+    state: Option<InstanceState>,
+    host_name: Option<String>,
+    scheduler_cluster_id: Option<i64>,
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ListSeedPeers {
+    /// 1 is the first.
+    #[param(minimum = 1)]
+    page: Option<i64>,
+    /// 1 to 1000; 1000 when left out.
+    #[param(minimum = 1, maximum = 1000)]
+    per_page: Option<i64>,
+    state: Option<InstanceState>,
+    host_name: Option<String>,
+    seed_peer_cluster_id: Option<i64>,
+}
+
+/// List schedulers
+///
+/// Those gone for more than half an hour are forgotten.
+#[utoipa::path(
+    get,
+    path = "/api/v1/schedulers",
+    operation_id = "list_schedulers",
+    tag = "components",
+    security(("user" = []), ("session" = [])),
+    params(ListSchedulers),
+    responses((status = 200, description = "By id", body = Vec<Scheduler>), Problems)
+)]
+pub async fn list_schedulers(
+    State(app): State<App>,
+    _: Reader,
+    OriginalUri(uri): OriginalUri,
+    Query(query): Query<ListSchedulers>,
+) -> Result<impl IntoResponse, ApiError> {
+    let page = Page::parse(query.page, query.per_page, PER_PAGE_WHOLE)?;
+    let filter =
+        InstanceFilter { state: query.state, host_name: query.host_name, cluster_id: query.scheduler_cluster_id };
+    let now = now_ms();
+    let listed = app.db().list_instances(Kind::Scheduler, &filter, page, now).await?;
+    let schedulers: Vec<Scheduler> = listed.items.into_iter().map(|row| row.into_scheduler(now)).collect();
+    Ok((page.link(&uri, listed.total), Json(schedulers)))
+}
+
+/// List seed peers
+///
+/// Those gone for more than half an hour are forgotten.
+#[utoipa::path(
+    get,
+    path = "/api/v1/seed-peers",
+    operation_id = "list_seed_peers",
+    tag = "components",
+    security(("user" = []), ("session" = [])),
+    params(ListSeedPeers),
+    responses((status = 200, description = "By id", body = Vec<SeedPeer>), Problems)
+)]
+pub async fn list_seed_peers(
+    State(app): State<App>,
+    _: Reader,
+    OriginalUri(uri): OriginalUri,
+    Query(query): Query<ListSeedPeers>,
+) -> Result<impl IntoResponse, ApiError> {
+    let page = Page::parse(query.page, query.per_page, PER_PAGE_WHOLE)?;
+    let filter =
+        InstanceFilter { state: query.state, host_name: query.host_name, cluster_id: query.seed_peer_cluster_id };
+    let now = now_ms();
+    let listed = app.db().list_instances(Kind::SeedPeer, &filter, page, now).await?;
+    let seed_peers: Vec<SeedPeer> = listed.items.into_iter().map(|row| row.into_seed_peer(now)).collect();
+    Ok((page.link(&uri, listed.total), Json(seed_peers)))
+}
+
+/// Register a scheduler, or renew its lease
+#[utoipa::path(
+    put,
+    path = "/api/v1/leases/schedulers",
+    operation_id = "renew_scheduler_lease",
+    tag = "components",
+    security(("join_token" = []), ("credential" = [])),
+    request_body = SchedulerLeaseRequest,
+    responses((status = 200, description = "The lease runs", body = SchedulerLease), Problems)
+)]
+pub async fn renew_scheduler_lease(
+    State(app): State<App>,
+    joiner: Joiner,
+    Json(body): Json<SchedulerLeaseRequest>,
+) -> Result<Json<SchedulerLease>, ApiError> {
+    joiner.may_join(body.scheduler_cluster_id, Role::Scheduler)?;
+    let (id, cluster) = renew(&app, Kind::Scheduler, &body.place, &body.url, body.scheduler_cluster_id).await?;
+    Ok(Json(SchedulerLease {
+        id,
+        lease_ms: app.config().lease_ms,
+        refresh_after_ms: app.config().lease_ms / RENEWALS,
+        membership: app.membership(&cluster, &body.place.hostname, Role::Scheduler).map_err(ApiError::internal)?,
+        config: cluster.scheduler_cluster_config,
+    }))
+}
+
+/// Register a seed peer, or renew its lease
+#[utoipa::path(
+    put,
+    path = "/api/v1/leases/seed-peers",
+    operation_id = "renew_seed_peer_lease",
+    tag = "components",
+    security(("join_token" = []), ("credential" = [])),
+    request_body = SeedPeerLeaseRequest,
+    responses((status = 200, description = "The lease runs", body = SeedPeerLease), Problems)
+)]
+pub async fn renew_seed_peer_lease(
+    State(app): State<App>,
+    joiner: Joiner,
+    Json(body): Json<SeedPeerLeaseRequest>,
+) -> Result<Json<SeedPeerLease>, ApiError> {
+    joiner.may_join(body.seed_peer_cluster_id, Role::SeedPeer)?;
+    let (id, cluster) = renew(&app, Kind::SeedPeer, &body.place, &body.url, body.seed_peer_cluster_id).await?;
+    Ok(Json(SeedPeerLease {
+        id,
+        lease_ms: app.config().lease_ms,
+        refresh_after_ms: app.config().lease_ms / RENEWALS,
+        membership: app.membership(&cluster, &body.place.hostname, Role::SeedPeer).map_err(ApiError::internal)?,
+    }))
+}
+
+/// A scheduler leaves
+#[utoipa::path(
+    delete,
+    path = "/api/v1/leases/schedulers/{id}",
+    operation_id = "end_scheduler_lease",
+    tag = "components",
+    security(("join_token" = []), ("credential" = [])),
+    params(("id" = i64, Path, description = "The scheduler")),
+    responses((status = 204, description = "Inactive from now on"), Problems)
+)]
+pub async fn end_scheduler_lease(
+    State(app): State<App>,
+    joiner: Joiner,
+    Path(id): Path<i64>,
+) -> Result<StatusCode, ApiError> {
+    end(&app, &joiner, Kind::Scheduler, Role::Scheduler, id).await
+}
+
+/// A seed peer leaves
+#[utoipa::path(
+    delete,
+    path = "/api/v1/leases/seed-peers/{id}",
+    operation_id = "end_seed_peer_lease",
+    tag = "components",
+    security(("join_token" = []), ("credential" = [])),
+    params(("id" = i64, Path, description = "The seed peer")),
+    responses((status = 204, description = "Inactive from now on"), Problems)
+)]
+pub async fn end_seed_peer_lease(
+    State(app): State<App>,
+    joiner: Joiner,
+    Path(id): Path<i64>,
+) -> Result<StatusCode, ApiError> {
+    end(&app, &joiner, Kind::SeedPeer, Role::SeedPeer, id).await
+}
+
+async fn renew(app: &App, kind: Kind, place: &Place, url: &str, cluster_id: i64) -> Result<(i64, Cluster), ApiError> {
+    check_place(place)?;
+    let port = check_url(url)?;
+    let cluster = app.db().cluster(cluster_id).await?;
+    let now = now_ms();
+    let until = now + app.config().lease().as_millis() as i64;
+    let lease = Lease { kind, place, url: url.trim_end_matches('/'), port, cluster_id, now, until };
+    Ok((app.db().renew_lease(&lease).await?, cluster))
+}
+
+async fn end(app: &App, joiner: &Joiner, kind: Kind, role: Role, id: i64) -> Result<StatusCode, ApiError> {
+    let unknown = || ApiError::not_found(format!("there is no lease {id} here"));
+    let instance = app.db().instance(kind, id).await?.ok_or_else(unknown)?;
+    joiner.may_join(instance.cluster_id, role)?;
+    app.db().end_lease(kind, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

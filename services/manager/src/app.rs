@@ -1,0 +1,144 @@
+//! One manager: its settings, database and keys, opened together and cheap to clone.
+//! **Invariant:** nothing that matters lives here; what is remembered besides the database is a cache of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::ensure;
+use df_api::cluster::{Jwks, Membership, Role};
+use df_api::manager::Cluster;
+use df_http::worker::Workers;
+use secrecy::ExposeSecret as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::db::first_start::Seeds;
+use crate::db::join_tokens::Source;
+use crate::db::{Db, DbError, now_ms};
+use crate::keys::{self, KeyError, Keys};
+use crate::match_clusters::Candidate;
+use crate::password::{self, Passwords};
+use crate::sweep::Sweep;
+use crate::{join_token, router};
+
+const DEFAULT_PASSWORD: &str = "dragonfly";
+const JOIN_TOKEN_CHARS_MIN: usize = 16;
+
+/// See the module.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    db: Db,
+    keys: Keys,
+    passwords: Passwords,
+    /// Of the clusters as last read; compiled anew when they differ.
+    candidates: Mutex<Arc<Vec<Candidate>>>,
+}
+
+/// Serves until `stop`, then lets open answers end and closes the database.
+pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) {
+    let workers = Workers::new(stop.clone());
+    workers.spawn(Sweep::new(app.db().clone()));
+    df_http::serve::serve(listener, router(&app), stop).await;
+    workers.stopped().await;
+    app.db().close().await;
+}
+
+// === impl App ===
+
+impl App {
+    /// Opens the database, and at first start makes root, the signing key and the default cluster.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        config.check()?;
+        let db = Db::open(config.database.url.as_deref(), &config.data_dir).await?;
+        let seeds = if db.is_new().await? { Some(seeds(config).await?) } else { None };
+        db.plant(seeds.as_ref(), join_token_hash(config)?.as_deref(), now_ms()).await?;
+        if seeds.is_some_and(|seeds| seeds.root_password_is_default) {
+            tracing::warn!("root has the password everybody knows; change it in the console");
+        }
+        let keys = Keys::new(db.signing_keys().await?)?;
+        let passwords = Passwords::new().await?;
+        Ok(Self(Arc::new(Inner { config: config.clone(), db, keys, passwords, candidates: Mutex::default() })))
+    }
+
+    /// A join token for a component of this very process (the standalone). Replaces the one of the same name that an
+    /// earlier start made. For the whole platform when `cluster_id` is `None`.
+    pub async fn mint_join_token(&self, name: &str, cluster_id: Option<i64>) -> anyhow::Result<String> {
+        if let Some(id) = cluster_id {
+            self.db().cluster(id).await?;
+        }
+        let token = join_token::generate()?;
+        self.db().create_join_token(name, cluster_id, &join_token::hash(&token), Source::Process, now_ms()).await?;
+        Ok(token)
+    }
+
+    /// The public keys, as `/api/v1/jwks` answers them.
+    pub fn jwks(&self) -> &Jwks {
+        self.keys().jwks()
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.0.db
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.0.passwords
+    }
+
+    /// What makes the host `hostname` a member of the cluster.
+    pub(crate) fn membership(&self, cluster: &Cluster, hostname: &str, role: Role) -> Result<Membership, KeyError> {
+        Ok(Membership {
+            cluster_id: cluster.id,
+            cluster_name: cluster.name.clone(),
+            credential: self.keys().sign_credential(cluster.id, hostname, role, now_ms())?,
+            jwks: self.jwks().clone(),
+        })
+    }
+
+    /// All clusters, ready to be matched. Patterns are compiled only when a cluster has changed: daemons ask every minute.
+    pub(crate) async fn candidates(&self) -> Result<Arc<Vec<Candidate>>, DbError> {
+        let clusters = self.db().all_clusters().await?;
+        let mut cached = self.0.candidates.lock().unwrap_or_else(PoisonError::into_inner);
+        if !cached.iter().map(|candidate| &candidate.cluster).eq(clusters.iter()) {
+            *cached = Arc::new(clusters.into_iter().map(Candidate::new).collect());
+        }
+        Ok(cached.clone())
+    }
+}
+
+async fn seeds(config: &Config) -> anyhow::Result<Seeds> {
+    let given = config.initial_root_password.as_ref().map(|password| password.expose_secret());
+    let password = given.unwrap_or(DEFAULT_PASSWORD);
+    ensure!(
+        (8..=128).contains(&password.chars().count()),
+        "DRAGONFLY_INITIAL_ROOT_PASSWORD has {} characters, not 8 to 128",
+        password.chars().count()
+    );
+    let (key_id, key_pkcs8) = keys::generate()?;
+    Ok(Seeds {
+        root_password_hash: password::hash(password.to_owned()).await?,
+        root_password_is_default: password == DEFAULT_PASSWORD,
+        key_id,
+        key_pkcs8,
+    })
+}
+
+fn join_token_hash(config: &Config) -> anyhow::Result<Option<String>> {
+    let Some(token) = &config.join_token else { return Ok(None) };
+    let token = token.expose_secret();
+    ensure!(
+        token.len() >= JOIN_TOKEN_CHARS_MIN && token.bytes().all(|b| b.is_ascii_graphic()),
+        "DRAGONFLY_JOIN_TOKEN must be at least {JOIN_TOKEN_CHARS_MIN} printable ASCII characters without spaces"
+    );
+    Ok(Some(join_token::hash(token)))
+}

@@ -1,0 +1,90 @@
+//! What a component may say of itself: where it stands, and the URL others reach it at.
+//! **Invariant:** every address that discovery hands out passed here, so no peer is ever sent to a strange URL.
+
+use std::net::IpAddr;
+
+use df_api::cluster::Place;
+use url::Url;
+
+use crate::check_cluster::{Refused, at_most, check_location, ensure, quoted};
+
+const HOSTNAME_CHARS_MAX: usize = 253;
+const IDC_CHARS_MAX: usize = 100;
+
+pub fn check_place(place: &Place) -> Result<(), Refused> {
+    let Place { hostname, ip, idc, location } = place;
+    let sane = |c: char| !c.is_whitespace() && !c.is_control();
+    ensure(!hostname.is_empty() && hostname.chars().all(sane), "place.hostname", quoted(hostname), || {
+        "a host's name, without spaces".to_owned()
+    })?;
+    at_most("place.hostname", hostname, HOSTNAME_CHARS_MAX)?;
+    let reachable = |ip: IpAddr| !ip.is_unspecified() && !ip.is_multicast();
+    ensure(ip.parse().is_ok_and(reachable), "place.ip", quoted(ip), || {
+        "an IPv4 or IPv6 address that others reach this host at, without port".to_owned()
+    })?;
+    at_most("place.idc", idc, IDC_CHARS_MAX)?;
+    check_location("place.location", location)
+}
+
+/// Its port.
+pub fn check_url(text: &str) -> Result<u16, Refused> {
+    let port = Url::parse(text).ok().filter(is_plain).and_then(|url| url.port_or_known_default());
+    // Not repeated when it has a password in it.
+    let shown = if text.contains('@') { "…@…".to_owned() } else { quoted(text) };
+    ensure(port.is_some(), "url", shown, || {
+        "http://HOST:PORT or https://HOST:PORT, without user, path, query or fragment".to_owned()
+    })?;
+    Ok(port.unwrap_or_default())
+}
+
+fn is_plain(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_url_is_a_scheme_a_host_and_a_port() {
+        assert_eq!(check_url("http://10.0.0.1:8002"), Ok(8002));
+        assert_eq!(check_url("https://scheduler.cluster-b.svc/"), Ok(443));
+        assert_eq!(check_url("http://[fd00::1]:65000"), Ok(65000));
+        for wrong in ["", "10.0.0.1:8002", "ftp://a", "http://", "http://a/b", "http://a?b", "http://a#b", "file:///x"]
+        {
+            assert!(check_url(wrong).is_err(), "{wrong}");
+        }
+        let said = check_url("http://root:hunter2@a").unwrap_err().to_string();
+        assert!(said.contains("without user") && !said.contains("hunter2"), "{said}");
+    }
+
+    #[test]
+    fn a_place_has_a_name_and_a_reachable_address() {
+        let place = Place { hostname: "node-1".into(), ip: "10.0.0.1".into(), ..Place::default() };
+        assert_eq!(check_place(&place), Ok(()));
+        for ip in ["", "0.0.0.0", "::", "224.0.0.1", "10.0.0.1:80", "localhost"] {
+            let said = check_place(&Place { ip: ip.into(), ..place.clone() }).unwrap_err().to_string();
+            assert!(said.starts_with("place.ip"), "{said}");
+        }
+        assert!(check_place(&Place { hostname: "a b".into(), ..place.clone() }).is_err());
+        assert!(check_place(&Place { location: "a|b|c|d|e|f".into(), ..place }).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_url_that_passes_has_no_secrets_and_a_web_scheme(text in "(http|https|ftp)://[a-z:@/?#0-9.]{0,20}") {
+            if check_url(&text).is_ok() {
+                let url = Url::parse(&text).unwrap();
+                prop_assert!(url.scheme().starts_with("http") && url.username().is_empty() && url.password().is_none());
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The real manager on a free port, with a database in a temporary folder, driven by the client that everybody uses.
+
+mod accounts;
+mod clusters;
+mod components;
+mod laws;
+mod logs;
+mod pages;
+mod running;

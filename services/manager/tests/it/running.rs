@@ -1,0 +1,135 @@
+//! A manager under test, and the few things every test needs of it.
+
+use std::time::Duration;
+
+use df_api::cluster::Place;
+use df_api::manager::{SchedulerLeaseRequest, SeedPeerLeaseRequest, SignInRequest};
+use df_client::{ClientError, ManagerClient, Transport, http_client};
+use manager::{App, Config};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub const PASSWORD: &str = "dragonfly";
+
+pub struct Running {
+    pub url: String,
+    pub app: App,
+    pub folder: TempDir,
+    config: Config,
+    stop: CancellationToken,
+    served: JoinHandle<()>,
+}
+
+// === impl Running ===
+
+impl Running {
+    pub async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
+        change(&mut config);
+        Self::open(config, folder).await
+    }
+
+    async fn open(config: Config, folder: TempDir) -> Self {
+        crate::logs::record();
+        let app = App::open(&config).await.unwrap();
+        let listener = df_http::serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(manager::serve(app.clone(), listener, stop.clone()));
+        Self { url, app, folder, config, stop, served }
+    }
+
+    /// Stops it as SIGTERM does and starts it again on the same data.
+    pub async fn restart(self, change: impl FnOnce(&mut Config)) -> Self {
+        let Self { folder, mut config, stop, served, app, .. } = self;
+        stop.cancel();
+        served.await.unwrap();
+        drop(app);
+        change(&mut config);
+        Self::open(config, folder).await
+    }
+
+    pub fn with(&self, bearer: &str) -> ManagerClient {
+        let transport = Transport::new(&self.url, http_client()).unwrap();
+        ManagerClient::new(transport.with_bearer(Some(bearer.to_owned())))
+    }
+
+    pub fn anonymous(&self) -> ManagerClient {
+        ManagerClient::new(Transport::new(&self.url, http_client()).unwrap())
+    }
+
+    pub async fn token_of(&self, name: &str) -> String {
+        self.anonymous().sign_in(&sign_in(name, PASSWORD)).await.unwrap().token
+    }
+
+    pub async fn root(&self) -> ManagerClient {
+        self.with(&self.token_of("root").await)
+    }
+
+    /// With a join token for the whole platform.
+    pub async fn component(&self) -> ManagerClient {
+        self.with(&self.app.mint_join_token("tests", None).await.unwrap())
+    }
+
+    pub async fn sql(&self, statement: &'static str) {
+        let path = self.folder.path().join("data/manager.db");
+        let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        sqlx::query(statement).execute(&pool).await.unwrap();
+        pool.close().await;
+    }
+
+    /// Someone who may read, with root's password: no operation makes users yet.
+    pub async fn add_guest(&self) {
+        self.sql(
+            "INSERT INTO users (name, password_hash, created_at_ms, updated_at_ms) \
+             SELECT 'guest', password_hash, 0, 0 FROM users WHERE name = 'root'",
+        )
+        .await;
+        self.sql("INSERT INTO user_roles SELECT id, 'guest' FROM users WHERE name = 'guest'").await;
+    }
+}
+
+pub fn sign_in(name: &str, password: &str) -> SignInRequest {
+    SignInRequest { name: name.to_owned(), password: password.to_owned() }
+}
+
+pub fn place(hostname: &str, ip: &str) -> Place {
+    Place { hostname: hostname.to_owned(), ip: ip.to_owned(), ..Place::default() }
+}
+
+pub fn scheduler(hostname: &str, cluster: i64) -> SchedulerLeaseRequest {
+    let url = format!("http://{hostname}.svc:8002");
+    SchedulerLeaseRequest { place: place(hostname, "10.0.0.1"), url, scheduler_cluster_id: cluster }
+}
+
+pub fn seed_peer(hostname: &str, cluster: i64) -> SeedPeerLeaseRequest {
+    let url = format!("http://{hostname}.svc:65001");
+    SeedPeerLeaseRequest { place: place(hostname, "10.0.0.2"), url, seed_peer_cluster_id: cluster }
+}
+
+/// Status and detail of a refusal.
+pub fn refusal<T>(answer: Result<T, ClientError>) -> (u16, String) {
+    let Err(error) = answer else { panic!("was not refused") };
+    let problem = error.problem().unwrap_or_else(|| panic!("{error:?}"));
+    assert!(problem.request_id.is_some(), "every refusal can be found in the log");
+    (problem.status, problem.detail.clone())
+}
+
+/// Asks until `wanted` is there.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut wanted: impl FnMut() -> F) -> T {
+    let asking = async {
+        loop {
+            if let Some(found) = wanted().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.unwrap_or_else(|_| panic!("never happened: {what}"))
+}

@@ -1,0 +1,34 @@
+//! Handlers: check what was sent, ask the swarm, answer. One per operation, named like it.
+
+pub mod hosts;
+pub mod tasks;
+
+use df_api::Code;
+use df_http::ApiError;
+use url::Url;
+
+use crate::policy::LIST_MAX;
+use crate::state::Full;
+
+/// `field` must be a URL that others can use as it stands.
+fn check_url(field: &str, value: &str) -> Result<(), ApiError> {
+    let url = Url::parse(value).map_err(|error| ApiError::unprocessable(format!("{field} {value:?}: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(ApiError::unprocessable(format!("{field} {value:?} is not an http:// or https:// URL")));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(ApiError::unprocessable(format!("{field} has credentials in it; they must not leave the node")));
+    }
+    Ok(())
+}
+
+fn check_length(field: &str, length: usize) -> Result<(), ApiError> {
+    match length <= LIST_MAX {
+        true => Ok(()),
+        false => Err(ApiError::unprocessable(format!("{field} has {length} entries; at most {LIST_MAX} are taken"))),
+    }
+}
+
+fn full(error: Full) -> ApiError {
+    ApiError::new(Code::Unavailable, error.to_string())
+}

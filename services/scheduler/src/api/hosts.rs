@@ -1,0 +1,68 @@
+//! Hosts: announce, leave, look.
+
+use axum::extract::State;
+use df_api::HostId;
+use df_api::scheduler::{HostDecision, HostReport, HostView};
+use df_http::extract::{Json, Path, Wait};
+use df_http::{ApiError, Problems};
+use http::StatusCode;
+
+use super::{check_length, check_url, full};
+use crate::App;
+
+/// Announce a host, and wait for duties
+///
+/// The answer renews the lease. With `Prefer: wait=N` it is held back until there are duties, at most for
+/// `refresh_after_ms`. Duties are repeated until `duties_taken` names them.
+#[utoipa::path(
+    put,
+    path = "/v1/hosts/{host_id}",
+    operation_id = "report_host",
+    tag = "hosts",
+    params(
+        ("host_id" = HostId, Path, description = "Stable over restarts"),
+        ("prefer" = Option<String>, Header, description = "`wait=N`: hold the answer back up to N seconds (RFC 7240)"),
+    ),
+    request_body = HostReport,
+    responses((status = 200, description = "The lease, and what to do", body = HostDecision), Problems)
+)]
+pub async fn report_host(
+    State(app): State<App>,
+    Path(id): Path<HostId>,
+    Wait(wait): Wait,
+    Json(report): Json<HostReport>,
+) -> Result<Json<HostDecision>, ApiError> {
+    check_url("url", &report.url)?;
+    check_length("duties_taken", report.duties_taken.len())?;
+    if let Some(held) = report.tasks.iter().flatten().find(|held| held.piece_length == 0) {
+        return Err(ApiError::unprocessable(format!("tasks: piece_length of task {} is 0", held.id)));
+    }
+    let decision = app.swarm().report_host(&id, report, wait).await.map_err(full)?;
+    decision.map(Json).ok_or_else(|| ApiError::not_found(format!("host {id} left while it waited")))
+}
+
+/// A host leaves, and all its peers with it
+#[utoipa::path(
+    delete,
+    path = "/v1/hosts/{host_id}",
+    operation_id = "delete_host",
+    tag = "hosts",
+    params(("host_id" = HostId, Path)),
+    responses((status = 204, description = "It is not there any more"), Problems)
+)]
+pub async fn delete_host(State(app): State<App>, Path(id): Path<HostId>) -> StatusCode {
+    app.swarm().delete_host(&id);
+    StatusCode::NO_CONTENT
+}
+
+/// The hosts of the cluster
+#[utoipa::path(
+    get,
+    path = "/v1/hosts",
+    operation_id = "list_hosts",
+    tag = "hosts",
+    responses((status = 200, description = "In the order of their ids", body = Vec<HostView>), Problems)
+)]
+pub async fn list_hosts(State(app): State<App>) -> Json<Vec<HostView>> {
+    Json(app.swarm().hosts())
+}

@@ -1,0 +1,204 @@
+//! The scheduler's settings, with the keys of the incumbent's chart. Every key is also an environment variable:
+//! `manager.joinToken` is `DF_SCHEDULER__MANAGER__JOIN_TOKEN`. `PORT`, as serverless platforms set it, wins over `listen`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+
+use df_api::cluster::Place;
+use df_http::config::ConfigError;
+use serde::Deserialize;
+
+use crate::policy::Policy;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// Logs decisions, too. Default: false.
+    pub verbose: bool,
+    /// Default: `0.0.0.0:8002`.
+    pub listen: SocketAddr,
+    /// Where peers reach it. Default: `http://<advertise IP>:<port>`.
+    #[serde(rename = "advertiseURL", alias = "advertiseUrl")]
+    pub advertise_url: Option<String>,
+    pub host: HostConfig,
+    pub manager: ManagerConfig,
+    /// Who may call. Default: `token`.
+    pub join: Join,
+    /// A host silent for this long is gone; it reports twice as often. Default: 20,000.
+    pub host_lease_ms: u64,
+    /// A peer at the origin without progress for this long is replaced. Default: 10,000.
+    pub origin_stall_ms: u64,
+    /// A seed that does not start a duty within this time is replaced. Default: 2,000.
+    pub duty_timeout_ms: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HostConfig {
+    /// Default: the machine's name.
+    pub hostname: Option<String>,
+    pub idc: String,
+    /// `area|country|province|city`.
+    pub location: String,
+    /// The address peers reach it at. Default: the one that packets to the manager leave from.
+    #[serde(rename = "advertiseIP", alias = "advertiseIp")]
+    pub advertise_ip: Option<IpAddr>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ManagerConfig {
+    /// `host:port` or a URL. Default: none, the scheduler runs alone and asks nobody for credentials.
+    pub addr: Option<String>,
+    /// The scheduler cluster it serves, as the manager's console shows it. Default: 1.
+    #[serde(rename = "schedulerClusterID", alias = "schedulerClusterId")]
+    pub scheduler_cluster_id: i64,
+    /// Made in the manager's console.
+    pub join_token: Option<String>,
+}
+
+/// Who may call a scheduler that has a manager.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Join {
+    /// Holders of a credential of the cluster.
+    #[default]
+    Token,
+    /// Everybody; for closed networks.
+    Open,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Self {
+            verbose: false,
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8002)),
+            advertise_url: None,
+            host: HostConfig::default(),
+            manager: ManagerConfig::default(),
+            join: Join::default(),
+            host_lease_ms: policy.host_lease_ms,
+            origin_stall_ms: policy.origin_stall_ms,
+            duty_timeout_ms: policy.duty_timeout_ms,
+        }
+    }
+}
+
+impl Default for ManagerConfig {
+    fn default() -> Self {
+        Self { addr: None, scheduler_cluster_id: 1, join_token: None }
+    }
+}
+
+impl std::fmt::Debug for ManagerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ManagerConfig")
+            .field("addr", &self.addr)
+            .field("scheduler_cluster_id", &self.scheduler_cluster_id)
+            .field("join_token", &self.join_token.as_ref().map(|_| "redacted"))
+            .finish()
+    }
+}
+
+impl Config {
+    /// All defaults without a `path`; then the environment.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut config: Self = df_http::config::load("scheduler", path)?;
+        if let Ok(port) = std::env::var("PORT") {
+            let port = port.parse().map_err(|error: std::num::ParseIntError| ConfigError::Key {
+                place: "the environment".to_owned(),
+                key: "PORT".to_owned(),
+                error: error.to_string(),
+            })?;
+            config.listen.set_port(port);
+        }
+        Ok(config)
+    }
+
+    pub fn policy(&self) -> Policy {
+        Policy {
+            host_lease_ms: self.host_lease_ms.max(10),
+            origin_stall_ms: self.origin_stall_ms.max(10),
+            duty_timeout_ms: self.duty_timeout_ms.max(10),
+            ..Policy::default()
+        }
+    }
+
+    /// As a URL, whichever way it is written.
+    pub fn manager_url(&self) -> Option<String> {
+        let addr = self.manager.addr.as_deref().map(str::trim).filter(|addr| !addr.is_empty())?;
+        let plain = !(addr.starts_with("http://") || addr.starts_with("https://"));
+        Some(if plain { format!("http://{addr}") } else { addr.to_owned() })
+    }
+
+    pub fn place(&self) -> Place {
+        Place {
+            hostname: self.host.hostname.clone().unwrap_or_else(machine_name),
+            ip: self.advertise_ip().to_string(),
+            idc: self.host.idc.clone(),
+            location: self.host.location.clone(),
+        }
+    }
+
+    /// `listening` is where it really listens; only its port is told to peers.
+    pub fn url(&self, listening: SocketAddr) -> String {
+        let own = || format!("http://{}", SocketAddr::new(self.advertise_ip(), listening.port()));
+        self.advertise_url.clone().unwrap_or_else(own)
+    }
+
+    fn advertise_ip(&self) -> IpAddr {
+        let listen = Some(self.listen.ip()).filter(|ip| !ip.is_unspecified());
+        self.host.advertise_ip.or(listen).or_else(outgoing_ip).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+}
+
+/// The address that packets to the world leave from. Connecting a UDP socket sends nothing.
+fn outgoing_ip() -> Option<IpAddr> {
+    let somewhere = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 9));
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect(somewhere).ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
+}
+
+fn machine_name() -> String {
+    let kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).or_else(kernel);
+    name.map(|name| name.trim().to_owned()).unwrap_or_else(|| "scheduler".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> Config {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn the_manager_is_named_as_in_the_incumbents_chart_or_by_url() {
+        let addr = |addr: &str| config(&format!(r#"{{"manager":{{"addr":"{addr}","schedulerClusterID":2}}}}"#));
+        assert_eq!(addr("dragonfly-manager:65003").manager_url().as_deref(), Some("http://dragonfly-manager:65003"));
+        assert_eq!(addr("https://manager.example").manager_url().as_deref(), Some("https://manager.example"));
+        assert_eq!(addr("m:1").manager.scheduler_cluster_id, 2);
+        assert_eq!(Config::default().manager_url(), None);
+    }
+
+    #[test]
+    fn the_advertised_url_has_the_port_it_listens_on() {
+        let listening = SocketAddr::from(([0, 0, 0, 0], 41_000));
+        let own = config(r#"{"host":{"advertiseIP":"10.0.0.7"}}"#);
+        assert_eq!(own.url(listening), "http://10.0.0.7:41000");
+        let v6 = config(r#"{"host":{"advertiseIP":"fd00::7"}}"#);
+        assert_eq!(v6.url(listening), "http://[fd00::7]:41000");
+        assert_eq!(config(r#"{"advertiseURL":"https://s"}"#).url(listening), "https://s");
+    }
+
+    #[test]
+    fn a_join_token_is_not_printed() {
+        let config = config(r#"{"manager":{"joinToken":"secret"}}"#);
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,85 @@
+//! The hosts of the cluster: who is alive, who is a seed, who serves how many.
+//!
+//! **Invariant.** `children` counts exactly the peers, over all tasks, whose recorded parents name the host.
+
+use std::collections::{BTreeSet, HashMap};
+
+use df_api::scheduler::{Duty, HostReport};
+use df_api::{HostId, TaskId};
+
+/// A host that has announced itself.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// As last reported; `tasks` and `duties_taken` are moved out of it.
+    pub report: HostReport,
+    /// It has told what it holds since this scheduler runs.
+    pub told_tasks: bool,
+    /// Whole tasks on its disk, as it told.
+    pub held: BTreeSet<TaskId>,
+    /// Not acknowledged yet; sent with every answer until they are.
+    pub duties: Vec<Duty>,
+    pub expires_ms: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Hosts {
+    pub announced: HashMap<HostId, Host>,
+    seeds: BTreeSet<HostId>,
+    children: HashMap<HostId, u32>,
+}
+
+// === impl Hosts ===
+
+impl Hosts {
+    pub fn live(&self, id: &HostId, now_ms: u64) -> Option<&Host> {
+        self.announced.get(id).filter(|host| host.expires_ms > now_ms)
+    }
+
+    /// In the order of their ids.
+    pub fn live_seeds(&self, now_ms: u64) -> impl Iterator<Item = (&HostId, &Host)> {
+        self.seeds.iter().filter_map(move |id| Some((id, self.live(id, now_ms)?)))
+    }
+
+    pub fn is_seed(&self, id: &HostId) -> bool {
+        self.seeds.contains(id)
+    }
+
+    /// Peers that were told to read from this host.
+    pub fn children(&self, id: &HostId) -> u32 {
+        self.children.get(id).copied().unwrap_or(0)
+    }
+
+    pub fn insert(&mut self, id: HostId, host: Host) {
+        match host.report.seed {
+            true => self.seeds.insert(id.clone()),
+            false => self.seeds.remove(&id),
+        };
+        self.announced.insert(id, host);
+    }
+
+    pub fn remove(&mut self, id: &HostId) {
+        self.seeds.remove(id);
+        self.announced.remove(id);
+    }
+
+    pub fn drop_duties_of(&mut self, id: &HostId, task: &TaskId) {
+        if let Some(host) = self.announced.get_mut(id) {
+            host.duties.retain(|duty| duty.task.id != *task);
+        }
+    }
+
+    /// A peer reads from `new` instead of `old`.
+    pub fn move_child(&mut self, old: &[HostId], new: &[HostId]) {
+        for id in new {
+            *self.children.entry(id.clone()).or_default() += 1;
+        }
+        for id in old {
+            if let Some(count) = self.children.get_mut(id) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.children.remove(id);
+                }
+            }
+        }
+    }
+}

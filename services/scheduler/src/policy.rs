@@ -1,0 +1,67 @@
+//! What bounds the scheduler: times that decide who counts as alive, and sizes that keep one caller from filling the memory.
+
+/// Tasks known at once; more are refused until some are forgotten.
+pub const TASKS_MAX: usize = 200_000;
+/// Peers of one task.
+pub const PEERS_MAX: usize = 20_000;
+/// Hosts of one cluster.
+pub const HOSTS_MAX: usize = 50_000;
+/// Whole tasks that one host may announce.
+pub const HELD_MAX: usize = 50_000;
+/// Duties queued for one host; a seed with so many is not given more.
+pub const DUTIES_MAX: usize = 1_000;
+/// Complaints, parents or acknowledged duties in one report, each.
+pub const LIST_MAX: usize = 1_000;
+
+/// Parents in one answer, unless the manager says otherwise.
+pub const CANDIDATE_PARENT_LIMIT: usize = 4;
+
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Parents in one answer, the seed included.
+    pub candidate_parent_limit: usize,
+    /// A host silent for this long is gone, and its peers with it.
+    pub host_lease_ms: u64,
+    /// A peer at the origin whose `received_bytes` stands still for this long loses the right to it.
+    pub origin_stall_ms: u64,
+    /// A seed that does not start a duty within this time loses it.
+    pub duty_timeout_ms: u64,
+    /// A seed that failed or lost a task is not asked again for it for this long.
+    pub rest_ms: u64,
+}
+
+// === impl Policy ===
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            candidate_parent_limit: CANDIDATE_PARENT_LIMIT,
+            host_lease_ms: 20_000,
+            origin_stall_ms: 10_000,
+            duty_timeout_ms: 2_000,
+            rest_ms: 30_000,
+        }
+    }
+}
+
+impl Policy {
+    /// Two reports fit into a lease, so that one may get lost. Also the longest that any answer is held back.
+    pub fn host_refresh_ms(&self) -> u64 {
+        self.host_lease_ms / 2
+    }
+
+    /// Of a peer that reads from parents: often enough to see its progress.
+    pub fn peer_refresh_ms(&self) -> u64 {
+        self.host_lease_ms / 4
+    }
+
+    /// Of the peer at the origin: its progress is what keeps the lease.
+    pub fn origin_refresh_ms(&self) -> u64 {
+        (self.origin_stall_ms / 4).min(1_000)
+    }
+
+    /// Peers that neither finish nor report are forgotten after this long, although their host lives.
+    pub fn peer_silence_ms(&self) -> u64 {
+        self.host_lease_ms.saturating_mul(3)
+    }
+}

@@ -1,0 +1,326 @@
+//! What the scheduler knows, and how reports change it. Plain data and a clock passed in: no lock, no I/O.
+//!
+//! **Invariant.** Everything here is rebuilt from reports: a state that has just been made knows everything again when
+//! each host and each running peer has reported once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use df_api::scheduler::{Duty, DutyKind, HeldTask, HostReport, PeerReport, PeerState, TaskFacts};
+use df_api::task::TaskSpec;
+use df_api::{HostId, TaskId};
+
+use crate::host::{Host, Hosts};
+use crate::policy::{HELD_MAX, HOSTS_MAX, PEERS_MAX, Policy, TASKS_MAX};
+use crate::select::{Effect, Selection, Verdict, View, select};
+use crate::task::{Lease, Peer, Rest, RestReason, Task, host_of};
+
+#[derive(Debug)]
+pub struct State {
+    pub policy: Policy,
+    pub hosts: Hosts,
+    pub tasks: BTreeMap<TaskId, Task>,
+    /// Tasks in which a host has a peer, or which it holds; also of hosts that have not announced themselves yet.
+    parts: HashMap<HostId, BTreeSet<TaskId>>,
+    next_seat: u64,
+    next_duty: u64,
+    rings: Vec<Ring>,
+}
+
+/// Who should be asked again because of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ring {
+    Host(HostId),
+    Task(TaskId),
+    AllTasks,
+}
+
+/// One more would be one too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    #[error("this scheduler keeps at most {TASKS_MAX} tasks; try again later, or read from the origin")]
+    Tasks,
+    #[error("this scheduler keeps at most {PEERS_MAX} peers of a task; try again later, or read from the origin")]
+    Peers,
+    #[error("this scheduler keeps at most {HOSTS_MAX} hosts")]
+    Hosts,
+}
+
+// === impl State ===
+
+impl State {
+    /// `first_duty` must be above every id that an earlier scheduler gave: hosts remember what they took.
+    pub fn new(policy: Policy, first_duty: u64) -> Self {
+        Self {
+            policy,
+            hosts: Hosts::default(),
+            tasks: BTreeMap::new(),
+            parts: HashMap::new(),
+            next_seat: 1,
+            next_duty: first_duty,
+            rings: Vec::new(),
+        }
+    }
+
+    pub fn take_rings(&mut self) -> Vec<Ring> {
+        std::mem::take(&mut self.rings)
+    }
+
+    // --- hosts ---
+
+    pub fn report_host(&mut self, now_ms: u64, id: &HostId, mut report: HostReport) -> Result<(), Full> {
+        let (tasks, taken) = (report.tasks.take(), std::mem::take(&mut report.duties_taken));
+        let former = self.hosts.announced.remove(id);
+        if former.is_none() && self.hosts.announced.len() >= HOSTS_MAX {
+            return Err(Full::Hosts);
+        }
+        let part = |report: &HostReport| (report.seed, report.sharing_off, report.url.clone());
+        let changed = former.as_ref().is_none_or(|host| part(&host.report) != part(&report));
+        let seed = report.seed;
+        let expires_ms = now_ms + self.policy.host_lease_ms;
+        let mut host = match former {
+            Some(host) => Host { report, expires_ms, ..host },
+            None => Host { report, told_tasks: false, held: BTreeSet::new(), duties: Vec::new(), expires_ms },
+        };
+        host.duties.retain(|duty| !taken.contains(&duty.id));
+        host.told_tasks |= tasks.is_some();
+        self.hosts.insert(id.clone(), host);
+        if let Some(tasks) = tasks {
+            self.replace_held(id, tasks);
+        }
+        match changed {
+            true if seed => self.rings.push(Ring::AllTasks),
+            true => self.ring_parts(id),
+            false => {}
+        }
+        Ok(())
+    }
+
+    pub fn delete_host(&mut self, id: &HostId) {
+        self.rings.push(Ring::Host(id.clone()));
+        self.hosts.remove(id);
+        for task in self.parts.get(id).cloned().unwrap_or_default() {
+            self.delete_peer(&task, id);
+        }
+    }
+
+    fn replace_held(&mut self, id: &HostId, tasks: Vec<HeldTask>) {
+        let Some(host) = self.hosts.announced.get_mut(id) else { return };
+        let former = std::mem::take(&mut host.held);
+        let mut held = BTreeSet::new();
+        for HeldTask { id: task_id, length, piece_length } in tasks.into_iter().take(HELD_MAX) {
+            let Ok(task) = task_entry(&mut self.tasks, &task_id) else { break };
+            // Its own peer knows better: it is fetching again what the host had, or could not.
+            if task.peers.get(id).is_some_and(|peer| peer.report.state != PeerState::Complete) {
+                continue;
+            }
+            task.facts.length.get_or_insert(length);
+            task.facts.piece_length.get_or_insert(piece_length);
+            if task.whole.insert(id.clone()) {
+                self.rings.push(Ring::Task(task_id.clone()));
+            }
+            self.parts.entry(id.clone()).or_default().insert(task_id.clone());
+            held.insert(task_id);
+        }
+        for gone in former.difference(&held) {
+            self.delete_peer(gone, id);
+        }
+        if let Some(host) = self.hosts.announced.get_mut(id) {
+            host.held = held;
+        }
+    }
+
+    // --- peers ---
+
+    pub fn report_peer(&mut self, now_ms: u64, id: &TaskId, host: &HostId, report: PeerReport) -> Result<(), Full> {
+        let task = task_entry(&mut self.tasks, id)?;
+        let former = task.peers.get(host).map(|peer| (peer.seat, peer.report.state, peer.report.at_origin));
+        if former.is_none() && task.peers.len() >= PEERS_MAX {
+            return Err(Full::Peers);
+        }
+        let mut ring = learn(task, host, &report) | follow_lease(task, now_ms, host, &report);
+        ring |= former.is_none_or(|(_, state, at_origin)| state != report.state || at_origin != report.at_origin);
+        if report.state == PeerState::Failed && self.hosts.is_seed(host) {
+            let rest = Rest { until_ms: now_ms + self.policy.rest_ms, why: RestReason::Failed };
+            task.resting.insert(host.clone(), rest);
+        }
+        match report.state {
+            PeerState::Complete => task.whole.insert(host.clone()),
+            PeerState::Running | PeerState::Failed => task.whole.remove(host),
+        };
+        let announced = self.hosts.announced.get_mut(host);
+        if let Some(announced) = announced.filter(|_| report.state != PeerState::Complete) {
+            announced.held.remove(id);
+        }
+        let seat = former.map_or(self.next_seat, |(seat, ..)| seat);
+        self.next_seat += u64::from(former.is_none());
+        let reading = report.state == PeerState::Running;
+        let parents = if reading { report.parents.iter().map(host_of).collect() } else { Vec::new() };
+        let old = task.peers.remove(host).map(|peer| peer.parents).unwrap_or_default();
+        self.hosts.move_child(&old, &parents);
+        task.peers.insert(host.clone(), Peer { seat, report, seen_ms: now_ms, parents });
+        self.hosts.drop_duties_of(host, id);
+        self.parts.entry(host.clone()).or_default().insert(id.clone());
+        if ring {
+            self.rings.push(Ring::Task(id.clone()));
+        }
+        Ok(())
+    }
+
+    /// The peer leaves the task, and no longer has it.
+    pub fn delete_peer(&mut self, id: &TaskId, host: &HostId) {
+        if let Some(parts) = self.parts.get_mut(host) {
+            parts.remove(id);
+            if parts.is_empty() {
+                self.parts.remove(host);
+            }
+        }
+        if let Some(host) = self.hosts.announced.get_mut(host) {
+            host.held.remove(id);
+        }
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.whole.remove(host);
+        task.lease.take_if(|lease| lease.holder == *host);
+        if let Some(peer) = task.peers.remove(host) {
+            self.hosts.move_child(&peer.parents, &[]);
+        }
+        if task.peers.is_empty() && task.whole.is_empty() {
+            self.tasks.remove(id);
+        }
+        self.hosts.drop_duties_of(host, id);
+        self.rings.push(Ring::Task(id.clone()));
+    }
+
+    /// Decides for a peer, applies what follows, and records its parents. `None` when it has left.
+    pub fn decide(&mut self, now_ms: u64, id: &TaskId, asker: &HostId) -> Option<Selection> {
+        let task = self.tasks.get(id)?;
+        if !task.peers.contains_key(asker) {
+            return None;
+        }
+        let selection = select(View { now_ms, task, hosts: &self.hosts, policy: &self.policy }, asker);
+        for effect in &selection.effects {
+            self.apply(now_ms, id, asker, effect);
+        }
+        let parents = match &selection.verdict {
+            Verdict::Parents(parents) => parents.as_slice(),
+            Verdict::Origin | Verdict::Wait => &[],
+        };
+        let peer = self.tasks.get_mut(id)?.peers.get_mut(asker)?;
+        if peer.parents != parents {
+            self.hosts.move_child(&peer.parents, parents);
+            peer.parents = parents.to_vec();
+        }
+        Some(selection)
+    }
+
+    fn apply(&mut self, now_ms: u64, id: &TaskId, asker: &HostId, effect: &Effect) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        match effect {
+            Effect::Revoke { holder } => {
+                let rest = Rest { until_ms: now_ms + self.policy.rest_ms, why: RestReason::Stalled };
+                task.resting.insert(holder.clone(), rest);
+                task.lease = None;
+                self.hosts.drop_duties_of(holder, id);
+                tracing::info!(task = %id, %holder, "the right to the origin is taken away");
+            }
+            Effect::Release => task.lease = None,
+            Effect::Grant { holder, duty } => {
+                task.lease =
+                    Some(Lease { holder: holder.clone(), granted_ms: now_ms, moved_ms: now_ms, duty_pending: *duty });
+                // It will read from the origin; what it read from before must not count when cycles are looked for.
+                if let Some(peer) = task.peers.get_mut(holder) {
+                    self.hosts.move_child(&peer.parents, &[]);
+                    peer.parents.clear();
+                }
+                self.parts.entry(holder.clone()).or_default().insert(id.clone());
+                let spec = task.peers.get(asker).filter(|_| *duty).map(|asker| spec_for_seed(task, asker));
+                if let (Some(task), Some(host)) = (spec, self.hosts.announced.get_mut(holder)) {
+                    host.duties.push(Duty { id: self.next_duty, kind: DutyKind::Fetch, task });
+                    self.next_duty += 1;
+                    self.rings.push(Ring::Host(holder.clone()));
+                }
+                tracing::debug!(task = %id, %holder, %asker, duty, "the right to the origin is given");
+            }
+        }
+        self.rings.push(Ring::Task(id.clone()));
+    }
+
+    // --- time ---
+
+    /// Forgets who has been silent for too long. Says when the next host may be due.
+    pub fn expire(&mut self, now_ms: u64) -> Option<u64> {
+        let dead = self.hosts.announced.iter().filter(|(_, host)| host.expires_ms <= now_ms);
+        for id in dead.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            tracing::info!(host = %id, "silent beyond its lease: gone, with its peers");
+            self.delete_host(&id);
+        }
+        let silent_since = now_ms.saturating_sub(self.policy.peer_silence_ms());
+        let mut silent = Vec::new();
+        for task in self.tasks.values_mut() {
+            task.resting.retain(|_, rest| rest.until_ms > now_ms);
+            let peers = task.peers.iter().filter(|(id, peer)| {
+                let holds = peer.report.state == PeerState::Complete && self.hosts.announced.contains_key(*id);
+                !holds && peer.seen_ms < silent_since
+            });
+            silent.extend(peers.map(|(id, _)| (task.id.clone(), id.clone())));
+        }
+        for (task, host) in silent {
+            self.delete_peer(&task, &host);
+        }
+        self.hosts.announced.values().map(|host| host.expires_ms).min()
+    }
+
+    fn ring_parts(&mut self, id: &HostId) {
+        self.rings.extend(self.parts.get(id).into_iter().flatten().cloned().map(Ring::Task));
+    }
+}
+
+fn task_entry<'a>(tasks: &'a mut BTreeMap<TaskId, Task>, id: &TaskId) -> Result<&'a mut Task, Full> {
+    if tasks.len() >= TASKS_MAX && !tasks.contains_key(id) {
+        return Err(Full::Tasks);
+    }
+    Ok(tasks.entry(id.clone()).or_insert_with(|| Task::new(id.clone())))
+}
+
+/// The seed goes with what the asker would have gone with.
+fn spec_for_seed(task: &Task, asker: &Peer) -> TaskSpec {
+    let digest = task.facts.digest.clone().or_else(|| asker.report.digest.clone());
+    TaskSpec { id: task.id.clone(), origin: asker.report.origin.for_the_cluster(), digest }
+}
+
+/// The first to know a fact tells all; only who is at the origin may correct it. Says whether something is news.
+fn learn(task: &mut Task, host: &HostId, report: &PeerReport) -> bool {
+    let corrects = task.holds_lease(host) && report.at_origin;
+    let before = task.facts.clone();
+    let TaskFacts { length, piece_length, digest } = &mut task.facts;
+    fn take<T: Clone>(known: &mut Option<T>, told: &Option<T>, corrects: bool) {
+        if told.is_some() && (corrects || known.is_none()) {
+            known.clone_from(told);
+        }
+    }
+    take(length, &report.length, corrects);
+    take(piece_length, &report.piece_length, corrects);
+    take(digest, &report.digest, corrects);
+    if corrects || task.origin_url.is_empty() {
+        task.origin_url.clone_from(&report.origin.url);
+    }
+    task.facts != before
+}
+
+/// What a report means for the right to the origin. Says whether others should look again.
+fn follow_lease(task: &mut Task, now_ms: u64, host: &HostId, report: &PeerReport) -> bool {
+    let received_before = task.peers.get(host).map_or(0, |peer| peer.report.received_bytes);
+    let moved = report.received_bytes != received_before;
+    if moved {
+        task.resting.retain(|id, rest| id != host || rest.why != RestReason::Stalled);
+    }
+    let Some(lease) = task.lease.as_mut().filter(|lease| lease.holder == *host) else { return false };
+    if moved || lease.duty_pending {
+        lease.moved_ms = now_ms;
+    }
+    lease.duty_pending = false;
+    let over = report.state != PeerState::Running;
+    if over {
+        task.lease = None;
+    }
+    over
+}

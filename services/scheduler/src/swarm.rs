@@ -1,0 +1,298 @@
+//! The state behind a lock, and the long polls on it: a report changes the state, a change rings the bells of those whom
+//! it may concern, and each decides anew.
+//!
+//! **Invariants.** The lock is never held across an await. A poll listens before it decides, so no ring is missed. No
+//! poll outlives [`Policy::host_refresh_ms`], so a held poll never costs a lease.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use df_api::scheduler::{
+    Decision, HostDecision, HostReport, HostView, Parent, PeerDecision, PeerReport, PeerState, PeerView, TaskFacts,
+    TaskView,
+};
+use df_api::task::piece_count;
+use df_api::{HostId, TaskId};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::policy::Policy;
+use crate::select::{Selection, Verdict};
+use crate::state::{Full, Ring, State};
+use crate::task::{Peer, Task, peer_of};
+
+/// All that is known of one cluster.
+#[derive(Debug)]
+pub struct Swarm {
+    inner: Mutex<Inner>,
+    started: Instant,
+    /// Ends all polls.
+    closing: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    bells: Bells,
+}
+
+/// One bell per host or task on which somebody waits.
+#[derive(Debug, Default)]
+struct Bells {
+    hosts: HashMap<HostId, watch::Sender<()>>,
+    tasks: HashMap<TaskId, watch::Sender<()>>,
+}
+
+/// An answer, and whether and until when there is a reason to hold it back.
+struct Pending<T> {
+    answer: T,
+    /// Nothing in it is news for the asker.
+    stale: bool,
+    hold_ms: u64,
+    recheck_ms: Option<u64>,
+}
+
+// === impl Swarm ===
+
+impl Swarm {
+    pub fn new(policy: Policy, closing: CancellationToken) -> Self {
+        // Milliseconds times a thousand: above the ids of every earlier scheduler, and exact in a JavaScript number.
+        let first_duty = u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(1).saturating_mul(1_000);
+        let inner = Inner { state: State::new(policy, first_duty), bells: Bells::default() };
+        Self { inner: Mutex::new(inner), started: Instant::now(), closing }
+    }
+
+    /// `None` when the host was deleted while it waited.
+    pub async fn report_host(
+        &self,
+        id: &HostId,
+        report: HostReport,
+        wait: Duration,
+    ) -> Result<Option<HostDecision>, Full> {
+        let bell = self.with(|inner, now_ms| {
+            inner.state.report_host(now_ms, id, report)?;
+            Ok(listen(&mut inner.bells.hosts, id))
+        })?;
+        Ok(self.poll(bell, wait, |state, _| host_decision(state, id)).await)
+    }
+
+    pub fn delete_host(&self, id: &HostId) {
+        self.with(|inner, _| inner.state.delete_host(id));
+    }
+
+    /// `None` when the peer was deleted while it waited.
+    pub async fn report_peer(
+        &self,
+        task: &TaskId,
+        host: &HostId,
+        report: PeerReport,
+        wait: Duration,
+    ) -> Result<Option<PeerDecision>, Full> {
+        let bell = self.with(|inner, now_ms| {
+            inner.state.report_peer(now_ms, task, host, report)?;
+            Ok(listen(&mut inner.bells.tasks, task))
+        })?;
+        Ok(self.poll(bell, wait, |state, now_ms| peer_decision(state, now_ms, task, host)).await)
+    }
+
+    pub fn delete_peer(&self, task: &TaskId, host: &HostId) {
+        self.with(|inner, _| inner.state.delete_peer(task, host));
+    }
+
+    pub fn task(&self, id: &TaskId) -> Option<TaskView> {
+        self.with(|inner, _| inner.state.tasks.get(id).map(|task| task_view(&inner.state, task)))
+    }
+
+    /// In the order of their ids.
+    pub fn hosts(&self) -> Vec<HostView> {
+        let mut hosts = self.with(|inner, _| host_views(&inner.state));
+        hosts.sort_by(|a, b| a.id.cmp(&b.id));
+        hosts
+    }
+
+    pub fn set_candidate_parent_limit(&self, limit: usize) {
+        self.with(|inner, _| inner.state.policy.candidate_parent_limit = limit);
+    }
+
+    /// Forgets the silent. Says how long nobody else can become due.
+    pub fn expire(&self) -> Option<Duration> {
+        let (next_ms, now_ms) = self.with(|inner, now_ms| {
+            let next_ms = inner.state.expire(now_ms);
+            inner.bells.hosts.retain(|_, bell| bell.receiver_count() > 0);
+            inner.bells.tasks.retain(|_, bell| bell.receiver_count() > 0);
+            let peers: usize = inner.state.tasks.values().map(|task| task.peers.len()).sum();
+            metrics::gauge!("dragonfly_scheduler_hosts").set(inner.state.hosts.announced.len() as f64);
+            metrics::gauge!("dragonfly_scheduler_tasks").set(inner.state.tasks.len() as f64);
+            metrics::gauge!("dragonfly_scheduler_peers").set(peers as f64);
+            (next_ms, now_ms)
+        });
+        next_ms.map(|next_ms| Duration::from_millis(next_ms.saturating_sub(now_ms)))
+    }
+
+    /// Decides until there is news, or the wait is over.
+    async fn poll<T>(
+        &self,
+        mut bell: watch::Receiver<()>,
+        wait: Duration,
+        decide: impl Fn(&mut State, u64) -> Option<Pending<T>>,
+    ) -> Option<T> {
+        let asked = Instant::now();
+        loop {
+            let Pending { answer, stale, hold_ms, recheck_ms } =
+                self.with(|inner, now_ms| decide(&mut inner.state, now_ms))?;
+            let until = asked + wait.min(Duration::from_millis(hold_ms));
+            if !stale || Instant::now() >= until || self.closing.is_cancelled() {
+                return Some(answer);
+            }
+            let recheck = recheck_ms.map_or(until, |ms| self.started + Duration::from_millis(ms));
+            tokio::select! {
+                // Fails only when the bell is gone, and then there is nothing to wait for.
+                rung = bell.changed() => if rung.is_err() { return Some(answer) },
+                () = tokio::time::sleep_until(until.min(recheck)) => {}
+                () = self.closing.cancelled() => {}
+            }
+        }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Inner, u64) -> T) -> T {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken under the lock: time does not run backwards from one change to the next.
+        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let out = change(&mut inner, now_ms);
+        for ring in inner.state.take_rings() {
+            inner.bells.ring(&ring);
+        }
+        out
+    }
+}
+
+// === impl Bells ===
+
+impl Bells {
+    fn ring(&self, ring: &Ring) {
+        let rung: Box<dyn Iterator<Item = &watch::Sender<()>>> = match ring {
+            Ring::Host(id) => Box::new(self.hosts.get(id).into_iter()),
+            Ring::Task(id) => Box::new(self.tasks.get(id).into_iter()),
+            Ring::AllTasks => Box::new(self.tasks.values()),
+        };
+        for bell in rung {
+            bell.send_replace(());
+        }
+    }
+}
+
+fn listen<K: Clone + Eq + std::hash::Hash>(bells: &mut HashMap<K, watch::Sender<()>>, key: &K) -> watch::Receiver<()> {
+    bells.entry(key.clone()).or_insert_with(|| watch::Sender::new(())).subscribe()
+}
+
+// --- answers ---
+
+fn host_decision(state: &State, id: &HostId) -> Option<Pending<HostDecision>> {
+    let host = state.hosts.announced.get(id)?;
+    let answer = HostDecision {
+        lease_ms: state.policy.host_lease_ms,
+        refresh_after_ms: state.policy.host_refresh_ms(),
+        resend_tasks: !host.told_tasks,
+        duties: host.duties.clone(),
+    };
+    let stale = !answer.resend_tasks && answer.duties.is_empty();
+    Some(Pending { answer, stale, hold_ms: state.policy.host_refresh_ms(), recheck_ms: None })
+}
+
+fn peer_decision(state: &mut State, now_ms: u64, id: &TaskId, host: &HostId) -> Option<Pending<PeerDecision>> {
+    let Selection { verdict, recheck_ms, .. } = state.decide(now_ms, id, host)?;
+    let (task, policy) = (state.tasks.get(id)?, &state.policy);
+    let peer = task.peers.get(host)?;
+    let (hold_ms, refresh_after_ms) = match verdict {
+        _ if !peer.is_running() => (0, policy.host_refresh_ms()),
+        Verdict::Parents(_) => (policy.peer_refresh_ms(), policy.peer_refresh_ms()),
+        Verdict::Origin => (policy.origin_refresh_ms(), policy.origin_refresh_ms()),
+        Verdict::Wait => (policy.host_refresh_ms(), policy.peer_refresh_ms().min(1_000)),
+    };
+    let stale = !knows_more(&task.facts, peer) && same(&verdict, peer);
+    let (decision, ids) = match verdict {
+        Verdict::Parents(ids) => (Decision::Parents, ids),
+        Verdict::Origin => (Decision::Origin, Vec::new()),
+        Verdict::Wait => (Decision::Wait, Vec::new()),
+    };
+    let parents = ids.into_iter().filter_map(|id| {
+        let report = &state.hosts.announced.get(&id)?.report;
+        Some(Parent { peer_id: peer_of(&id), url: report.url.clone(), seed: report.seed, host_id: id })
+    });
+    let answer = PeerDecision { decision, parents: parents.collect(), task: task.facts.clone(), refresh_after_ms };
+    Some(Pending { answer, stale, hold_ms, recheck_ms })
+}
+
+/// The cluster knows a fact that the peer did not report.
+fn knows_more(facts: &TaskFacts, peer: &Peer) -> bool {
+    (facts.length.is_some() && peer.report.length.is_none())
+        || (facts.piece_length.is_some() && peer.report.piece_length.is_none())
+        || (facts.digest.is_some() && peer.report.digest.is_none())
+}
+
+/// The verdict is what the peer does already. The order of parents is not compared: it is advice.
+fn same(verdict: &Verdict, peer: &Peer) -> bool {
+    match verdict {
+        _ if peer.report.state != PeerState::Running => false,
+        Verdict::Origin => peer.report.at_origin,
+        Verdict::Wait => !peer.report.at_origin,
+        Verdict::Parents(ids) => {
+            let reported = &peer.report.parents;
+            let known = ids.iter().all(|id| reported.iter().any(|parent| parent.as_str() == id.as_str()));
+            !peer.report.at_origin && known && reported.len() == ids.len()
+        }
+    }
+}
+
+fn host_views(state: &State) -> Vec<HostView> {
+    let mut held: HashMap<&HostId, u32> = HashMap::new();
+    for id in state.tasks.values().flat_map(|task| &task.whole) {
+        *held.entry(id).or_default() += 1;
+    }
+    let views = state.hosts.announced.iter().map(|(id, host)| HostView {
+        id: id.clone(),
+        place: host.report.place.clone(),
+        url: host.report.url.clone(),
+        seed: host.report.seed,
+        tasks: held.get(id).copied().unwrap_or(0),
+    });
+    views.collect()
+}
+
+/// Peers in join order after those that are only known to hold the task.
+fn task_view(state: &State, task: &Task) -> TaskView {
+    let pieces = match (task.facts.length, task.facts.piece_length) {
+        (Some(length), Some(piece_length)) if piece_length > 0 => piece_count(length, piece_length),
+        _ => 0,
+    };
+    let holders = task.whole.iter().filter(|id| !task.peers.contains_key(*id)).map(|id| PeerView {
+        peer_id: peer_of(id),
+        host_id: id.clone(),
+        seed: state.hosts.is_seed(id),
+        state: PeerState::Complete,
+        at_origin: false,
+        pieces,
+        received_bytes: 0,
+        parents: Vec::new(),
+    });
+    let mut joined: Vec<_> = task.peers.iter().collect();
+    joined.sort_by_key(|(_, peer)| peer.seat);
+    let peers = joined.into_iter().map(|(id, peer)| PeerView {
+        peer_id: peer_of(id),
+        host_id: id.clone(),
+        seed: state.hosts.is_seed(id),
+        state: peer.report.state,
+        at_origin: peer.report.at_origin,
+        pieces: peer.report.pieces.count(),
+        received_bytes: peer.report.received_bytes,
+        parents: peer.parents.iter().map(peer_of).collect(),
+    });
+    TaskView {
+        id: task.id.clone(),
+        facts: task.facts.clone(),
+        origin_url: task.origin_url.clone(),
+        peers: holders.chain(peers).collect(),
+    }
+}

@@ -1,0 +1,82 @@
+//! What the registry really sent, blob by blob, to whom: read from its access log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use df_testkit::docker_registry::Access;
+use df_testkit::{DockerRegistry, Image, until};
+
+const SETTLE_BOUND: Duration = Duration::from_secs(10);
+
+/// Answers to GET of blobs since a moment.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    answers: Vec<Access>,
+}
+
+/// A moment in the registry's log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(usize);
+
+// === impl Mark ===
+
+impl Mark {
+    pub(crate) async fn now(registry: &DockerRegistry) -> anyhow::Result<Self> {
+        Ok(Self(settled(registry).await?.len()))
+    }
+}
+
+// === impl Traffic ===
+
+impl Traffic {
+    /// Of everything that ended before this call.
+    pub(crate) async fn since(mark: Mark, registry: &DockerRegistry) -> anyhow::Result<Self> {
+        let answers = settled(registry).await?.into_iter().skip(mark.0);
+        let blobs = answers.filter(|answer| answer.method == "GET" && answer.path.contains("/blobs/sha256:"));
+        Ok(Self { answers: blobs.collect() })
+    }
+
+    /// Body bytes to this address.
+    pub(crate) fn bytes_to(&self, client: std::net::Ipv4Addr) -> u64 {
+        self.answers.iter().filter(|answer| answer.client == client.to_string()).map(|answer| answer.bytes).sum()
+    }
+
+    /// Fails, naming all of them, unless the registry sent every blob of `image` exactly once: as many bytes as it
+    /// has, in however many ranges.
+    pub(crate) fn assert_each_blob_once(&self, image: &Image) {
+        self.assert_each_blob_times(image, 1);
+    }
+
+    pub(crate) fn assert_each_blob_times(&self, image: &Image, times: u64) {
+        let mut sent: BTreeMap<&str, u64> = BTreeMap::new();
+        for answer in &self.answers {
+            *sent.entry(answer.path.rsplit('/').next().unwrap_or_default()).or_default() += answer.bytes;
+        }
+        let digests: BTreeSet<&str> = image.blobs().map(|blob| blob.digest.as_str()).collect();
+        let wrong: Vec<String> = image
+            .blobs()
+            .map(|blob| (blob, sent.get(blob.digest.as_str()).copied().unwrap_or_default()))
+            .filter(|(blob, sent)| *sent != blob.size_bytes() * times)
+            .map(|(blob, sent)| format!("{} of {} bytes: {sent} bytes sent", blob.digest, blob.size_bytes()))
+            .collect();
+        let foreign: Vec<&&str> = sent.keys().filter(|digest| !digests.contains(**digest)).collect();
+        assert!(
+            wrong.is_empty() && foreign.is_empty(),
+            "not each blob {times} times: {wrong:#?}, foreign: {foreign:?}, answers: {:#?}",
+            self.answers
+        );
+    }
+}
+
+/// The log once it holds a request made now: the registry writes a line when an answer ends, in order.
+async fn settled(registry: &DockerRegistry) -> anyhow::Result<Vec<Access>> {
+    let before = registry.accesses()?.len();
+    let client = reqwest::Client::builder().no_proxy().user_agent("e2e").build()?;
+    client.get(format!("{}/v2/", registry.base_url())).send().await?;
+    until("the registry has logged a request", SETTLE_BOUND, async || {
+        let accesses = registry.accesses()?;
+        let logged = accesses.iter().skip(before).any(|access| access.path == "/v2/" && access.client.ends_with(".1"));
+        Ok(logged.then_some(accesses))
+    })
+    .await
+}
