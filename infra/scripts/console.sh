@@ -17,7 +17,7 @@ triple=wasm32-unknown-unknown
 
 # The sources, and what dist was made of them: a foreign or half-removed dist is built anew.
 inputs() {
-  find Cargo.toml web-console/{Cargo.toml,Cargo.lock,src,style,assets,build} services/df-{api,client}/{Cargo.toml,src} \
+  find Cargo.toml web-console/{Cargo.toml,Cargo.lock,.cargo,src,style,assets,build} services/df-{api,client}/{Cargo.toml,src} \
     infra/scripts/console.sh -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
 }
 fingerprint() {

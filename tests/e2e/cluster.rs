@@ -6,7 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
-use df_testkit::{Program, command_in};
+use df_api::cluster::Place;
+use df_api::manager::DiscoveryRequest;
+use df_client::{ManagerClient, SchedulerClient, Transport};
+use df_testkit::{Program, command_in, until};
 use serde_json::{Value, json};
 
 use crate::lab::REGISTRY;
@@ -53,8 +56,27 @@ impl Cluster {
         for (number, node) in (1..).zip(network.nodes()) {
             dfdaemons.push(dfdaemon(&format!("dfdaemon{number}"), node, folder, false).start(folder).await?);
         }
+        let hosts = 1 + dfdaemons.len();
+        let joined = until_joined(ctl, hosts).await;
+        joined.with_context(|| format!("the scheduler's log ends with:\n{}", scheduler.log_tail()))?;
         Ok(Self { manager, scheduler, _seed_peer: seed_peer, dfdaemons })
     }
+}
+
+/// A daemon serves as soon as it listens; that it is known to the scheduler, only the scheduler says.
+async fn until_joined(ctl: &Namespace, hosts: usize) -> anyhow::Result<()> {
+    let at = |port, bearer: &str| {
+        let transport = Transport::new(&format!("http://{}:{port}", ctl.address), df_client::http_client())?;
+        anyhow::Ok(transport.with_bearer(Some(bearer.to_owned())))
+    };
+    let place = Place { hostname: "test".to_owned(), ip: ctl.address.to_string(), ..Place::default() };
+    let request = DiscoveryRequest { place, scheduler_cluster_id: Some(1) };
+    let discovered = ManagerClient::new(at(MANAGER_PORT, JOIN_TOKEN)?).discover_cluster(&request).await?;
+    let scheduler = SchedulerClient::new(at(SCHEDULER_PORT, &discovered.membership.credential)?);
+    until(&format!("{hosts} hosts have announced themselves"), START_BOUND, async || {
+        Ok((scheduler.list_hosts().await?.len() == hosts).then_some(()))
+    })
+    .await
 }
 
 fn manager<'a>(ctl: &'a Namespace, folder: &Path) -> Daemon<'a> {

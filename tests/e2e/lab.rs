@@ -20,6 +20,7 @@ use crate::requirements;
 pub(crate) const REGISTRY: &str = "registry.test:5000";
 const REGISTRY_PORT: u16 = 5000;
 const NODES: u8 = 2;
+const FOLDER_PREFIX: &str = "df-e2e-";
 const MIB: usize = 1 << 20;
 
 /// Labs take turns: two would share neither names nor addresses, but two processors.
@@ -59,8 +60,9 @@ impl Lab {
             }
         };
         let turn = TURN.lock().await;
-        let folder = Folder::create()?;
+        // First the network: making it ends what a former run left running in its folder.
         let network = Network::create(NODES)?;
+        let folder = Folder::create()?;
         let address = SocketAddr::from((network.ctl().address, REGISTRY_PORT));
         let registry = DockerRegistry::start(&folder.path, address, Some(&network.ctl().name)).await?;
         let mut nodes = Vec::new();
@@ -121,18 +123,39 @@ pub(crate) fn other_small_image() -> anyhow::Result<Image> {
 
 impl Folder {
     fn create() -> anyhow::Result<Self> {
-        // A socket's path is at most 107 bytes long.
-        Ok(Self { path: tempfile::Builder::new().prefix("df-e2e-").tempdir_in("/tmp")?.keep() })
+        remove_leftovers()?;
+        // In /tmp, because the path of a socket in it is at most 107 bytes long.
+        let prefix = format!("{FOLDER_PREFIX}{}-", std::process::id());
+        Ok(Self { path: tempfile::Builder::new().prefix(&prefix).tempdir_in("/tmp")?.keep() })
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if std::env::var_os("E2E_KEEP").is_some() {
-            println!("kept: {}", self.path.display());
-        } else {
-            // What cannot be removed stays in /tmp.
-            let _ = std::fs::remove_dir_all(&self.path);
+        let gone = match std::env::var_os("E2E_KEEP") {
+            None => std::fs::remove_dir_all(&self.path),
+            Some(_) => {
+                let kept = format!("/tmp/kept-{}", self.path.file_name().unwrap_or_default().display());
+                println!("kept: {kept}");
+                std::fs::rename(&self.path, kept)
+            }
+        };
+        // What cannot be removed stays until the next run.
+        drop(gone);
+    }
+}
+
+/// Folders of test runs that are no more.
+fn remove_leftovers() -> anyhow::Result<()> {
+    for entry in std::fs::read_dir("/tmp")? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let run = name.to_str().and_then(|name| name.strip_prefix(FOLDER_PREFIX)?.split('-').next());
+        if let Some(run) = run
+            && !PathBuf::from("/proc").join(run).exists()
+        {
+            std::fs::remove_dir_all(entry.path())?;
         }
     }
+    Ok(())
 }

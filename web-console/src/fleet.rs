@@ -115,15 +115,21 @@ impl Count {
 // === impl ClusterState ===
 
 impl ClusterState {
-    /// The word of the domain, and what its colour and icon are chosen by.
-    pub fn words(self) -> &'static str {
+    /// The word of the domain.
+    pub fn word(self) -> &'static str {
         match self {
             ClusterState::Active => "Active",
             ClusterState::Degraded => "Degraded",
-            ClusterState::Waiting => "Waiting for a scheduler",
+            ClusterState::Waiting => "Waiting",
         }
     }
 
+    /// What follows the word where there is room.
+    pub fn more(self) -> Option<&'static str> {
+        (self == ClusterState::Waiting).then_some(" for a scheduler")
+    }
+
+    /// What colour and icon are chosen by.
     pub fn kind(self) -> &'static str {
         match self {
             ClusterState::Active => "ok",
@@ -138,14 +144,6 @@ impl ClusterState {
             ClusterState::Active => "active",
             ClusterState::Degraded => "degraded",
             ClusterState::Waiting => "waiting",
-        }
-    }
-
-    pub fn label(self) -> &'static str {
-        match self {
-            ClusterState::Active => "Active",
-            ClusterState::Degraded => "Degraded",
-            ClusterState::Waiting => "Waiting",
         }
     }
 }

@@ -69,13 +69,20 @@ impl LiveFleet {
                 Ok(fleet) => {
                     self.fleet.set(Some(fleet));
                     self.read_at.set(now());
-                    self.failure.set(None);
+                    self.fail(None);
                 }
                 // Silence has its own banner, and signing in again its own page.
                 Err(Failure::Silent | Failure::SignedOut(_)) => {}
-                Err(failure) => self.failure.set(Some(failure)),
+                Err(failure) => self.fail(Some(failure)),
             }
         });
+    }
+
+    /// Tells only what is new: whoever shows a failure would be drawn again with every read.
+    fn fail(self, failure: Option<Failure>) {
+        if self.failure.with_untracked(|known| *known != failure) {
+            self.failure.set(failure);
+        }
     }
 
     pub fn fleet(self) -> RwSignal<Option<Fleet>> {

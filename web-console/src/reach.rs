@@ -28,9 +28,10 @@ impl Reach {
         self.0.get().is_some_and(|due| now >= due)
     }
 
+    /// `now` may be a second old: that must not show as a second more.
     pub fn seconds_left(self, now: f64) -> u32 {
-        let left = self.0.get().map_or(0.0, |due| (due - now) / 1000.0);
-        left.ceil().max(0.0) as u32
+        let left_ms = self.0.get().map_or(0.0, |due| (due - now).clamp(0.0, RETRY_AFTER_MS));
+        (left_ms / 1000.0).ceil() as u32
     }
 
     pub fn try_now(self) {

@@ -31,6 +31,12 @@ pub struct TelemetryError(#[from] opentelemetry_otlp::ExporterBuildError);
 /// Logs go to stderr: text on a terminal, else JSON (`DF_LOG_FORMAT=text|json` decides it); `RUST_LOG` filters.
 /// Traces go out over OTLP/HTTP when `OTEL_EXPORTER_OTLP_ENDPOINT` (or `…_TRACES_ENDPOINT`) is set.
 pub fn init(service: &'static str, verbose: bool) -> Result<Telemetry, TelemetryError> {
+    let ours = "info,df_peer=debug,df_store=debug,df_http=debug,scheduler=debug,dfdaemon=debug,manager=debug";
+    init_at(service, if verbose { ours } else { "info" })
+}
+
+/// As [`init`], with log levels of its own where `RUST_LOG` does not say.
+pub fn init_at(service: &'static str, levels: &str) -> Result<Telemetry, TelemetryError> {
     // Both TLS providers could be linked by some dependency; choosing ours once avoids a panic at the first handshake.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
@@ -41,8 +47,7 @@ pub fn init(service: &'static str, verbose: bool) -> Result<Telemetry, Telemetry
         // Spans are exported whatever the log level is.
         tracing_opentelemetry::layer().with_tracer(provider.tracer(service)).with_filter(EnvFilter::new("info"))
     });
-    let default = if verbose { "info,df_peer=debug,df_store=debug,scheduler=debug,dfdaemon=debug" } else { "info" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(levels));
     let text = match std::env::var("DF_LOG_FORMAT").as_deref() {
         Ok("text") => true,
         Ok(_) => false,

@@ -140,6 +140,7 @@ async fn announce_at(peer: Arc<Peer>, url: String, stop: CancellationToken) {
     let workers = Workers::new(stop.clone());
     workers.spawn(HostAnnouncement { peer: peer.clone(), url: url.clone(), full: true, duties_taken: Vec::new() });
     stop.cancelled().await;
+    workers.stopped().await;
     // Leaving is immediate; without this the lease would have to run out.
     if let Some(client) = peer.scheduler_client(&url)
         && let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(2), client.delete_host(peer.host_id())).await

@@ -59,8 +59,13 @@ impl App {
             tracing::warn!("root has the password everybody knows; change it in the console");
         }
         let keys = Keys::new(db.signing_keys().await?)?;
-        let passwords = Passwords::new().await?;
-        Ok(Self(Arc::new(Inner { config: config.clone(), db, keys, passwords, candidates: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            config: config.clone(),
+            db,
+            keys,
+            passwords: Passwords::new(),
+            candidates: Mutex::default(),
+        })))
     }
 
     /// A join token for a component of this very process (the standalone). Replaces the one of the same name that an

@@ -19,7 +19,7 @@ use rust_embed::RustEmbed;
 
 /// Release builds carry the files; debug builds read them from the disk. Without them the manager works all the same.
 #[derive(RustEmbed)]
-#[folder = "../../web-console/dist"]
+#[folder = "$DF_CONSOLE_DIST"]
 #[allow_missing = true]
 struct Dist;
 

@@ -1,4 +1,5 @@
 //! The program `manager`: reads its settings, serves until it is told to stop.
+//! **Invariant:** nothing but the command line is here; what the program does, the standalone does with the same library.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
 //! Parts of lists: `page`, `per_page`, and the `Link` header (RFC 8288) by which the incumbent's scripts walk.
+//! **Invariant:** no answer is longer than `PER_PAGE_MAX` rows, whatever is asked for.
 
 use df_http::ApiError;
 use http::header::LINK;

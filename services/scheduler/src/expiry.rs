@@ -8,9 +8,8 @@ use df_http::worker::Worker;
 
 use crate::swarm::Swarm;
 
-/// Bounds of a round: not busier than this when leases are very short, not lazier when there is nobody.
+/// Not busier than this when leases are very short.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 pub struct Expiry {
     pub swarm: Arc<Swarm>,
@@ -21,6 +20,6 @@ impl Worker for Expiry {
     type Error = Infallible;
 
     async fn round(&mut self) -> Result<Duration, Infallible> {
-        Ok(self.swarm.expire().map_or(PAUSE_MAX, |pause| pause.clamp(PAUSE_MIN, PAUSE_MAX)))
+        Ok(self.swarm.expire().max(PAUSE_MIN))
     }
 }

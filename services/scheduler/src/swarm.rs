@@ -116,9 +116,9 @@ impl Swarm {
         self.with(|inner, _| inner.state.policy.candidate_parent_limit = limit);
     }
 
-    /// Forgets the silent. Says how long nobody else can become due.
-    pub fn expire(&self) -> Option<Duration> {
-        let (next_ms, now_ms) = self.with(|inner, now_ms| {
+    /// Forgets the silent. Says when to look again: when the next lease ends, and often enough for hosts that come now.
+    pub fn expire(&self) -> Duration {
+        self.with(|inner, now_ms| {
             let next_ms = inner.state.expire(now_ms);
             inner.bells.hosts.retain(|_, bell| bell.receiver_count() > 0);
             inner.bells.tasks.retain(|_, bell| bell.receiver_count() > 0);
@@ -126,9 +126,10 @@ impl Swarm {
             metrics::gauge!("dragonfly_scheduler_hosts").set(inner.state.hosts.announced.len() as f64);
             metrics::gauge!("dragonfly_scheduler_tasks").set(inner.state.tasks.len() as f64);
             metrics::gauge!("dragonfly_scheduler_peers").set(peers as f64);
-            (next_ms, now_ms)
-        });
-        next_ms.map(|next_ms| Duration::from_millis(next_ms.saturating_sub(now_ms)))
+            let latest_ms = inner.state.policy.host_lease_ms / 4;
+            let pause_ms = next_ms.map_or(latest_ms, |next_ms| next_ms.saturating_sub(now_ms).min(latest_ms));
+            Duration::from_millis(pause_ms)
+        })
     }
 
     /// Decides until there is news, or the wait is over.

@@ -36,7 +36,7 @@ fn Card(summary: Summary) -> impl IntoView {
                     <span class="tag">"ID " {cluster.id}</span>
                     {cluster.is_default.then(|| view! { <span class="tag">"Default"</span> })}
                     {cluster.strict.then(|| view! { <span class="tag">{small_icon("lock")} "Strict"</span> })}
-                    <span class="push"><State kind=state.kind() words=state.words().to_owned()/></span>
+                    <span class="push"><State kind=state.kind() words=state.word() more=state.more()/></span>
                 </div>
                 <p class="scopes" title=scopes.clone()>{scopes.clone()}</p>
             </header>

@@ -32,7 +32,7 @@ pub fn FleetStats(#[prop(into)] fleet: Signal<Fleet>) -> impl IntoView {
 fn CountStat(title: &'static str, #[prop(into)] count: Signal<Count>) -> impl IntoView {
     let note = move || match count.get() {
         Count { total: 0, .. } => view! { <span>"None has joined yet"</span> }.into_any(),
-        count if count.missing() == 0 => view! { <State kind="ok" words="All active".to_owned()/> }.into_any(),
+        count if count.missing() == 0 => view! { <State kind="ok" words="All active"/> }.into_any(),
         count => view! { <State kind="warn" words=format!("{} inactive", count.missing())/> }.into_any(),
     };
     view! {

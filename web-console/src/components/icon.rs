@@ -23,13 +23,18 @@ pub fn Brand(#[prop(optional)] class: &'static str) -> impl IntoView {
     }
 }
 
-/// Icon and word of a state, coloured by its kind: ok, run, wait, warn, bad, off.
+/// Icon and word of a state, coloured by its kind: ok, run, wait, warn, bad, off. What `more` adds to the word may leave
+/// the picture where there is no room; it is still read out.
 #[component]
-pub fn State(#[prop(into)] kind: Signal<&'static str>, #[prop(into)] words: Signal<String>) -> impl IntoView {
+pub fn State(
+    kind: &'static str,
+    #[prop(into)] words: String,
+    #[prop(default = None)] more: Option<&'static str>,
+) -> impl IntoView {
     view! {
         <span class="state" data-state=kind>
-            <svg class="icon" aria-hidden="true"><use href=move || format!("#i-s-{}", kind.get())/></svg>
-            {words}
+            <svg class="icon" aria-hidden="true"><use href=format!("#i-s-{kind}")/></svg>
+            <span>{words} {more.map(|more| view! { <span class="state-more">{more}</span> })}</span>
         </span>
     }
 }

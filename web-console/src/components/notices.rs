@@ -16,7 +16,7 @@ pub fn Freshness() -> impl IntoView {
         (Some(_), false) => view! { <span class="live" data-live="poll">"Every 5 s"</span> }.into_any(),
         (Some(at), true) => view! {
             <span class="live" data-live="stale">
-                "As of " <time datetime=iso(at)>{time_of_day(at)}</time>
+                <time datetime=iso(at)>"As of " {time_of_day(at)}</time>
             </span>
         }
         .into_any(),

@@ -14,11 +14,13 @@ use crate::components::notices::{Empty, FailedBanner, FailedCard, Freshness};
 use crate::fleet::{CLUSTER_STATES, ClusterState, Fleet, matches};
 use crate::live::LiveFleet;
 
-/// What narrows the list; both parts live in the address.
+/// What narrows the list; both parts live in the address, and Back undoes them.
 #[derive(Clone, Copy)]
 struct Filter {
     query: Memo<Option<String>>,
     set_query: SignalSetter<Option<String>>,
+    /// Instead of the last step in the history.
+    refine_query: SignalSetter<Option<String>>,
     state: Memo<Option<String>>,
     set_state: SignalSetter<Option<String>>,
 }
@@ -81,10 +83,10 @@ const FIRST_CLUSTER: &str = "Create one with POST /api/v1/clusters. The manager 
 fn Controls(filter: Filter) -> impl IntoView {
     let query = move || filter.query.get().unwrap_or_default();
     let chosen = move |key: &'static str| filter.state.with(|state| state.as_deref() == Some(key));
-    let typed = move |event| filter.set_query.set(Some(event_target_value(&event)).filter(|text| !text.is_empty()));
+    let typed = move |event| filter.search(event_target_value(&event));
     let picked = move |event| filter.set_state.set(Some(event_target_value(&event)).filter(|key| !key.is_empty()));
     let options = CLUSTER_STATES.map(|state| {
-        view! { <option value=state.key() selected=move || chosen(state.key())>{state.label()}</option> }
+        view! { <option value=state.key() selected=move || chosen(state.key())>{state.word()}</option> }
     });
     view! {
         <div class="row" role="search">
@@ -169,11 +171,18 @@ fn Skeleton() -> impl IntoView {
 
 impl Filter {
     fn in_address() -> Self {
-        // Typing leaves one step in the history, not one per letter.
-        let quiet = || NavigateOptions { replace: true, scroll: false, ..NavigateOptions::default() };
-        let (query, set_query) = query_signal_with_options("q", quiet());
-        let (state, set_state) = query_signal_with_options("state", quiet());
-        Self { query, set_query, state, set_state }
+        let step = || NavigateOptions { scroll: false, ..NavigateOptions::default() };
+        let (query, set_query) = query_signal_with_options("q", step());
+        let (_, refine_query) = query_signal_with_options("q", NavigateOptions { replace: true, ..step() });
+        let (state, set_state) = query_signal_with_options("state", step());
+        Self { query, set_query, refine_query, state, set_state }
+    }
+
+    /// A word leaves one step in the history, not one per letter.
+    fn search(self, text: String) {
+        let begins = self.query.with_untracked(Option::is_none);
+        let set = if begins || text.is_empty() { self.set_query } else { self.refine_query };
+        set.set(Some(text).filter(|text| !text.is_empty()));
     }
 
     /// Ids of the clusters to show, in the API's order.
@@ -194,7 +203,7 @@ impl Filter {
     fn words(self, total: usize) -> String {
         let clusters = if total == 1 { "1 cluster".to_owned() } else { format!("{total} clusters") };
         let query = self.query.get().map(|query| format!(" with {:?} in its name, ID or scopes", query.trim()));
-        let state = self.wanted_state().map(|state| format!(" in state {}", state.label()));
+        let state = self.wanted_state().map(|state| format!(" in state {}", state.word()));
         format!("{clusters}, none{}{}.", query.unwrap_or_default(), state.unwrap_or_default())
     }
 }

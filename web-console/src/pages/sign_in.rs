@@ -7,17 +7,19 @@ use leptos::task::spawn_local;
 use leptos_router::NavigateOptions;
 use leptos_router::hooks::{use_navigate, use_query_map};
 
+use crate::api::Failure;
 use crate::components::heading::Heading;
 use crate::components::icon::{Brand, icon, icon_as, small_icon};
 use crate::session::Session;
 
 pub const SIGN_IN: &str = "/sign-in";
 
-/// What is wrong, and with which field.
+/// What is wrong, and with which field; or with none of them.
 #[derive(Clone, Default, PartialEq)]
 struct Wrong {
     account: Option<String>,
     password: Option<String>,
+    manager: Option<String>,
 }
 
 /// The sign-in page's address, with the way back unless that is where one lands anyway.
@@ -89,17 +91,20 @@ fn SignInForm() -> impl IntoView {
         spawn_local(async move {
             let outcome = session.sign_in(account.value(), password.value()).await;
             busy.try_set(false);
-            if let Err(failure) = outcome {
-                wrong.try_set(Wrong { password: Some(failure.detail()), ..Wrong::default() });
+            let Err(failure) = outcome else { return };
+            let found = Wrong::answered(&failure);
+            if found.password.is_some() {
                 password.select();
                 let _ = password.focus();
             }
+            wrong.try_set(found);
         });
     };
     view! {
         <form class="stack" method="post" novalidate on:submit=submit>
             <AccountField element=account wrong/>
             <PasswordField element=password wrong/>
+            <ManagerError wrong/>
             <button class="btn btn-main btn-wide" type="submit" aria-busy=move || busy.get().to_string()>
                 <Show when=move || busy.get() fallback=|| "Sign in">{icon_as("icon spin", "s-run")} "Signing in"</Show>
             </button>
@@ -178,6 +183,21 @@ fn FieldError(id: &'static str, error: Memo<Option<String>>) -> impl IntoView {
     }
 }
 
+#[component]
+fn ManagerError(wrong: RwSignal<Wrong>) -> impl IntoView {
+    let error = Memo::new(move |_| wrong.with(|wrong| wrong.manager.clone()));
+    move || {
+        error.get().map(|error| {
+            view! {
+                <div class="banner" data-tone="bad" role="alert">
+                    {icon("s-bad")}
+                    <p class="grow"><strong>{error}</strong> " Pulls go on without it. Try again in a moment."</p>
+                </div>
+            }
+        })
+    }
+}
+
 // === impl Wrong ===
 
 impl Wrong {
@@ -187,6 +207,16 @@ impl Wrong {
         Self {
             account: missing(account.trim(), "Enter the name of your account."),
             password: missing(password, "Enter the password."),
+            manager: None,
+        }
+    }
+
+    /// A manager that does not answer has not judged the password.
+    fn answered(failure: &Failure) -> Self {
+        let detail = Some(failure.detail());
+        match failure {
+            Failure::Silent => Self { manager: detail, ..Self::default() },
+            Failure::SignedOut(_) | Failure::Refused(_) => Self { password: detail, ..Self::default() },
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Clusters: what the console edits. Guests read, root writes.
+//! **Invariant:** nothing is written that `check_cluster` did not see as a whole, also when a part is changed.
 
 use axum::extract::{OriginalUri, State};
 use axum::response::IntoResponse;

@@ -1,5 +1,7 @@
 //! The real manager on a free port, with a database in a temporary folder, driven by the client that everybody uses.
 
+#![allow(clippy::unwrap_used, reason = "what fails in a helper of these tests is a failed test")]
+
 mod accounts;
 mod clusters;
 mod components;

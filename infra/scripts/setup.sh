@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Installs the system packages that a recipe needs and this machine lacks; silent when nothing is missing.
+#
+#   setup.sh [demo|test|console|lint]…     (default: all of them)
+#
+# As root on Debian and its kin through apt-get; elsewhere it names them. Always status 0: what can do without runs, and
+# what cannot says so itself.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+missing=()
+# need COMMAND PACKAGE…
+need() {
+  command -v "$1" >/dev/null || missing+=("${@:2}")
+}
+
+server() {
+  # aws-lc, the TLS library, is C.
+  need cc gcc libc6-dev
+}
+console() {
+  server
+  # A standard library for wasm32: rustup's where it can be had, else Debian's compiler with its source.
+  [[ -d $(rustc --print target-libdir --target wasm32-unknown-unknown 2>/dev/null) ]] && return
+  [[ -x /usr/bin/rustc && -d /usr/lib/rustlib/src/rust/library/std ]] && return
+  command -v rustup >/dev/null && timeout 120 rustup target add wasm32-unknown-unknown >/dev/null 2>&1 && return
+  missing+=(rustc-web rust-web-src)
+}
+demo() {
+  console
+  need docker-registry docker-registry
+}
+tests() {
+  demo
+  need containerd containerd
+  need runc runc
+  need ip iproute2
+  need unshare util-linux
+  need node nodejs
+  need npm npm
+  need chromium chromium
+}
+lint() {
+  server
+}
+
+for recipe in "${@:-test}"; do
+  case $recipe in
+    demo | console | lint) "$recipe" ;;
+    test) tests ;;
+    *) echo "setup.sh: no recipe $recipe; there are demo, test, console and lint" >&2 && exit 2 ;;
+  esac
+done
+
+if ((${#missing[@]})); then
+  mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+  if command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; then
+    echo "setup: installing ${missing[*]}"
+    # Packages that start a service of their own must not: only their programs are wanted.
+    policy=/usr/sbin/policy-rc.d
+    if [[ ! -e $policy ]]; then
+      printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && trap 'rm -f $policy' EXIT
+    fi
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+      "${missing[@]}"; } >/dev/null || echo "setup: not all of them could be installed: ${missing[*]}" >&2
+  else
+    echo "setup: missing, and needed for everything to run: ${missing[*]} (Debian's names)" >&2
+  fi
+fi
+
+# Not packaged: built once, from source. The tests that want it say why they do not run.
+if [[ " ${*:-test} " == *" test "* ]]; then
+  infra/scripts/crictl.sh >/dev/null || true
+fi

@@ -1,0 +1,73 @@
+//! The progress bar: bytes, rate, time left, and the share that did not come from the origin.
+
+use std::time::Duration;
+
+use df_api::dfdaemon::ReceivedBytes;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Draws on a terminal only.
+pub struct Progress {
+    bar: ProgressBar,
+    last: ReceivedBytes,
+}
+
+// === impl Progress ===
+
+impl Progress {
+    pub const REFRESH: Duration = Duration::from_millis(250);
+
+    /// Without a length: a counter instead of a bar.
+    pub fn new(length: Option<u64>, wanted: bool) -> Self {
+        let bar = match length {
+            Some(length) => ProgressBar::new(length),
+            None => ProgressBar::no_length(),
+        };
+        if !wanted {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let template = match length {
+            Some(_) => "{bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left {msg}",
+            None => "{spinner} {bytes} {binary_bytes_per_sec} {msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Self { bar, last: ReceivedBytes::default() }
+    }
+
+    pub fn add(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    pub fn show(&mut self, received: Option<ReceivedBytes>) {
+        self.last = received.unwrap_or(self.last);
+        self.bar.set_message(shares(self.last));
+    }
+
+    pub fn finish(&mut self, received: Option<ReceivedBytes>) {
+        self.show(received);
+        self.bar.finish();
+    }
+}
+
+/// Bytes that were on this node before count for neither.
+fn shares(received: ReceivedBytes) -> String {
+    let cluster = received.seed_bytes + received.peer_bytes;
+    match (cluster + received.origin_bytes, cluster) {
+        (0, _) => "on this node already".to_owned(),
+        (all, cluster) => format!("{} % from peers", cluster * 100 / all),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_counts_what_did_not_come_from_the_origin() {
+        let received = |origin_bytes, seed_bytes, peer_bytes| ReceivedBytes { origin_bytes, seed_bytes, peer_bytes };
+        assert_eq!(shares(received(0, 0, 0)), "on this node already");
+        assert_eq!(shares(received(25, 50, 25)), "75 % from peers");
+        assert_eq!(shares(received(10, 0, 0)), "0 % from peers");
+    }
+}

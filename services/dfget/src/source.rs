@@ -1,0 +1,171 @@
+//! Where dfget reads from: the daemon of this node, or a peer in this process where there is none.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use df_api::dfdaemon::{CreateTaskRequest, ReceivedBytes};
+use df_api::range::Requested;
+use df_api::task::{Origin, TaskSpec, task_id_of_digest, task_id_of_url};
+use df_api::{Digest, TaskId};
+use df_client::{ClientError, DfdaemonClient, Transport, http_client};
+use df_peer::download::Start;
+use df_peer::{Failure, Peer, PeerConfig, ReadError, UpstreamConfig};
+use df_store::Trust;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use tempfile::TempDir;
+use url::Url;
+
+/// Why there is no file. Each kind has its exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Unanswered(String),
+    #[error("the content is {found}, expected {expected}; nothing was written")]
+    WrongDigest { found: Digest, expected: Digest },
+    #[error("cannot write {path}: {error}")]
+    Output { path: PathBuf, error: std::io::Error },
+    #[error("{0}")]
+    Other(String),
+}
+
+pub enum Source {
+    Daemon(DfdaemonClient),
+    /// The folder of its store goes with it.
+    InProcess(Arc<Peer>, TempDir),
+}
+
+/// Length, if known, and the bytes.
+pub type Content = (Option<u64>, BoxStream<'static, Result<Bytes, FetchError>>);
+
+/// Nobody waits longer than this for a first byte.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+// === impl Source ===
+
+impl Source {
+    /// A daemon that is there is used, whatever it answers; only its absence starts a peer here.
+    pub async fn open(daemon: &str, url: &Url) -> Result<Self, FetchError> {
+        let transport = Transport::new(daemon, http_client()).map_err(|error| FetchError::Other(error.to_string()))?;
+        let health = transport.base().join("/healthz").map_err(|error| FetchError::Other(error.to_string()))?;
+        let asked = http_client().get(health).timeout(Duration::from_secs(2)).send().await;
+        if asked.is_ok() {
+            return Ok(Self::Daemon(DfdaemonClient::new(transport)));
+        }
+        eprintln!("dfget: no daemon at {daemon}; fetching without one");
+        let folder = tempfile::Builder::new().prefix("dfget-").tempdir();
+        let folder = folder.map_err(|error| FetchError::Other(format!("no temporary folder: {error}")))?;
+        let peer = Peer::open(peer_config(&folder, url)?).map_err(|error| FetchError::Other(error.to_string()))?;
+        Ok(Self::InProcess(peer, folder))
+    }
+
+    pub async fn start(&self, request: CreateTaskRequest) -> Result<TaskId, FetchError> {
+        match self {
+            Self::Daemon(client) => Ok(client.create_task(&request).await?.id),
+            Self::InProcess(peer, _) => {
+                let id = match &request.digest {
+                    Some(digest) => task_id_of_digest(digest),
+                    None => task_id_of_url(&request.url, request.tag.as_deref(), request.application.as_deref()),
+                };
+                let origin = Origin { authorization: request.authorization, ..Origin::new(request.url) };
+                let spec = TaskSpec { id: id.clone(), origin, digest: request.digest };
+                peer.start(spec, Start::Ask).map_err(|error| FetchError::Other(format!("cannot store it: {error}")))?;
+                Ok(id)
+            }
+        }
+    }
+
+    pub async fn content(&self, id: &TaskId) -> Result<Content, FetchError> {
+        match self {
+            Self::Daemon(client) => {
+                let response = client.get_task_content(id, None).await?;
+                let broken = |error: reqwest::Error| FetchError::Unanswered(format!("the daemon broke off: {error}"));
+                Ok((response.content_length(), response.bytes_stream().map_err(broken).boxed()))
+            }
+            Self::InProcess(peer, _) => {
+                let task = peer.task(id).ok_or_else(|| FetchError::Other(format!("task {id} is gone")))?;
+                let content = task.open(Requested::Whole, Trust::HoldLast, PATIENCE).await?;
+                let length = content.slice.and_then(|slice| slice.total);
+                // The stream's error has lost its kind; the task still knows it.
+                let broken = move |error: std::io::Error| match task.failure() {
+                    Some(failure) => ReadError::Failed(failure).into(),
+                    None => FetchError::Other(error.to_string()),
+                };
+                Ok((length, content.stream().map_err(broken).boxed()))
+            }
+        }
+    }
+
+    /// Where the bytes came from so far.
+    pub async fn received(&self, id: &TaskId) -> Option<ReceivedBytes> {
+        match self {
+            Self::Daemon(client) => client.get_task(id).await.ok().map(|status| status.received),
+            Self::InProcess(peer, _) => peer.task(id).map(|task| task.received()),
+        }
+    }
+}
+
+/// Gives nothing to others: it will be gone in a moment. What the user typed may be asked, private or not.
+fn peer_config(folder: &TempDir, url: &Url) -> Result<PeerConfig, FetchError> {
+    let host = url.host_str().ok_or_else(|| FetchError::Refused(format!("{url} names no host")))?;
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let host_id = format!("dfget-{}", std::process::id());
+    Ok(PeerConfig {
+        host_id: host_id.parse().map_err(|error| FetchError::Other(format!("{error}")))?,
+        place: df_api::cluster::Place::default(),
+        url: String::new(),
+        seed_peer_cluster_id: None,
+        sharing_off: true,
+        upload_slots: 0,
+        storage_dir: folder.path().to_owned(),
+        upstream: UpstreamConfig { allow: vec![format!("{}://{host}{port}", url.scheme())], ..UpstreamConfig::default() },
+        schedulers: Vec::new(),
+        join_open: true,
+    })
+}
+
+// === impl FetchError ===
+
+impl FetchError {
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Other(_) => 1,
+            Self::Refused(_) => 3,
+            Self::Unanswered(_) => 4,
+            Self::WrongDigest { .. } => 5,
+            Self::Output { .. } => 6,
+        }
+    }
+}
+
+impl From<ClientError> for FetchError {
+    fn from(error: ClientError) -> Self {
+        let text = df_http::error::chain(&error);
+        match error.status() {
+            Some(502..=504) | None => Self::Unanswered(text),
+            Some(400..500) => Self::Refused(text),
+            Some(_) => Self::Other(text),
+        }
+    }
+}
+
+impl From<ReadError> for FetchError {
+    fn from(error: ReadError) -> Self {
+        let text = error.to_string();
+        match error {
+            ReadError::Timeout(_) => Self::Unanswered(text),
+            ReadError::Unsatisfiable { .. } => Self::Other(text),
+            ReadError::Failed(failure) => match &*failure {
+                Failure::Origin { status: 400..500, .. } | Failure::Refused(_) => Self::Refused(text),
+                Failure::Origin { .. } | Failure::Unreachable(_) => Self::Unanswered(text),
+                Failure::WrongDigest { found, expected } => {
+                    Self::WrongDigest { found: found.clone(), expected: expected.clone() }
+                }
+                Failure::Malformed(_) | Failure::Storage(_) => Self::Other(text),
+            },
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The composition root: a whole platform in one process, wired by itself. The demo and the test cluster.
+//!
+//! **Invariant.** Nothing is shared but the process: the parts talk over HTTP on real ports, with join token and
+//! credentials, as they would on many machines.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use df_api::cluster::Place;
+use df_api::manager::DiscoveryRequest;
+use df_client::{ManagerClient, SchedulerClient, Transport, http_client};
+use df_testkit::until;
+use dfdaemon::Dfdaemon;
+use dfdaemon::config::{Config as DaemonConfig, NetAddr};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Databases and contents.
+    pub dir: PathBuf,
+    pub manager_listen: SocketAddr,
+    /// Besides the seed peer.
+    pub peers: usize,
+    /// Mirror address of the first peer; the others take any port.
+    pub first_mirror: SocketAddr,
+    /// Upstreams that are not public: see `upstream.allow` of dfdaemon.
+    pub allow: Vec<String>,
+}
+
+/// A running platform. Ends with its token.
+pub struct Standalone {
+    pub manager_addr: SocketAddr,
+    pub scheduler_addr: SocketAddr,
+    pub seed: Dfdaemon,
+    pub peers: Vec<Dfdaemon>,
+    pub join_token: String,
+    /// Ends the scheduler alone.
+    pub scheduler_stop: CancellationToken,
+    /// Ends the manager alone.
+    pub manager_stop: CancellationToken,
+    servers: TaskTracker,
+}
+
+const START_BOUND: Duration = Duration::from_secs(20);
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+// === impl Options ===
+
+impl Options {
+    /// On loopback, any ports, two peers.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), manager_listen: ANY_PORT, peers: 2, first_mirror: ANY_PORT, allow: Vec::new() }
+    }
+}
+
+// === impl Standalone ===
+
+impl Standalone {
+    /// Returns when every part knows the others.
+    pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<Self> {
+        let servers = TaskTracker::new();
+        let manager_stop = stop.child_token();
+        let (manager_addr, join_token) = start_manager(&options, &servers, manager_stop.clone()).await?;
+        let scheduler_stop = stop.child_token();
+        let scheduler_addr = start_scheduler(manager_addr, &join_token, &servers, scheduler_stop.clone()).await?;
+        wait_for_scheduler(manager_addr, &join_token).await?;
+        let daemon = |name: String, seed: bool, mirror: SocketAddr| {
+            let config = daemon_config(&options, &name, seed, mirror, (manager_addr, &join_token));
+            Dfdaemon::start(config, stop.clone())
+        };
+        let seed = daemon("seed-peer".to_owned(), true, ANY_PORT).await?;
+        let mut peers = Vec::new();
+        for number in 1..=options.peers {
+            let mirror = if number == 1 { options.first_mirror } else { ANY_PORT };
+            peers.push(daemon(format!("peer-{number}"), false, mirror).await?);
+        }
+        let platform =
+            Self { manager_addr, scheduler_addr, seed, peers, join_token, scheduler_stop, manager_stop, servers };
+        platform.wait_for_hosts().await?;
+        Ok(platform)
+    }
+
+    /// With a credential of the cluster.
+    pub fn scheduler_client(&self) -> anyhow::Result<SchedulerClient> {
+        let transport = Transport::new(&format!("http://{}", self.scheduler_addr), http_client())?;
+        Ok(SchedulerClient::new(transport.with_bearer(self.seed.peer.gate().credential())))
+    }
+
+    async fn wait_for_hosts(&self) -> anyhow::Result<()> {
+        let hosts = 1 + self.peers.len();
+        until("every daemon is known to the scheduler", START_BOUND, async || {
+            let known = self.scheduler_client()?.list_hosts().await.unwrap_or_default();
+            Ok((known.len() == hosts).then_some(()))
+        })
+        .await
+    }
+
+    /// Resolves when everything has ended after the token was cancelled.
+    pub async fn stopped(self) {
+        self.servers.close();
+        self.servers.wait().await;
+        self.seed.stopped().await;
+        for peer in self.peers {
+            peer.stopped().await;
+        }
+    }
+}
+
+async fn start_manager(
+    options: &Options,
+    servers: &TaskTracker,
+    stop: CancellationToken,
+) -> anyhow::Result<(SocketAddr, String)> {
+    let config = manager::Config {
+        listen: options.manager_listen,
+        data_dir: options.dir.join("manager"),
+        ..manager::Config::default()
+    };
+    let app = manager::App::open(&config).await?;
+    let join_token = app.mint_join_token("standalone", None).await?;
+    let listener = df_http::serve::bind(config.listen).await?;
+    let address = listener.local_addr()?;
+    servers.spawn(manager::serve(app, listener, stop));
+    // Listening on all addresses, it is reached on loopback.
+    Ok((SocketAddr::new(ANY_PORT.ip(), address.port()), join_token))
+}
+
+async fn start_scheduler(
+    manager: SocketAddr,
+    join_token: &str,
+    servers: &TaskTracker,
+    stop: CancellationToken,
+) -> anyhow::Result<SocketAddr> {
+    let mut config = scheduler::Config { listen: ANY_PORT, ..scheduler::Config::default() };
+    config.host.hostname = Some("scheduler-1".to_owned());
+    config.host.advertise_ip = Some(ANY_PORT.ip());
+    config.manager.addr = Some(manager.to_string());
+    config.manager.join_token = Some(join_token.to_owned());
+    let listener = df_http::serve::bind(config.listen).await?;
+    let address = listener.local_addr()?;
+    servers.spawn(scheduler::serve(scheduler::App::new(config)?, listener, stop));
+    Ok(address)
+}
+
+/// Daemons that start before their scheduler would find it a few seconds later; a demo need not wait for that.
+async fn wait_for_scheduler(manager: SocketAddr, join_token: &str) -> anyhow::Result<()> {
+    let transport = Transport::new(&format!("http://{manager}"), http_client())?;
+    let client = ManagerClient::new(transport.with_bearer(Some(join_token.to_owned())));
+    let ip = manager.ip().to_string();
+    let place = Place { hostname: "standalone".to_owned(), ip, ..Place::default() };
+    let request = DiscoveryRequest { place, scheduler_cluster_id: None };
+    until("the scheduler is known to the manager", START_BOUND, async || {
+        let found = client.discover_cluster(&request).await?;
+        Ok((!found.schedulers.is_empty()).then_some(()))
+    })
+    .await
+    .context("the manager knows no scheduler")
+}
+
+fn daemon_config(
+    options: &Options,
+    name: &str,
+    seed: bool,
+    mirror: SocketAddr,
+    (manager, join_token): (SocketAddr, &str),
+) -> DaemonConfig {
+    let mut config = DaemonConfig::default();
+    config.host.hostname = name.to_owned();
+    config.host.advertise_ip = ANY_PORT.ip().to_string();
+    config.scheduler.manager.net_addrs = vec![NetAddr { kind: "tcp".to_owned(), addr: manager.to_string() }];
+    config.scheduler.manager.join_token = Some(join_token.to_owned());
+    config.scheduler.manager.seed_peer.enable = seed;
+    config.proxy.listen = mirror;
+    config.upload.listen = ANY_PORT;
+    config.storage.dir = options.dir.join(name);
+    config.upstream.allow = options.allow.clone();
+    config
+}
