@@ -7,7 +7,6 @@ const CACHED: &str = "team/cached:v1";
 const OTHER: &str = "team/other:v1";
 
 #[tokio::test]
-#[ignore = "needs the built dfdaemon: remove once `just test` builds the programs first"]
 async fn without_manager_and_scheduler_pulls_go_on() -> anyhow::Result<()> {
     let Some(mut lab) = Lab::start_with_dragonfly().await? else { return Ok(()) };
     let (cached, other) = (small_image()?, other_small_image()?);
@@ -27,7 +26,6 @@ async fn without_manager_and_scheduler_pulls_go_on() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "needs the built dfdaemon: remove once `just test` builds the programs first"]
 async fn without_the_registry_what_is_cached_is_served_by_its_tag() -> anyhow::Result<()> {
     let Some(mut lab) = Lab::start_with_dragonfly().await? else { return Ok(()) };
     let cached = small_image()?;
@@ -39,7 +37,6 @@ async fn without_the_registry_what_is_cached_is_served_by_its_tag() -> anyhow::R
 }
 
 #[tokio::test]
-#[ignore = "needs the built dfdaemon: remove once `just test` builds the programs first"]
 async fn without_its_dfdaemon_a_node_pulls_from_the_registry() -> anyhow::Result<()> {
     let Some(mut lab) = Lab::start_with_dragonfly().await? else { return Ok(()) };
     let image = small_image()?;

@@ -6,7 +6,6 @@ use crate::traffic::{Mark, Traffic};
 const NAME: &str = "team/app:v1";
 
 #[tokio::test]
-#[ignore = "needs the built dfdaemon: remove once `just test` builds the programs first"]
 async fn the_second_node_takes_no_blob_byte_from_the_registry() -> anyhow::Result<()> {
     let Some(lab) = Lab::start_with_dragonfly().await? else { return Ok(()) };
     let image = large_image()?;
@@ -22,7 +21,6 @@ async fn the_second_node_takes_no_blob_byte_from_the_registry() -> anyhow::Resul
 }
 
 #[tokio::test]
-#[ignore = "needs the built dfdaemon: remove once `just test` builds the programs first"]
 async fn nodes_that_start_at_the_same_moment_share_one_download() -> anyhow::Result<()> {
     let Some(lab) = Lab::start_with_dragonfly().await? else { return Ok(()) };
     let image = large_image()?;

@@ -8,6 +8,7 @@ use df_api::manager::{
 };
 use reqwest::Method;
 
+use crate::transport::{json, send};
 use crate::{ClientError, Transport};
 
 #[derive(Clone, Debug)]
@@ -35,8 +36,10 @@ impl ManagerClient {
         self.transport.get("/api/v1/session").await
     }
 
+    /// The first thousand; nobody has come near that.
     pub async fn list_clusters(&self) -> Result<Vec<Cluster>, ClientError> {
-        self.transport.get("/api/v1/clusters").await
+        let request = self.transport.request(Method::GET, "/api/v1/clusters").query(&[("per_page", "1000")]);
+        json(send(request).await?).await
     }
 
     pub async fn create_cluster(&self, body: &CreateClusterRequest) -> Result<Cluster, ClientError> {

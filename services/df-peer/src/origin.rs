@@ -14,7 +14,7 @@ use http::{HeaderValue, StatusCode};
 use url::Url;
 
 use crate::task::Failure;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamRefused};
 
 /// An origin that is sending.
 pub(crate) struct Answer {
@@ -29,7 +29,7 @@ const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Asks for the content from `from` on.
 pub(crate) async fn open(upstream: &Upstream, spec: &TaskSpec, from: u64) -> Result<Answer, Failure> {
-    let url = Url::parse(&spec.origin.url).map_err(|_| crate::UpstreamRefused::Malformed(spec.origin.url.clone()))?;
+    let url = Url::parse(&spec.origin.url).map_err(|_| UpstreamRefused::Malformed(spec.origin.url.clone()))?;
     upstream.check(&url)?;
     let mut request = upstream.http().get(url).headers(request_headers(&spec.origin)?);
     if from > 0 {
@@ -104,7 +104,15 @@ async fn refused(response: reqwest::Response) -> Failure {
     Failure::Origin { status, headers, body }
 }
 
-/// Without the URL: it may carry a signature.
-pub(crate) fn unreachable(error: reqwest::Error) -> Failure {
+/// Without the URL: it may carry a signature. What the allow-list stopped on the way, at a redirect or a name's
+/// addresses, stays a refusal.
+pub fn unreachable(error: reqwest::Error) -> Failure {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(current) = cause {
+        if let Some(refused) = current.downcast_ref::<UpstreamRefused>() {
+            return Failure::Refused(refused.clone());
+        }
+        cause = current.source();
+    }
     Failure::Unreachable(df_http::error::chain(&error.without_url()))
 }

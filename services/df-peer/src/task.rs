@@ -54,6 +54,14 @@ struct Run {
     failure: Option<Arc<Failure>>,
 }
 
+// === impl Failure ===
+
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        crate::origin::unreachable(error)
+    }
+}
+
 // === impl Task ===
 
 impl Task {

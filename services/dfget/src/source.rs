@@ -35,7 +35,7 @@ pub enum FetchError {
 pub enum Source {
     Daemon(DfdaemonClient),
     /// The folder of its store goes with it.
-    InProcess(Arc<Peer>, TempDir),
+    InProcess { peer: Arc<Peer>, _folder: TempDir },
 }
 
 /// Length, if known, and the bytes.
@@ -59,13 +59,13 @@ impl Source {
         let folder = tempfile::Builder::new().prefix("dfget-").tempdir();
         let folder = folder.map_err(|error| FetchError::Other(format!("no temporary folder: {error}")))?;
         let peer = Peer::open(peer_config(&folder, url)?).map_err(|error| FetchError::Other(error.to_string()))?;
-        Ok(Self::InProcess(peer, folder))
+        Ok(Self::InProcess { peer, _folder: folder })
     }
 
     pub async fn start(&self, request: CreateTaskRequest) -> Result<TaskId, FetchError> {
         match self {
             Self::Daemon(client) => Ok(client.create_task(&request).await?.id),
-            Self::InProcess(peer, _) => {
+            Self::InProcess { peer, .. } => {
                 let id = match &request.digest {
                     Some(digest) => task_id_of_digest(digest),
                     None => task_id_of_url(&request.url, request.tag.as_deref(), request.application.as_deref()),
@@ -85,7 +85,7 @@ impl Source {
                 let broken = |error: reqwest::Error| FetchError::Unanswered(format!("the daemon broke off: {error}"));
                 Ok((response.content_length(), response.bytes_stream().map_err(broken).boxed()))
             }
-            Self::InProcess(peer, _) => {
+            Self::InProcess { peer, .. } => {
                 let task = peer.task(id).ok_or_else(|| FetchError::Other(format!("task {id} is gone")))?;
                 let content = task.open(Requested::Whole, Trust::HoldLast, PATIENCE).await?;
                 let length = content.slice.and_then(|slice| slice.total);
@@ -103,7 +103,7 @@ impl Source {
     pub async fn received(&self, id: &TaskId) -> Option<ReceivedBytes> {
         match self {
             Self::Daemon(client) => client.get_task(id).await.ok().map(|status| status.received),
-            Self::InProcess(peer, _) => peer.task(id).map(|task| task.received()),
+            Self::InProcess { peer, .. } => peer.task(id).map(|task| task.received()),
         }
     }
 }

@@ -259,10 +259,11 @@ impl<'a> Question<'a> {
         })
     }
 
-    /// Over recorded parents. Whole peers and the one at the origin read from nobody.
+    /// Over recorded parents; those that were answered before were looked at then. Whole peers and the one at the origin read from nobody.
     fn reaches_asker(&self, from: &HostId) -> bool {
         let task = self.view.task;
-        if self.view.hosts.children(self.id) == 0 {
+        let kept = self.peer.settled && self.peer.parents.contains(from);
+        if kept || self.view.hosts.children(self.id) == 0 {
             return false;
         }
         let (mut seen, mut next) = (BTreeSet::new(), vec![from]);

@@ -138,7 +138,16 @@ impl State {
             return Err(Full::Peers);
         }
         let mut ring = learn(task, host, &report) | follow_lease(task, now_ms, host, &report);
-        ring |= former.is_none_or(|(_, state, at_origin)| state != report.state || at_origin != report.at_origin);
+        ring |= match former {
+            // A newcomer is nobody's parent, unless it comes from the origin's side.
+            None => report.at_origin || self.hosts.is_seed(host),
+            Some((_, state, at_origin)) => {
+                at_origin != report.at_origin || (state != report.state && report.state != PeerState::Complete)
+            }
+        };
+        // One more whole copy is news while there are few; the rest find it when they report.
+        let scarce = task.whole.len() < self.policy.candidate_parent_limit;
+        ring |= report.state == PeerState::Complete && scarce && !task.whole.contains(host);
         if report.state == PeerState::Failed && self.hosts.is_seed(host) {
             let rest = Rest { until_ms: now_ms + self.policy.rest_ms, why: RestReason::Failed };
             task.resting.insert(host.clone(), rest);
@@ -155,9 +164,10 @@ impl State {
         self.next_seat += u64::from(former.is_none());
         let reading = report.state == PeerState::Running;
         let parents = if reading { report.parents.iter().map(host_of).collect() } else { Vec::new() };
-        let old = task.peers.remove(host).map(|peer| peer.parents).unwrap_or_default();
-        self.hosts.move_child(&old, &parents);
-        task.peers.insert(host.clone(), Peer { seat, report, seen_ms: now_ms, parents });
+        let old = task.peers.remove(host);
+        let settled = old.as_ref().is_some_and(|old| old.settled && old.parents == parents);
+        self.hosts.move_child(&old.map(|old| old.parents).unwrap_or_default(), &parents);
+        task.peers.insert(host.clone(), Peer { seat, report, seen_ms: now_ms, parents, settled });
         self.hosts.drop_duties_of(host, id);
         self.parts.entry(host.clone()).or_default().insert(id.clone());
         if ring {
@@ -205,6 +215,7 @@ impl State {
             Verdict::Origin | Verdict::Wait => &[],
         };
         let peer = self.tasks.get_mut(id)?.peers.get_mut(asker)?;
+        peer.settled = true;
         if peer.parents != parents {
             self.hosts.move_child(&peer.parents, parents);
             peer.parents = parents.to_vec();

@@ -30,6 +30,8 @@ pub struct Peer {
     pub seen_ms: u64,
     /// What it reads from: as reported, then as answered.
     pub parents: Vec<HostId>,
+    /// `parents` is what this scheduler answered: no cycle goes through it.
+    pub settled: bool,
 }
 
 /// The cluster's one right to read this task from its origin.

@@ -69,9 +69,17 @@ async fn unproven(mirror: &Mirror, caller: &Caller, repository: &str) -> Result<
             if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
                 mirror.access.revoke(registry, repository, authorization).await;
             }
-            Ok(Some(answer.into_response()))
+            refused(mirror, caller, answer).await.map(Some)
         }
         Err(refusal) => Err(refusal),
+    }
+}
+
+/// The registry's no, with the body that only a GET gets.
+async fn refused(mirror: &Mirror, caller: &Caller, answer: relay::Relayed) -> Result<Response, Refusal> {
+    match caller.method {
+        Method::HEAD => Ok(answer.into_response()),
+        _ => Ok(relay::forward(mirror, caller).await?.into_response()),
     }
 }
 

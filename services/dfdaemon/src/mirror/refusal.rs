@@ -16,7 +16,7 @@ pub struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: String,
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
     /// The upstream's own answer, to be given as it is.
     relayed: Option<bytes::Bytes>,
 }
@@ -25,7 +25,7 @@ pub struct Refusal {
 
 impl Refusal {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), headers: HeaderMap::new(), relayed: None }
+        Self { status, code, message: message.into(), headers: Box::default(), relayed: None }
     }
 
     pub fn method(method: &Method) -> Self {
@@ -69,7 +69,7 @@ impl Refusal {
                 let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
                 // A redirect nobody followed, or a 1xx, would confuse every client.
                 let status = if status.as_u16() < 400 { StatusCode::BAD_GATEWAY } else { status };
-                let headers = relayed_headers(headers);
+                let headers = Box::new(relayed_headers(headers));
                 Self { headers, relayed: Some(body.clone()), ..Self::new(status, "UNAVAILABLE", failure.to_string()) }
             }
             Failure::Refused(refused) => Self::upstream(refused),
@@ -110,7 +110,7 @@ impl IntoResponse for Refusal {
             None => ("dfdaemon", Json(body).into_response()),
         };
         *response.status_mut() = self.status;
-        response.headers_mut().extend(self.headers);
+        response.headers_mut().extend(*self.headers);
         response.headers_mut().insert(ERROR_TYPE_HEADER, HeaderValue::from_static(source));
         response
     }

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use df_api::dfdaemon::ERROR_TYPE_HEADER;
 use df_peer::Failure;
 use http::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, IF_MODIFIED_SINCE,
@@ -38,8 +39,7 @@ pub async fn forward(mirror: &Mirror, caller: &Caller) -> Result<Relayed, Refusa
     match answered {
         Ok(Ok(response)) => Ok(Relayed { response }),
         Ok(Err(error)) => {
-            let failure = Failure::Unreachable(df_http::error::chain(&error.without_url()));
-            Err(Refusal::failure(caller.registry(), &failure))
+Err(Refusal::failure(caller.registry(), &Failure::from(error)))
         }
         Err(_) => Err(Refusal::timeout(caller.registry(), "the registry does not answer")),
     }
@@ -82,6 +82,9 @@ impl IntoResponse for Relayed {
         let mut response = Response::new(Body::from_stream(self.response.bytes_stream()));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
+        if status.is_client_error() || status.is_server_error() {
+            response.headers_mut().insert(ERROR_TYPE_HEADER, HeaderValue::from_static("upstream"));
+        }
         // A HEAD's length is that of the body a GET would have.
         if let Some(length) = length {
             response.headers_mut().insert(CONTENT_LENGTH, length);

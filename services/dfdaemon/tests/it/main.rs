@@ -1,0 +1,11 @@
+//! A real dfdaemon on real ports, before registries that misbehave. Whole clusters are tested in `standalone`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod access;
+mod mirror;
+mod node;
+mod origins;
+mod refusals;
+mod tasks;
+mod trace;

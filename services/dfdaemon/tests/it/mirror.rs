@@ -1,0 +1,151 @@
+//! What a runtime gets through the mirror: the registry's bytes and headers, whole or by range, cold or cached.
+
+use df_testkit::registry::{RegistryAccess, blob_name};
+use df_testkit::sha256_hex;
+use futures_util::StreamExt as _;
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use tokio_util::sync::CancellationToken;
+
+use crate::node::{Node, REPOSITORY};
+
+#[tokio::test]
+async fn an_image_comes_as_the_registry_has_it_and_only_once() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let tag = node.head(&format!("{REPOSITORY}/manifests/v1")).send().await.unwrap();
+    let digest = tag.headers()["docker-content-digest"].to_str().unwrap().to_owned();
+    assert_eq!(digest, node.image.top().digest);
+    assert_eq!(tag.headers()["content-length"], node.image.top().size_bytes().to_string());
+    assert_eq!(tag.headers()["oci-namespace"], node.registry.address().to_string());
+
+    for _ in 0..2 {
+        let manifest = node.get(&format!("{REPOSITORY}/manifests/{digest}")).send().await.unwrap();
+        assert_eq!(manifest.headers()["content-type"], node.image.top().media_type);
+        assert_eq!(manifest.headers()["docker-content-digest"], digest);
+        assert_eq!(manifest.bytes().await.unwrap(), node.image.top().bytes);
+        for blob in node.image.blobs() {
+            let answer = node.get(&node.blob_path(blob)).send().await.unwrap();
+            assert_eq!((answer.status(), answer.content_length()), (reqwest::StatusCode::OK, Some(blob.size_bytes())));
+            assert_eq!(answer.headers()["docker-content-digest"], blob.digest);
+            assert_eq!(answer.headers()["x-dragonfly-task-id"], node.task_id(blob).as_str());
+            assert_eq!(answer.bytes().await.unwrap(), blob.bytes);
+        }
+    }
+    for blob in node.image.blobs() {
+        assert_eq!(node.served(blob), (1, blob.size_bytes()), "{}", blob.digest);
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_askers_cause_one_request() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let layer = node.layer();
+    let pulls = (0..100).map(|_| async {
+        let body = node.get(&node.blob_path(layer)).send().await.unwrap().bytes().await.unwrap();
+        sha256_hex(&body)
+    });
+    let digests: Vec<_> = futures_util::stream::iter(pulls).buffer_unordered(100).collect().await;
+    assert!(digests.iter().all(|digest| format!("sha256:{digest}") == layer.digest));
+    assert_eq!(node.served(layer), (1, layer.size_bytes()));
+}
+
+#[tokio::test]
+async fn bytes_pass_through_while_they_arrive() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let layer = node.layer().clone();
+    let name = blob_name(REPOSITORY, &layer.digest);
+    node.registry.origin().change(&name, |content| content.hold_at(1_000_000));
+    let mut body = node.get(&node.blob_path(&layer)).send().await.unwrap().bytes_stream();
+    let mut received = 0;
+    while received < 1_000_000 {
+        received += body.next().await.unwrap().unwrap().len();
+    }
+    // The origin is still holding back two thirds.
+    assert_eq!(received, 1_000_000);
+    node.registry.origin().release(&name);
+    while let Some(chunk) = body.next().await {
+        received += chunk.unwrap().len();
+    }
+    assert_eq!(received as u64, layer.size_bytes());
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_is_resumed_where_it_broke() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let layer = node.layer().clone();
+    let name = blob_name(REPOSITORY, &layer.digest);
+    node.registry.origin().change(&name, |content| content.cut_first(2, 700_000, df_testkit::Cut::Reset));
+    let body = node.get(&node.blob_path(&layer)).send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(body, layer.bytes);
+    let ranges = node.registry.blob_stats(REPOSITORY, &layer.digest).ranges;
+    assert!(!ranges.is_empty() && ranges.iter().all(|range| range != "bytes=0-"), "{ranges:?}");
+}
+
+#[tokio::test]
+async fn what_is_cached_is_served_when_the_registry_is_gone() {
+    let mut node = Node::start(RegistryAccess::Open).await;
+    let manifest = format!("{REPOSITORY}/manifests/{}", node.image.top().digest);
+    for path in [format!("{REPOSITORY}/manifests/v1"), manifest.clone(), node.blob_path(node.layer())] {
+        assert!(node.get(&path).send().await.unwrap().bytes().await.is_ok());
+    }
+    node.registry.stop().await;
+    for path in [format!("{REPOSITORY}/manifests/v1"), manifest] {
+        let answer = node.get(&path).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        assert_eq!(answer.bytes().await.unwrap(), node.image.top().bytes);
+    }
+    let stale = node.head(&format!("{REPOSITORY}/manifests/v1")).send().await.unwrap();
+    assert!(stale.headers()["warning"].to_str().unwrap().contains("last known"));
+    assert_eq!(stale.headers()["docker-content-digest"], node.image.top().digest);
+    let blob = node.get(&node.blob_path(node.layer())).send().await.unwrap();
+    assert_eq!(blob.bytes().await.unwrap(), node.layer().bytes);
+    let unknown = node.get(&format!("{REPOSITORY}/manifests/v2")).send().await.unwrap();
+    assert_eq!(unknown.status(), 502);
+}
+
+#[tokio::test]
+async fn a_restart_keeps_what_was_cached() {
+    let node = Node::start(RegistryAccess::Open).await;
+    node.get(&node.blob_path(node.layer())).send().await.unwrap().bytes().await.unwrap();
+    let Node { daemon, registry, image, http, dir, stop } = node;
+    stop.cancel();
+    daemon.stopped().await;
+    let stop = CancellationToken::new();
+    let daemon = dfdaemon::Dfdaemon::start(crate::node::config(&dir, &registry), stop.clone()).await.unwrap();
+    let node = Node { daemon, registry, image, http, dir, stop };
+    let body = node.get(&node.blob_path(node.layer())).send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(body, node.layer().bytes);
+    assert_eq!(node.served(node.layer()).0, 1);
+}
+
+/// Any range, cold or cached: status, headers and bytes as RFC 9110 has them, the same as slicing the blob.
+#[tokio::test]
+async fn any_range_is_the_same_cold_and_cached() {
+    let strategy = (0..3_100_000u64, 0..3_100_000u64, 0..3u8);
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let node = Node::start(RegistryAccess::Open).await;
+    for round in 0..40 {
+        let (a, b, kind) = strategy.new_tree(&mut runner).unwrap().current();
+        let blob = &node.layer().bytes;
+        let total = blob.len() as u64;
+        let (header, expected) = match kind {
+            0 => (format!("bytes={}-{}", a.min(b), a.max(b)), (a.min(b), (a.max(b) + 1).min(total))),
+            1 => (format!("bytes={a}-"), (a, total)),
+            _ => (format!("bytes=-{a}"), (total.saturating_sub(a), total)),
+        };
+        let answer = node.get(&node.blob_path(node.layer())).header("range", &header).send().await.unwrap();
+        if expected.0 >= expected.1 {
+            assert_eq!(answer.status(), 416, "{header}");
+            assert_eq!(answer.headers()["content-range"], format!("bytes */{total}"));
+            continue;
+        }
+        assert_eq!(answer.status(), 206, "{header}, round {round}");
+        let content_range = format!("bytes {}-{}/{total}", expected.0, expected.1 - 1);
+        assert_eq!(answer.headers()["content-range"], content_range.as_str());
+        assert_eq!(answer.content_length(), Some(expected.1 - expected.0));
+        assert_eq!(answer.bytes().await.unwrap(), blob.slice(expected.0 as usize..expected.1 as usize));
+    }
+    let several = node.get(&node.blob_path(node.layer())).header("range", "bytes=0-1,5-9").send().await.unwrap();
+    assert_eq!(several.status(), 200);
+    assert_eq!(several.bytes().await.unwrap(), node.layer().bytes);
+    assert_eq!(node.served(node.layer()).0, 1);
+}

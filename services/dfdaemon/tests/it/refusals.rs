@@ -1,0 +1,87 @@
+//! Bad input gets an error that names the thing, in the client's own language, and nothing is stored.
+
+use df_testkit::Content;
+use df_testkit::registry::{RegistryAccess, blob_name};
+use serde_json::Value;
+
+use crate::node::{Node, REPOSITORY};
+
+async fn refusal(node: &Node, url: &str, header: Option<(&str, &str)>) -> (u16, String, String) {
+    let mut request = node.http.get(url);
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
+    }
+    let answer = request.send().await.unwrap();
+    let status = answer.status().as_u16();
+    let body: Value = answer.json().await.unwrap();
+    let error = &body["errors"][0];
+    (status, error["code"].as_str().unwrap().to_owned(), error["message"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named_in_oci_json() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let mirror = format!("http://{}/v2", node.daemon.local_addr);
+    let ns = node.registry.address();
+    let digest = &node.layer().digest;
+    let cases = [
+        (format!("{mirror}/a/blobs/sha256:abc?ns={ns}"), None, 400, "DIGEST_INVALID", "sha256:abc"),
+        (format!("{mirror}/A/manifests/v1?ns={ns}"), None, 400, "NAME_INVALID", "\"A\""),
+        (format!("{mirror}/a/manifests/-x?ns={ns}"), None, 400, "TAG_INVALID", "-x"),
+        (format!("{mirror}/a/manifests/v1?ns=127.0.0.1:1"), None, 403, "DENIED", "127.0.0.1"),
+        (format!("{mirror}/a/manifests/v1?ns=169.254.169.254"), None, 403, "DENIED", "169.254.169.254"),
+        (format!("{mirror}/a/manifests/v1?ns=localhost"), None, 403, "DENIED", "localhost"),
+        (format!("{mirror}/a/manifests/v1?ns=a/b"), None, 400, "DENIED", "a/b"),
+        (format!("{mirror}/a/manifests/v1"), Some(("x-dragonfly-registry", "http://10.0.0.1")), 403, "DENIED", "10.0.0.1"),
+        (format!("{mirror}/{REPOSITORY}/blobs/{digest}?ns={ns}"), Some(("range", "bytes=z-9")), 400, "RANGE_INVALID", "bytes=z-9"),
+        (format!("{mirror}/{REPOSITORY}/blobs/{digest}?ns={ns}"), Some(("range", "bytes=9000000-")), 416, "RANGE_INVALID", "bytes"),
+    ];
+    for (url, header, status, code, named) in cases {
+        let found = refusal(&node, &url, header).await;
+        assert_eq!((found.0, found.1.as_str()), (status, code), "{url}: {}", found.2);
+        assert!(found.2.contains(named), "{url}: {}", found.2);
+    }
+}
+
+#[tokio::test]
+async fn pushing_is_refused() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let url = format!("http://{}/v2/a/blobs/uploads/", node.daemon.local_addr);
+    assert_eq!(node.http.post(url).send().await.unwrap().status(), 405);
+}
+
+#[tokio::test]
+async fn a_blob_that_does_not_match_its_digest_is_not_given_whole_and_not_kept() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let layer = node.layer().clone();
+    let name = blob_name(REPOSITORY, &layer.digest);
+    node.registry.origin().change(&name, |content| content.wrong_bytes_first(1));
+    let answer = node.get(&node.blob_path(&layer)).send().await.unwrap();
+    // The headers are out before the end shows it; the body must then break off.
+    assert!(!answer.status().is_success() || answer.bytes().await.is_err());
+    // The next one is right, and fetched anew.
+    let body = node.get(&node.blob_path(&layer)).send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(body, layer.bytes);
+    assert_eq!(node.served(&layer).0, 2);
+}
+
+#[tokio::test]
+async fn a_silent_registry_becomes_an_error_in_time() {
+    let node = Node::with(RegistryAccess::Open, |config| config.proxy.first_byte_timeout_ms = 300).await;
+    let name = blob_name(REPOSITORY, &node.layer().digest);
+    node.registry.origin().change(&name, |content| content.first_byte_delay(std::time::Duration::from_secs(60)));
+    let url = format!("http://{}/v2/{}?ns={}", node.daemon.local_addr, node.blob_path(node.layer()), node.registry.address());
+    let (status, code, message) = refusal(&node, &url, None).await;
+    assert_eq!((status, code.as_str()), (504, "UNAVAILABLE"), "{message}");
+}
+
+#[tokio::test]
+async fn what_the_registry_does_not_have_stays_404_and_leaves_nothing() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let answer = node.get(&format!("{REPOSITORY}/blobs/{digest}")).send().await.unwrap();
+    assert_eq!(answer.status(), 404);
+    assert_eq!(answer.headers()["x-dragonfly-error-type"], "upstream");
+    node.registry.origin().put(&blob_name(REPOSITORY, &digest), Content::new("late"));
+    assert!(node.daemon.peer.store().held().is_empty());
+}

@@ -1,0 +1,90 @@
+//! Tasks over HTTP: what programs of this node and other peers see.
+
+use df_api::dfdaemon::CreateTaskRequest;
+use df_client::{DfdaemonClient, Transport, http_client};
+use df_testkit::registry::RegistryAccess;
+use reqwest::StatusCode;
+use serde_json::Value;
+use std::time::Duration;
+
+use crate::node::Node;
+
+fn client(address: std::net::SocketAddr) -> DfdaemonClient {
+    DfdaemonClient::new(Transport::new(&format!("http://{address}"), http_client()).unwrap())
+}
+
+fn request(url: &str) -> CreateTaskRequest {
+    CreateTaskRequest { url: url.to_owned(), digest: None, tag: None, application: None, authorization: None }
+}
+
+#[tokio::test]
+async fn pieces_and_their_digests_are_told_to_peers() {
+    let node = Node::start(RegistryAccess::Open).await;
+    node.get(&node.blob_path(node.layer())).send().await.unwrap().bytes().await.unwrap();
+    let (client, id) = (client(node.daemon.peer_addr), node.task_id(node.layer()));
+    let list = client.list_pieces(&id, 0, Duration::ZERO).await.unwrap();
+    assert!(list.complete);
+    assert_eq!(list.length, Some(node.layer().size_bytes()));
+    assert_eq!(list.pieces.len() as u64, node.layer().size_bytes().div_ceil(list.piece_length.unwrap()));
+    assert!(client.list_pieces(&id, list.next, Duration::ZERO).await.unwrap().pieces.is_empty());
+
+    let range = df_api::ByteRange { start: 10, end: 500 };
+    let part = client.get_task_content(&id, Some(range)).await.unwrap();
+    assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
+    let first = list.pieces.iter().find(|piece| piece.index == 0).unwrap();
+    assert_eq!(part.headers()["x-dragonfly-piece-digest"], first.digest.to_string());
+    assert_eq!(part.bytes().await.unwrap(), node.layer().bytes.slice(10..500));
+}
+
+#[tokio::test]
+async fn peers_cannot_start_tasks() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let url = node.registry.origin().url("x");
+    let refused = client(node.daemon.peer_addr).create_task(&request(&url)).await.unwrap_err();
+    assert_eq!(refused.status(), Some(404));
+}
+
+#[tokio::test]
+async fn a_peer_listener_wants_a_credential() {
+    let node = Node::with(RegistryAccess::Open, |config| config.join = Some(dfdaemon::config::Join::Token)).await;
+    let id = node.task_id(node.layer());
+    let refused = client(node.daemon.peer_addr).list_pieces(&id, 0, Duration::ZERO).await.unwrap_err();
+    assert_eq!(refused.status(), Some(503), "no manager has answered yet: {refused}");
+}
+
+#[tokio::test]
+async fn wrong_input_is_problem_json_that_names_the_value() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let base = format!("http://{}", node.daemon.local_addr);
+    for (path, status, named) in [
+        ("/v1/tasks/nonsense/content", 400, "nonsense"),
+        ("/v1/tasks/nonsense", 400, "nonsense"),
+        (&*format!("/v1/tasks/{}", "0".repeat(64)), 404, "0000"),
+        (&*format!("/v1/tasks/{}/pieces?sincee=1", "0".repeat(64)), 400, "sincee"),
+        ("/v1/nothing", 404, "path"),
+    ] {
+        let answer = node.http.get(format!("{base}{path}")).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!(problem["status"], status);
+        assert!(problem["detail"].as_str().unwrap().contains(named), "{problem}");
+        assert!(problem["request_id"].is_string());
+    }
+    let local = client(node.daemon.local_addr);
+    for url in ["ftp://x.y/z", "nonsense", "http://user@host.example/"] {
+        assert_eq!(local.create_task(&request(url)).await.unwrap_err().status(), Some(422), "{url}");
+    }
+    assert_eq!(local.create_task(&request("http://127.0.0.1:1/x")).await.unwrap_err().status(), Some(403));
+}
+
+#[tokio::test]
+async fn the_base_routes_answer_on_both_listeners() {
+    let node = Node::start(RegistryAccess::Open).await;
+    for address in [node.daemon.local_addr, node.daemon.peer_addr] {
+        for path in ["healthz", "readyz", "metrics", "openapi.json", "docs/"] {
+            let answer = node.http.get(format!("http://{address}/{path}")).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{path}");
+        }
+    }
+}
