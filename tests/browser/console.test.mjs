@@ -36,6 +36,9 @@ async function signIn(page, path = '/') {
   await page.getByRole('heading', { name: 'Clusters', level: 1 }).waitFor();
 }
 
+/** The list of clusters, whatever its query. */
+const CLUSTERS = (url) => new URL(url).pathname === '/api/v1/clusters';
+
 const clusterOne = (page) => page.getByRole('article', { name: 'cluster-1' });
 
 async function shoot(page, name) {
@@ -137,7 +140,7 @@ inWindow('Back undoes a search, and a fresh read takes nothing from under the ha
   await search.pressSequentially('cluster');
   await page.waitForFunction(() => new URLSearchParams(location.search).get('q') === 'cluster');
   await clusterOne(page).evaluate((card) => card.setAttribute('data-kept', ''));
-  for (let reads = 0; reads < 2; reads += 1) await page.waitForResponse('**/api/v1/clusters');
+  for (let reads = 0; reads < 2; reads += 1) await page.waitForResponse((response) => CLUSTERS(response.url()));
   await page.locator('.cluster-card[data-kept]').waitFor();
   assert.equal(await page.evaluate(() => document.activeElement.type), 'search', 'the search field keeps the focus');
   await page.goBack();
@@ -195,7 +198,7 @@ inWindow('a refusal stands above the last good answer, with its request id', {},
   const body = { type: 'about:blank', title: 'Service Unavailable', status: 503, code: 'unavailable' };
   const json = { ...body, detail: 'The database is locked.', request_id: '7f3a9c1e' };
   const refuse = (route) => route.fulfill({ status: 503, contentType: 'application/problem+json', json });
-  await page.route('**/api/v1/clusters', refuse);
+  await page.route(CLUSTERS, refuse);
   await page.getByText('The database is locked.').waitFor();
   await page.getByText('Request 7f3a9c1e').waitFor();
   assert.ok(await clusterOne(page).isVisible());
@@ -203,7 +206,7 @@ inWindow('a refusal stands above the last good answer, with its request id', {},
   await page.getByRole('heading', { name: 'Clusters could not be read' }).waitFor();
   await shoot(page, 'failed-light');
   await assertAccessible(page, 'failed');
-  await page.unroute('**/api/v1/clusters');
+  await page.unroute(CLUSTERS);
   await page.getByRole('button', { name: 'Try again' }).click();
   await clusterOne(page).waitFor();
 });
@@ -214,6 +217,7 @@ inWindow('the theme is chosen by keyboard and remembered', {}, async (page) => {
   await page.getByRole('button', { name: 'Theme: as the system' }).focus();
   await page.keyboard.press('Enter');
   await page.getByRole('menuitemradio', { name: 'As the system', checked: true }).waitFor();
+  await page.waitForFunction(() => document.activeElement.role === 'menuitemradio');
   await page.keyboard.press('d');
   await page.keyboard.press('Enter');
   assert.equal(await theme(), 'dark');

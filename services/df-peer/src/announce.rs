@@ -176,7 +176,8 @@ impl Worker for HostAnnouncement {
         // The first answer comes at once, so that the host is known before it is needed.
         let hold = if self.full { Duration::ZERO } else { HOLD };
         let asked = Instant::now();
-        let decision = client.report_host(self.peer.host_id(), &report, hold).await.inspect_err(|_| self.full = true)?;
+        let decision =
+            client.report_host(self.peer.host_id(), &report, hold).await.inspect_err(|_| self.full = true)?;
         self.full = decision.resend_tasks;
         // A scheduler that does not hold the answer back must not be asked in a tight loop.
         let hasty = decision.duties.is_empty() && !hold.is_zero() && asked.elapsed() < Duration::from_secs(1);

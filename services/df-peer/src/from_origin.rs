@@ -63,7 +63,9 @@ impl Position {
     fn take(&mut self, chunks: &mut VecDeque<Bytes>, bytes: u64) -> Vec<Bytes> {
         let mut parts = Vec::new();
         let mut room = usize::try_from(bytes).unwrap_or(usize::MAX);
-        while room > 0 && let Some(mut chunk) = chunks.pop_front() {
+        while room > 0
+            && let Some(mut chunk) = chunks.pop_front()
+        {
             let part = chunk.split_to(room.min(chunk.len()));
             room -= part.len();
             self.offset += part.len() as u64;
@@ -86,7 +88,9 @@ impl OriginRun<'_> {
         }
         let snapshot = self.task.stored().snapshot();
         let Some(meta) = snapshot.meta else { return Some(0) };
-        let Some(length) = meta.length else { return Some(u64::from(snapshot.pieces.first_missing(0)) * meta.piece_length) };
+        let Some(length) = meta.length else {
+            return Some(u64::from(snapshot.pieces.first_missing(0)) * meta.piece_length);
+        };
         let at_reader = u32::try_from(self.task.reader() / meta.piece_length).unwrap_or(0);
         [at_reader, 0]
             .into_iter()

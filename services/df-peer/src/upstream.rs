@@ -253,8 +253,18 @@ mod tests {
         let upstream = upstream(&["http://127.0.0.1:5000"]);
         assert!(upstream.registry("http://127.0.0.1:5000").is_ok());
         for private in [
-            "127.0.0.1", "localhost", "http://127.0.0.1:5001", "10.1.2.3", "169.254.169.254", "192.168.0.1:5000", "[::1]",
-            "[fd00::1]", "metadata", "[::ffff:10.0.0.1]", "0.0.0.0", "100.64.0.1",
+            "127.0.0.1",
+            "localhost",
+            "http://127.0.0.1:5001",
+            "10.1.2.3",
+            "169.254.169.254",
+            "192.168.0.1:5000",
+            "[::1]",
+            "[fd00::1]",
+            "metadata",
+            "[::ffff:10.0.0.1]",
+            "0.0.0.0",
+            "100.64.0.1",
         ] {
             assert!(matches!(upstream.registry(private), Err(UpstreamRefused::NotAllowed(_))), "{private}");
         }

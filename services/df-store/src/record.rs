@@ -13,9 +13,16 @@ use crate::task::Meta;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Line {
-    Task { meta: Meta },
-    Piece { index: u32, digest: Digest },
-    Length { length: u64 },
+    Task {
+        meta: Meta,
+    },
+    Piece {
+        index: u32,
+        digest: Digest,
+    },
+    Length {
+        length: u64,
+    },
     /// Every piece is marked, and the whole matches its digest if it has one.
     Complete,
 }

@@ -38,8 +38,7 @@ impl Store {
         let tasks_dir = dir.join("tasks");
         std::fs::create_dir_all(&tasks_dir).map_err(unusable)?;
         let lock_path = dir.join("lock");
-        let lock =
-            File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(unusable)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(unusable)?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| OpenError::Locked { lock: lock_path })?;
         let tasks = recover(&tasks_dir).map_err(unusable)?;

@@ -5,10 +5,18 @@ use df_api::Digest;
 /// What a `/v2/…` path asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OciPath {
-    Blob { repository: String, digest: Digest },
-    Manifest { repository: String, reference: Reference },
+    Blob {
+        repository: String,
+        digest: Digest,
+    },
+    Manifest {
+        repository: String,
+        reference: Reference,
+    },
     /// Tag lists, referrers and what else a registry may have: relayed.
-    Other { repository: Option<String> },
+    Other {
+        repository: Option<String>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

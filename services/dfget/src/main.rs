@@ -20,8 +20,11 @@ use crate::source::{FetchError, Source};
 
 /// Fetch a URL, sharing the bytes with the cluster.
 #[derive(Parser)]
-#[command(version, after_help = "Exit codes: 0 done, 1 something else, 2 wrong usage, 3 the origin says no, \
-    4 nothing answers, 5 the digest does not match, 6 the output cannot be written.")]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 1 something else, 2 wrong usage, 3 the origin says no, \
+    4 nothing answers, 5 the digest does not match, 6 the output cannot be written."
+)]
 struct Arguments {
     /// http:// or https://
     url: Url,

@@ -21,7 +21,10 @@ impl Output {
     pub fn create(path: &Path, overwrite: bool) -> Result<Self, FetchError> {
         let failed = |error: std::io::Error| FetchError::Output { path: path.to_owned(), error };
         if path.exists() && !overwrite {
-            return Err(failed(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it exists; --overwrite replaces it")));
+            return Err(failed(std::io::Error::new(
+                std::io::ErrorKind::AlreadyExists,
+                "it exists; --overwrite replaces it",
+            )));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::Builder::new().prefix(".dfget-").tempfile_in(folder).map_err(failed)?;

@@ -35,7 +35,10 @@ pub enum FetchError {
 pub enum Source {
     Daemon(DfdaemonClient),
     /// The folder of its store goes with it.
-    InProcess { peer: Arc<Peer>, _folder: TempDir },
+    InProcess {
+        peer: Arc<Peer>,
+        _folder: TempDir,
+    },
 }
 
 /// Length, if known, and the bytes.
@@ -121,7 +124,10 @@ fn peer_config(folder: &TempDir, url: &Url) -> Result<PeerConfig, FetchError> {
         sharing_off: true,
         upload_slots: 0,
         storage_dir: folder.path().to_owned(),
-        upstream: UpstreamConfig { allow: vec![format!("{}://{host}{port}", url.scheme())], ..UpstreamConfig::default() },
+        upstream: UpstreamConfig {
+            allow: vec![format!("{}://{host}{port}", url.scheme())],
+            ..UpstreamConfig::default()
+        },
         schedulers: Vec::new(),
         join_open: true,
     })

@@ -92,7 +92,9 @@ async fn pull_twice(platform: &Standalone, source: &Source) -> anyhow::Result<()
     ensure!(from_origin == total, "the origin sent {from_origin} bytes for {total} bytes of blobs");
     ensure!(rows[1].received.origin_bytes == 0, "the second pull took bytes from the origin");
     source.check(&blobs)?;
-    println!("\nEvery digest matched; the origin sent each blob once; the second pull took none of it from the origin.");
+    println!(
+        "\nEvery digest matched; the origin sent each blob once; the second pull took none of it from the origin."
+    );
     Ok(())
 }
 
@@ -126,23 +128,27 @@ impl Source {
         if image.is_some() || reachable(&reference.registry).await {
             return Ok(Self { reference, registry: None });
         }
-        println!("{} cannot be reached from here: using a local registry with an image made on the spot.", reference.registry);
-        DockerRegistry::program_path()
-            .context("docker-registry is missing: `just setup demo` installs it (Debian: apt-get install docker-registry)")?;
+        println!(
+            "{} cannot be reached from here: using a local registry with an image made on the spot.",
+            reference.registry
+        );
+        DockerRegistry::program_path().context(
+            "docker-registry is missing: `just setup demo` installs it (Debian: apt-get install docker-registry)",
+        )?;
         let address = SocketAddr::from(([127, 0, 0, 1], df_testkit::free_port()?));
         let registry = DockerRegistry::start(dir, address, None).await?;
-        let reference =
-            Reference { registry: registry.address().to_string(), repository: "demo/image".to_owned(), tag: "v1".to_owned() };
+        let reference = Reference {
+            registry: registry.address().to_string(),
+            repository: "demo/image".to_owned(),
+            tag: "v1".to_owned(),
+        };
         Ok(Self { reference, registry: Some(registry) })
     }
 
     /// Puts the image into the local registry.
     async fn fill(&self) -> anyhow::Result<()> {
         let Some(registry) = &self.registry else { return Ok(()) };
-        let image = tokio::task::spawn_blocking(|| {
-            Image::build(1, &LAYER_BYTES.map(Layer::tar))
-        })
-        .await??;
+        let image = tokio::task::spawn_blocking(|| Image::build(1, &LAYER_BYTES.map(Layer::tar))).await??;
         push_image(&registry.base_url(), &self.reference.repository, &self.reference.tag, &image).await
     }
 
@@ -164,5 +170,9 @@ impl Source {
 async fn reachable(registry: &str) -> bool {
     let client = reqwest::Client::builder().connect_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(3));
     let Ok(client) = client.build() else { return false };
-    client.get(format!("https://{registry}/v2/")).send().await.is_ok_and(|answer| matches!(answer.status().as_u16(), 200 | 401))
+    client
+        .get(format!("https://{registry}/v2/"))
+        .send()
+        .await
+        .is_ok_and(|answer| matches!(answer.status().as_u16(), 200 | 401))
 }

@@ -38,6 +38,8 @@ pub struct Standalone {
     pub seed: Dfdaemon,
     pub peers: Vec<Dfdaemon>,
     pub join_token: String,
+    /// Ends the seed peer alone.
+    pub seed_stop: CancellationToken,
     /// Ends the scheduler alone.
     pub scheduler_stop: CancellationToken,
     /// Ends the manager alone.
@@ -68,18 +70,28 @@ impl Standalone {
         let scheduler_stop = stop.child_token();
         let scheduler_addr = start_scheduler(manager_addr, &join_token, &servers, scheduler_stop.clone()).await?;
         wait_for_scheduler(manager_addr, &join_token).await?;
-        let daemon = |name: String, seed: bool, mirror: SocketAddr| {
+        let daemon = |name: String, seed: bool, mirror: SocketAddr, stop: CancellationToken| {
             let config = daemon_config(&options, &name, seed, mirror, (manager_addr, &join_token));
-            Dfdaemon::start(config, stop.clone())
+            Dfdaemon::start(config, stop)
         };
-        let seed = daemon("seed-peer".to_owned(), true, ANY_PORT).await?;
+        let seed_stop = stop.child_token();
+        let seed = daemon("seed-peer".to_owned(), true, ANY_PORT, seed_stop.clone()).await?;
         let mut peers = Vec::new();
         for number in 1..=options.peers {
             let mirror = if number == 1 { options.first_mirror } else { ANY_PORT };
-            peers.push(daemon(format!("peer-{number}"), false, mirror).await?);
+            peers.push(daemon(format!("peer-{number}"), false, mirror, stop.clone()).await?);
         }
-        let platform =
-            Self { manager_addr, scheduler_addr, seed, peers, join_token, scheduler_stop, manager_stop, servers };
+        let platform = Self {
+            manager_addr,
+            scheduler_addr,
+            seed,
+            peers,
+            join_token,
+            seed_stop,
+            scheduler_stop,
+            manager_stop,
+            servers,
+        };
         platform.wait_for_hosts().await?;
         Ok(platform)
     }

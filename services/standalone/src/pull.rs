@@ -108,9 +108,16 @@ impl Puller {
         self.blob(&config).await?;
         let mut seen = HashMap::from([(config.digest, config.size)]);
         // The same layer may be listed twice; a runtime asks once.
-        let layers: Vec<_> =
-            manifest.layers.into_iter().filter(|layer| seen.insert(layer.digest.clone(), layer.size).is_none()).collect();
-        stream::iter(&layers).map(|layer| self.blob(layer)).buffer_unordered(LAYERS_AT_ONCE).try_collect::<()>().await?;
+        let layers: Vec<_> = manifest
+            .layers
+            .into_iter()
+            .filter(|layer| seen.insert(layer.digest.clone(), layer.size).is_none())
+            .collect();
+        stream::iter(&layers)
+            .map(|layer| self.blob(layer))
+            .buffer_unordered(LAYERS_AT_ONCE)
+            .try_collect::<()>()
+            .await?;
         Ok(Pulled { blobs: seen.into_iter().collect(), took: started.elapsed() })
     }
 

@@ -51,7 +51,8 @@ impl Access {
 /// Credentials are kept only as part of a hash. Anonymous is a credential of its own, told apart from an empty one.
 fn key(registry: &str, repository: &str, authorization: Option<&str>) -> [u8; 32] {
     let mut hash = Sha256::new();
-    for field in [registry, repository, authorization.map_or("anonymous", |_| "presented"), authorization.unwrap_or("")] {
+    for field in [registry, repository, authorization.map_or("anonymous", |_| "presented"), authorization.unwrap_or("")]
+    {
         hash.update((field.len() as u64).to_be_bytes());
         hash.update(field.as_bytes());
     }
@@ -67,7 +68,9 @@ mod tests {
         let access = Access::new(Duration::from_secs(60));
         access.prove("r", "a", Some("Bearer x")).await;
         assert_eq!(access.proof("r", "a", Some("Bearer x")).await, Proof::Fresh);
-        for (repository, authorization) in [("b", Some("Bearer x")), ("a", Some("Bearer y")), ("a", None), ("a", Some(""))] {
+        for (repository, authorization) in
+            [("b", Some("Bearer x")), ("a", Some("Bearer y")), ("a", None), ("a", Some(""))]
+        {
             assert_eq!(access.proof("r", repository, authorization).await, Proof::None);
         }
         access.revoke("r", "a", Some("Bearer x")).await;

@@ -76,7 +76,9 @@ impl Refusal {
             Failure::Storage(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", format!("this node: {failure}"))
             }
-            Failure::Unreachable(_) | Failure::Malformed(_) | Failure::WrongDigest { .. } => gateway(failure.to_string()),
+            Failure::Unreachable(_) | Failure::Malformed(_) | Failure::WrongDigest { .. } => {
+                gateway(failure.to_string())
+            }
         }
     }
 

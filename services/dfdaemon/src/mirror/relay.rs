@@ -38,9 +38,7 @@ pub async fn forward(mirror: &Mirror, caller: &Caller) -> Result<Relayed, Refusa
     let answered = tokio::time::timeout(mirror.first_byte_timeout, request.send()).await;
     match answered {
         Ok(Ok(response)) => Ok(Relayed { response }),
-        Ok(Err(error)) => {
-Err(Refusal::failure(caller.registry(), &Failure::from(error)))
-        }
+        Ok(Err(error)) => Err(Refusal::failure(caller.registry(), &Failure::from(error))),
         Err(_) => Err(Refusal::timeout(caller.registry(), "the registry does not answer")),
     }
 }

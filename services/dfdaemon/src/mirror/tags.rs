@@ -31,7 +31,8 @@ const ENTRIES_MAX: u64 = 50_000;
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// RFC 7234 §5.5.3: revalidation failed.
-const STALE: HeaderValue = HeaderValue::from_static("111 dragonfly \"the registry does not answer; this is the last known\"");
+const STALE: HeaderValue =
+    HeaderValue::from_static("111 dragonfly \"the registry does not answer; this is the last known\"");
 
 // === impl Tags ===
 

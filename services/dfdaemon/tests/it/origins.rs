@@ -9,7 +9,8 @@ use crate::node::Node;
 
 async fn fetch(node: &Node, content: Content) -> Result<bytes::Bytes, String> {
     node.registry.origin().put("file", content);
-    let client = DfdaemonClient::new(Transport::new(&format!("http://{}", node.daemon.local_addr), http_client()).unwrap());
+    let client =
+        DfdaemonClient::new(Transport::new(&format!("http://{}", node.daemon.local_addr), http_client()).unwrap());
     let request = CreateTaskRequest {
         url: node.registry.origin().url("file"),
         digest: None,

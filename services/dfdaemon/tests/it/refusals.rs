@@ -32,9 +32,27 @@ async fn what_is_wrong_is_named_in_oci_json() {
         (format!("{mirror}/a/manifests/v1?ns=169.254.169.254"), None, 403, "DENIED", "169.254.169.254"),
         (format!("{mirror}/a/manifests/v1?ns=localhost"), None, 403, "DENIED", "localhost"),
         (format!("{mirror}/a/manifests/v1?ns=a/b"), None, 400, "DENIED", "a/b"),
-        (format!("{mirror}/a/manifests/v1"), Some(("x-dragonfly-registry", "http://10.0.0.1")), 403, "DENIED", "10.0.0.1"),
-        (format!("{mirror}/{REPOSITORY}/blobs/{digest}?ns={ns}"), Some(("range", "bytes=z-9")), 400, "RANGE_INVALID", "bytes=z-9"),
-        (format!("{mirror}/{REPOSITORY}/blobs/{digest}?ns={ns}"), Some(("range", "bytes=9000000-")), 416, "RANGE_INVALID", "bytes"),
+        (
+            format!("{mirror}/a/manifests/v1"),
+            Some(("x-dragonfly-registry", "http://10.0.0.1")),
+            403,
+            "DENIED",
+            "10.0.0.1",
+        ),
+        (
+            format!("{mirror}/{REPOSITORY}/blobs/{digest}?ns={ns}"),
+            Some(("range", "bytes=z-9")),
+            400,
+            "RANGE_INVALID",
+            "bytes=z-9",
+        ),
+        (
+            format!("{mirror}/{REPOSITORY}/blobs/{digest}?ns={ns}"),
+            Some(("range", "bytes=9000000-")),
+            416,
+            "RANGE_INVALID",
+            "bytes",
+        ),
     ];
     for (url, header, status, code, named) in cases {
         let found = refusal(&node, &url, header).await;
@@ -70,7 +88,8 @@ async fn a_silent_registry_becomes_an_error_in_time() {
     let node = Node::with(RegistryAccess::Open, |config| config.proxy.first_byte_timeout_ms = 300).await;
     let name = blob_name(REPOSITORY, &node.layer().digest);
     node.registry.origin().change(&name, |content| content.first_byte_delay(std::time::Duration::from_secs(60)));
-    let url = format!("http://{}/v2/{}?ns={}", node.daemon.local_addr, node.blob_path(node.layer()), node.registry.address());
+    let url =
+        format!("http://{}/v2/{}?ns={}", node.daemon.local_addr, node.blob_path(node.layer()), node.registry.address());
     let (status, code, message) = refusal(&node, &url, None).await;
     assert_eq!((status, code.as_str()), (504, "UNAVAILABLE"), "{message}");
 }

@@ -53,9 +53,11 @@ async fn the_mirrors_span_has_the_url_as_received_and_joins_the_callers_trace() 
     assert_eq!(pulled.unwrap().status(), 200);
 
     let contains = |needle: &[u8]| exported.lock().unwrap().windows(needle.len()).any(|window| window == needle);
-    until("the span is exported", BOUND, async || Ok((contains(target.as_bytes()) && contains(&trace_id)).then_some(())))
-        .await
-        .unwrap();
+    until("the span is exported", BOUND, async || {
+        Ok((contains(target.as_bytes()) && contains(&trace_id)).then_some(()))
+    })
+    .await
+    .unwrap();
     assert!(contains(b"http.url") && contains(b"dragonfly.task_id"));
     // The next hop is a child of the same trace.
     let blob = registry.blob_stats("a/b", &image.layers[0].digest);

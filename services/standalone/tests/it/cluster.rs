@@ -1,0 +1,88 @@
+//! A platform with two peers, and a fake registry as its upstream.
+
+use df_api::TaskId;
+use df_api::dfdaemon::ReceivedBytes;
+use df_testkit::registry::{RegistryAccess, blob_name};
+use df_testkit::{Blob, Content, FakeRegistry, Image, Layer};
+use dfdaemon::Dfdaemon;
+use reqwest::{Client, RequestBuilder};
+use standalone::{Options, Standalone};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+pub const REPOSITORY: &str = "team/app";
+
+pub struct Cluster {
+    pub platform: Standalone,
+    pub registry: FakeRegistry,
+    pub image: Image,
+    pub http: Client,
+    stop: CancellationToken,
+    _dir: TempDir,
+}
+
+impl Cluster {
+    pub async fn start(layer_bytes: usize) -> Self {
+        Self::with(RegistryAccess::Open, layer_bytes).await
+    }
+
+    pub async fn with(access: RegistryAccess, layer_bytes: usize) -> Self {
+        let registry = FakeRegistry::start(access).await.unwrap();
+        let image = Image::build(1, &[Layer::tar(layer_bytes), Layer::gzip(2000)]).unwrap();
+        registry.add(REPOSITORY, "v1", &image);
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Options::new(dir.path());
+        options.allow = vec![registry.base_url()];
+        let stop = CancellationToken::new();
+        let platform = Standalone::start(options, stop.clone()).await.unwrap();
+        let http = Client::builder().no_proxy().build().unwrap();
+        Self { platform, registry, image, http, stop, _dir: dir }
+    }
+
+    pub fn peer(&self, number: usize) -> &Dfdaemon {
+        &self.platform.peers[number - 1]
+    }
+
+    pub fn layer(&self) -> &Blob {
+        &self.image.layers[0]
+    }
+
+    /// A blob through the mirror of a peer.
+    pub fn get(&self, peer: usize, blob: &Blob) -> RequestBuilder {
+        let (mirror, ns) = (self.peer(peer).local_addr, self.registry.address());
+        self.http.get(format!("http://{mirror}/v2/{REPOSITORY}/blobs/{}?ns={ns}", blob.digest))
+    }
+
+    pub async fn pull(&self, peer: usize, blob: &Blob) -> bytes::Bytes {
+        let answer = self.get(peer, blob).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.bytes().await.unwrap()
+    }
+
+    pub fn change(&self, blob: &Blob, change: impl FnOnce(Content) -> Content) {
+        self.registry.origin().change(&blob_name(REPOSITORY, &blob.digest), change);
+    }
+
+    pub fn release(&self, blob: &Blob) {
+        self.registry.origin().release(&blob_name(REPOSITORY, &blob.digest));
+    }
+
+    /// Body bytes the registry has sent of a blob.
+    pub fn served_bytes(&self, blob: &Blob) -> u64 {
+        self.registry.blob_stats(REPOSITORY, &blob.digest).bytes
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+pub fn task_id(blob: &Blob) -> TaskId {
+    blob.digest.trim_start_matches("sha256:").parse().unwrap()
+}
+
+pub fn received(daemon: &Dfdaemon, blob: &Blob) -> ReceivedBytes {
+    daemon.peer.task(&task_id(blob)).map(|task| task.received()).unwrap_or_default()
+}

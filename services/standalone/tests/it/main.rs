@@ -1,0 +1,9 @@
+//! Whole clusters in one process: manager, scheduler, seed peer and peers on real ports, before a registry with faults.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cluster;
+mod credentials;
+mod cut_through;
+mod outage;
+mod sharing;

@@ -1,0 +1,93 @@
+//! The origin is asked once per cluster, and every other byte comes from a peer.
+
+use df_api::scheduler::PeerState;
+use df_client::{ManagerClient, Transport, http_client};
+use df_testkit::until;
+use std::time::Duration;
+
+use crate::cluster::{Cluster, received, task_id};
+
+const BOUND: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_second_node_takes_nothing_from_the_origin() {
+    let cluster = Cluster::start(9_000_000).await;
+    for blob in cluster.image.blobs() {
+        for peer in [1, 2] {
+            assert_eq!(cluster.pull(peer, blob).await, blob.bytes);
+            assert_eq!(received(cluster.peer(peer), blob).origin_bytes, 0);
+        }
+        assert_eq!(received(&cluster.platform.seed, blob).origin_bytes, blob.size_bytes());
+        assert_eq!(cluster.served_bytes(blob), blob.size_bytes());
+    }
+    let view = cluster.platform.scheduler_client().unwrap().get_task(&task_id(cluster.layer())).await.unwrap();
+    assert!(view.peers.iter().all(|peer| peer.state == PeerState::Complete), "{view:?}");
+    assert_eq!(view.peers.len(), 3);
+}
+
+#[tokio::test]
+async fn nodes_that_ask_at_the_same_instant_cause_one_fetch() {
+    let cluster = Cluster::start(9_000_000).await;
+    let layer = cluster.layer().clone();
+    let asks = (0..20).map(|i| cluster.pull(1 + i % 2, &layer));
+    for body in futures_util::future::join_all(asks).await {
+        assert_eq!(body, layer.bytes);
+    }
+    assert_eq!(cluster.served_bytes(&layer), layer.size_bytes());
+    let seeds = received(&cluster.platform.seed, &layer);
+    assert_eq!(seeds.origin_bytes, layer.size_bytes());
+}
+
+#[tokio::test]
+async fn the_manager_shows_the_cluster_alive() {
+    let cluster = Cluster::start(1000).await;
+    let base = format!("http://{}", cluster.platform.manager_addr);
+    let anonymous = ManagerClient::new(Transport::new(&base, http_client()).unwrap());
+    let sign_in = df_api::manager::SignInRequest { name: "root".to_owned(), password: "dragonfly".to_owned() };
+    let token = anonymous.sign_in(&sign_in).await.unwrap().token;
+    let root = ManagerClient::new(Transport::new(&base, http_client()).unwrap().with_bearer(Some(token)));
+    assert_eq!(root.list_clusters().await.unwrap()[0].name, "cluster-1");
+    assert_eq!(root.list_schedulers().await.unwrap().len(), 1);
+    until("the seed peer is listed", BOUND, async || Ok((root.list_seed_peers().await?.len() == 1).then_some(())))
+        .await
+        .unwrap();
+}
+
+/// Two programs of two nodes, the dfget way: through the daemon's own listener.
+#[tokio::test]
+async fn files_are_shared_as_blobs_are() {
+    use df_api::dfdaemon::CreateTaskRequest;
+    use df_client::DfdaemonClient;
+    use df_testkit::{Content, random_bytes};
+
+    let cluster = Cluster::start(1000).await;
+    for (name, content) in [
+        ("known", Content::new(random_bytes(5, 6_000_000))),
+        ("unknown", Content::new(random_bytes(6, 9_000_000)).without_length()),
+    ] {
+        cluster.registry.origin().put(name, content);
+        let request = CreateTaskRequest {
+            url: cluster.registry.origin().url(name),
+            digest: None,
+            tag: Some("t".to_owned()),
+            application: None,
+            authorization: None,
+        };
+        let mut bodies = Vec::new();
+        for peer in [1, 2] {
+            let transport =
+                Transport::new(&format!("http://{}", cluster.peer(peer).local_addr), http_client()).unwrap();
+            let daemon = DfdaemonClient::new(transport);
+            let id = daemon.create_task(&request).await.unwrap().id;
+            bodies.push(daemon.get_task_content(&id, None).await.unwrap().bytes().await.unwrap());
+            let status = daemon.get_task(&id).await.unwrap();
+            assert_eq!(
+                (status.received.origin_bytes, status.held_bytes),
+                (0, bodies[0].len() as u64),
+                "{name} at peer {peer}"
+            );
+        }
+        assert_eq!(bodies[0], bodies[1]);
+        assert_eq!(cluster.registry.origin().stats(name).bytes, bodies[0].len() as u64);
+    }
+}
