@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use df_api::ByteRange;
-use df_store::{PieceError, PieceWriter};
+use df_store::{Meta, PieceError, PieceWriter};
 use futures_util::{FutureExt as _, StreamExt as _};
 
 use crate::origin::{self, Answer};
@@ -100,9 +100,9 @@ impl OriginRun<'_> {
 
     async fn take(&mut self, asked: u64, answer: Answer) -> Result<(), Failure> {
         let Answer { meta, start, mut body } = answer;
-        let (length, piece_length) = (meta.length, meta.piece_length);
         let described = self.task.stored().describe(meta).map_err(storage)?;
         described.map_err(|conflict| Failure::Malformed(conflict.to_string()))?;
+        let Some(Meta { length, piece_length, .. }) = self.task.stored().meta() else { return Ok(()) };
         let mut at = Position { offset: start, piece_length, repeats: start < asked };
         while let Some(first) = body.next().await {
             let mut chunks = VecDeque::from([first.map_err(origin::unreachable)?]);

@@ -14,11 +14,12 @@ use df_client::{DfdaemonClient, SchedulerClient, Transport};
 use df_http::credential::Gate;
 use df_store::Store;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use crate::download::{self, Start};
 use crate::schedulers::Schedulers;
-use crate::task::Task;
+use crate::task::{Failure, Task};
 use crate::upstream::{Upstream, UpstreamConfig, UpstreamError};
 
 /// What a peer is told about itself.
@@ -164,7 +165,8 @@ impl Peer {
         let task = self.get_or_create(&spec)?;
         if task.claim(spec) {
             let span = tracing::info_span!("download", task = %task.id(), ?start, otel.kind = "internal");
-            tokio::spawn(download::run(self.clone(), task.clone(), start).instrument(span));
+            let running = tokio::spawn(download::run(self.clone(), task.clone(), start).instrument(span));
+            tokio::spawn(end_after_panic(running, task.clone()));
             self.started.send_modify(|count| *count += 1);
         }
         Ok(task)
@@ -222,5 +224,12 @@ impl Peer {
             }
         }
         holding
+    }
+}
+
+/// A download that panics must not leave its task running for ever.
+async fn end_after_panic(running: JoinHandle<()>, task: Arc<Task>) {
+    if let Err(panic) = running.await {
+        task.ended(Some(Failure::Storage(panic.to_string())));
     }
 }

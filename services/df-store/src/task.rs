@@ -123,16 +123,15 @@ impl State {
     }
 
     fn available(&self, from: u64, trust: Trust) -> Available {
+        let unverified =
+            trust == Trust::HoldLast && !self.complete && self.meta.as_ref().is_some_and(|m| m.digest.is_some());
         let length = self.meta.as_ref().and_then(|meta| meta.length);
         if length.is_some_and(|length| from >= length) {
-            return Available::End;
+            // The end is what makes a body complete: it must not be seen before the whole has matched.
+            return if unverified { Available::Pending } else { Available::End };
         }
         let mut bytes = self.contiguous(from, trust == Trust::Checked);
-        if trust == Trust::HoldLast
-            && !self.complete
-            && let Some(meta) = &self.meta
-            && let (Some(length), true) = (meta.length, meta.digest.is_some())
-        {
+        if unverified && let (Some(length), Some(meta)) = (length, &self.meta) {
             let held_from = length.saturating_sub(1) / meta.piece_length * meta.piece_length;
             bytes = bytes.min(held_from.saturating_sub(from));
         }
@@ -229,7 +228,7 @@ impl StoredTask {
         (pieces.collect(), state.meta.iter().count() as u64 + state.marks.len() as u64)
     }
 
-    /// The first source to describe the content decides; a later one that differs is refused.
+    /// The first source to describe the content decides; a later one that differs is refused. A length may come later.
     pub fn describe(&self, given: Meta) -> io::Result<Result<(), MetaConflict>> {
         let mut state = self.state();
         match &mut state.meta {
@@ -238,6 +237,10 @@ impl StoredTask {
                     known.content_type = given.content_type;
                 }
                 return Ok(Ok(()));
+            }
+            Some(known) if known.length.is_none() => {
+                drop(state);
+                return given.length.map_or(Ok(()), |length| self.set_length(length)).map(Ok);
             }
             Some(known) => {
                 return Ok(Err(MetaConflict { known: Box::new(known.clone()), given: Box::new(given) }));

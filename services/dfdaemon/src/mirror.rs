@@ -90,6 +90,6 @@ async fn answer(mirror: &Mirror, request: Request) -> Result<Response, Refusal> 
         OciPath::Manifest { repository, reference: Reference::Tag(tag) } => {
             tags::answer(mirror, &caller, &repository, &tag).await
         }
-        OciPath::Other { .. } => Ok(relay::forward(mirror, &caller).await?.into_response()),
+        OciPath::Listing { .. } => Ok(relay::forward(mirror, &caller).await?.into_response()),
     }
 }

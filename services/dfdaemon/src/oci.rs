@@ -13,8 +13,8 @@ pub enum OciPath {
         repository: String,
         reference: Reference,
     },
-    /// Tag lists, referrers and what else a registry may have: relayed.
-    Other {
+    /// Tag lists, referrers, the catalogue: relayed.
+    Listing {
         repository: Option<String>,
     },
 }
@@ -31,6 +31,8 @@ pub enum OciPathError {
     Repository(String),
     #[error("tag {0:?} is not valid: letters, digits and . _ -, 128 at most")]
     Tag(String),
+    #[error("/v2/{0} is not a path of the distribution API that can be pulled from")]
+    Unknown(String),
     #[error(transparent)]
     Digest(#[from] df_api::digest::InvalidDigest),
 }
@@ -49,9 +51,20 @@ impl OciPath {
                 reference: Reference::parse(reference)?,
             });
         }
-        let repository = ["/tags/list", "/referrers/"].iter().find_map(|part| path.rsplit_once(part));
-        let repository = repository.map(|(repository, _)| checked_repository(repository)).transpose()?;
-        Ok(Self::Other { repository })
+        if path == "_catalog" {
+            return Ok(Self::Listing { repository: None });
+        }
+        // Nothing else is relayed: a mirror is not a way to ask a registry's host for anything.
+        let unknown = || OciPathError::Unknown(path.chars().take(300).collect());
+        let repository = match path.strip_suffix("/tags/list") {
+            Some(repository) => repository,
+            None => {
+                let (repository, subject) = path.rsplit_once("/referrers/").ok_or_else(unknown)?;
+                subject.parse::<Digest>()?;
+                repository
+            }
+        };
+        Ok(Self::Listing { repository: Some(checked_repository(repository)?) })
     }
 }
 
@@ -109,7 +122,7 @@ mod tests {
         assert_eq!(reference("a/manifests/v2.0.5"), Reference::Tag("v2.0.5".to_owned()));
         assert_eq!(reference(&format!("a/b/manifests/{DIGEST}")), Reference::Digest(DIGEST.parse().unwrap()));
         let repository = Some("a/b".to_owned());
-        assert_eq!(OciPath::parse("a/b/tags/list"), Ok(OciPath::Other { repository }));
+        assert_eq!(OciPath::parse("a/b/tags/list"), Ok(OciPath::Listing { repository }));
     }
 
     #[test]
@@ -121,6 +134,9 @@ mod tests {
             ("a/manifests/-x", "-x"),
             ("a//b/manifests/x", "a//b"),
             ("/manifests/x", "\"\""),
+            ("../admin", "../admin"),
+            ("a/../../admin/tags/list", "a/../../admin"),
+            ("a/referrers/x", "\"x\""),
         ] {
             let error = OciPath::parse(path).unwrap_err().to_string();
             assert!(error.contains(named), "{path}: {error}");

@@ -33,12 +33,7 @@ pub fn Menu(
     };
     // Under the end of its button. Through the CSSOM: the CSP forbids style attributes, not properties set by a script.
     let from_end = RwSignal::new(0.0);
-    let place = move |_| {
-        let width = document().document_element().map(|root| f64::from(root.client_width()));
-        if let (Some(button), Some(width)) = (button.get_untracked(), width) {
-            from_end.set((width - button.get_bounding_client_rect().right()).max(0.0));
-        }
-    };
+    let place = move |_| from_end.set(button.get_untracked().map_or(0.0, |button| distance_from_end(&button)));
     let close = move |_| {
         if let Some(menu) = menu.get_untracked() {
             let _ = menu.hide_popover();
@@ -79,6 +74,12 @@ pub fn Menu(
             {children()}
         </div>
     }
+}
+
+/// In pixels, from the button's end to the window's.
+fn distance_from_end(button: &HtmlElement) -> f64 {
+    let width = document().document_element().map_or(0.0, |root| f64::from(root.client_width()));
+    (width - button.get_bounding_client_rect().right()).max(0.0)
 }
 
 /// Moves the focus as the key says, or closes the menu on Tab.

@@ -75,6 +75,20 @@ async fn the_last_piece_is_held_back_until_the_whole_has_matched() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_content_of_unknown_length_is_held_back_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = random_bytes(9, 1000);
+    let digest = Digest::from_bytes(df_api::Algorithm::Sha256, &[7; 32]);
+    let (_store, task) = new_task(dir.path(), meta(None, Some(digest)));
+    write_piece(&task, 0, &content).await;
+    task.set_length(1000).unwrap();
+    assert_eq!(task.available(1000, Trust::HoldLast), Available::Pending);
+    assert_eq!(task.available(1000, Trust::Landed), Available::End);
+    task.mark_complete().unwrap();
+    assert_eq!(task.available(1000, Trust::HoldLast), Available::End);
+}
+
+#[tokio::test]
 async fn wrong_or_short_bytes_are_never_marked() {
     let dir = tempfile::tempdir().unwrap();
     let content = random_bytes(3, 1000);

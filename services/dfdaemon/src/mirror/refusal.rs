@@ -34,12 +34,13 @@ impl Refusal {
     }
 
     pub fn path(error: &OciPathError) -> Self {
-        let code = match error {
-            OciPathError::Repository(_) => "NAME_INVALID",
-            OciPathError::Tag(_) => "TAG_INVALID",
-            OciPathError::Digest(_) => "DIGEST_INVALID",
+        let (status, code) = match error {
+            OciPathError::Repository(_) => (StatusCode::BAD_REQUEST, "NAME_INVALID"),
+            OciPathError::Tag(_) => (StatusCode::BAD_REQUEST, "TAG_INVALID"),
+            OciPathError::Digest(_) => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
+            OciPathError::Unknown(_) => (StatusCode::NOT_FOUND, "UNSUPPORTED"),
         };
-        Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
+        Self::new(status, code, error.to_string())
     }
 
     pub fn range(error: &df_api::range::RangeError) -> Self {

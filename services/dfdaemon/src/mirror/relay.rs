@@ -5,8 +5,8 @@ use axum::response::{IntoResponse, Response};
 use df_api::dfdaemon::ERROR_TYPE_HEADER;
 use df_peer::Failure;
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, RANGE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, RANGE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderValue, StatusCode};
 
@@ -14,8 +14,9 @@ use super::Mirror;
 use super::caller::Caller;
 use super::refusal::Refusal;
 
-/// What a runtime says that an upstream should hear. Everything else stays here: cookies, `X-Dragonfly-*`, hop-by-hop.
-const FORWARDED: [HeaderName; 5] = [ACCEPT, AUTHORIZATION, RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE];
+/// What a runtime says that an upstream should hear. Everything else stays here: cookies, `X-Dragonfly-*`, hop-by-hop,
+/// and conditions, because a 304 is the end of a pull for containerd.
+const FORWARDED: [HeaderName; 3] = [ACCEPT, AUTHORIZATION, RANGE];
 
 /// RFC 9110 §7.6.1.
 const HOP_BY_HOP: [HeaderName; 5] = [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
