@@ -9,6 +9,7 @@ mod cluster;
 mod containerd;
 mod crictl;
 mod direct_pull;
+mod files;
 mod lab;
 mod netns;
 mod node;
