@@ -8,10 +8,10 @@ target := env("CARGO_TARGET_DIR", justfile_directory() / "target")
 export CARGO_TARGET_DIR := target
 
 # Another compiler may be at work on the console: see infra/scripts/console.sh.
-export CONSOLE_TARGET_DIR := target / "console"
+export CONSOLE_TARGET_DIR := env("CONSOLE_TARGET_DIR", target / "console")
 
 # The toolchain of rust-toolchain.toml; where rustup neither has nor gets it, the stable one: Cargo says when it is too old.
-export RUSTUP_TOOLCHAIN := env("RUSTUP_TOOLCHAIN", `cargo --version >/dev/null || echo stable`)
+export RUSTUP_TOOLCHAIN := env("RUSTUP_TOOLCHAIN", `cargo --version >/dev/null || { echo "just: trying the stable toolchain instead" >&2; echo stable; }`)
 
 # Always the whole workspace, with a filter: `-p` would choose other features of the same dependencies, and build them
 # a second time.
@@ -64,14 +64,14 @@ lint: (setup "lint")
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
     {{ cargo_test }} --test tidy --test contract
-    cd web-console && cargo fmt --all --check
+    cd web-console && cargo fmt -p web-console -p console-build --check
     cd web-console && cargo clippy --workspace --all-targets --target-dir "$CONSOLE_TARGET_DIR/host" -- -D warnings
     @if command -v shellcheck >/dev/null; then shellcheck .ci/run infra/scripts/*.sh; else echo "lint: no shellcheck here, scripts are not checked"; fi
 
 # Format everything
 fmt:
     cargo fmt --all
-    cd web-console && cargo fmt --all
+    cd web-console && cargo fmt -p web-console -p console-build
 
 # Write openapi/*.json anew from the handlers
 openapi:

@@ -6,7 +6,7 @@
 # As root on Debian and its kin through apt-get; elsewhere it names them. Always status 0: what can do without runs, and
 # what cannot says so itself.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 
 missing=()
 # need COMMAND PACKAGE…
@@ -36,12 +36,14 @@ tests() {
   need runc runc
   need ip iproute2
   need unshare util-linux
+  need curl curl
   need node nodejs
   need npm npm
   need chromium chromium
 }
 lint() {
   server
+  need shellcheck shellcheck
 }
 
 for recipe in "${@:-test}"; do

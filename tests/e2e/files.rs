@@ -37,6 +37,10 @@ async fn dfget(node: &Node, url: &str, file: &std::path::Path, digest: &str) -> 
     command.args([url, "-O"]).arg(file).args(["--digest", digest]);
     let output = tokio::task::spawn_blocking(move || command.output()).await??;
     let said = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success() && !said.contains("no daemon"), "dfget ended with {}: {said}", output.status);
+    anyhow::ensure!(
+        output.status.success() && !said.contains("no daemon"),
+        "dfget ended with {}: {said}",
+        output.status
+    );
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::files::{FILES, File, assert_none};
 /// Recipes of the Justfile, and whether a comment stands above them.
 static RECIPES: LazyLock<Vec<(String, bool)>> = LazyLock::new(|| {
     let justfile = FILES.iter().find(|file| file.path == "Justfile").unwrap();
-    let head = Regex::new(r"^([a-z]+)( [^:]*)?:($|[^=])").unwrap();
+    let head = Regex::new(r"^([a-z0-9]+)( [^:]*)?:($|[^=])").unwrap();
     let lines: Vec<&str> = justfile.text.lines().collect();
     let pairs = lines.windows(2).filter_map(|pair| Some((head.captures(pair[1])?[1].to_owned(), pair[0])));
     let public = pairs.filter(|(_, above)| *above != "[private]");
@@ -56,7 +56,7 @@ fn every_recipe_that_is_named_exists() {
     let recipes: BTreeSet<&str> = RECIPES.iter().map(|(name, _)| name.as_str()).collect();
     assert!(recipes.contains("test") && recipes.contains("demo"), "{recipes:?}");
     let unknown = |name: &str| (!recipes.contains(name)).then(|| format!("just {name}"));
-    assert_none("the Justfile has the recipe", wrong_in_code(r"(?:^|&& |\$ )just ([a-z]+)", unknown));
+    assert_none("the Justfile has the recipe", wrong_in_code(r"(?:^|&& |\$ )just ([a-z0-9]+)", unknown));
 }
 
 #[test]
