@@ -96,6 +96,8 @@ pub struct ReceivedBytes {
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
     Running,
+    /// Some of it is here from an earlier time; nobody is fetching the rest.
+    Idle,
     Complete,
     Failed,
 }

@@ -36,6 +36,8 @@ pub fn http_client() -> Client {
     #[cfg(not(target_family = "wasm"))]
     let built = Client::builder()
         .connect_timeout(Duration::from_secs(3))
+        // Longer than any long poll: silence beyond it is a dead host.
+        .read_timeout(Duration::from_secs(40))
         .pool_idle_timeout(Duration::from_secs(60))
         .tcp_nodelay(true)
         .redirect(reqwest::redirect::Policy::none())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
-use df_api::{Code, RangeSpec, range::Requested};
+use df_api::{Code, range::Requested};
 use http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -86,15 +86,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Range {
         let Some(value) = parts.headers.get(http::header::RANGE) else { return Ok(Self(Requested::Whole)) };
         let text = value.to_str().map_err(|_| ApiError::invalid("the Range header is not ASCII"))?;
         Requested::parse(Some(text)).map(Self).map_err(ApiError::invalid)
-    }
-}
-
-impl Range {
-    pub fn one(&self) -> Option<RangeSpec> {
-        match self.0 {
-            Requested::Whole => None,
-            Requested::One(spec) => Some(spec),
-        }
     }
 }
 

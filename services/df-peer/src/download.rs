@@ -25,7 +25,9 @@ pub enum Start {
 }
 
 /// A scheduler that has not answered by then is worked around.
-const FIRST_ADVICE: Duration = Duration::from_secs(2);
+const FIRST_ADVICE: Duration = Duration::from_millis(1500);
+/// How often new parents are asked for after all that were named have failed.
+const REFUSALS: u32 = 2;
 const VERIFY_BYTES: usize = 1024 * 1024;
 
 /// Runs to the end, and leaves the task complete or failed.
@@ -36,13 +38,19 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
         Ok(()) => {
             let received = task.received();
             tracing::info!(task = %task.id(), ?received, "a task is complete");
+            peer.trust_parents_of(task.id());
             task.ended(None);
             PeerState::Complete
         }
         Err(failure) => {
             tracing::warn!(task = %task.id(), %failure, "a task has failed");
-            if matches!(failure, Failure::WrongDigest { .. } | Failure::Malformed(_)) {
+            let useless = matches!(failure, Failure::WrongDigest { .. } | Failure::Malformed(_));
+            if useless || task.stored().meta().is_none() {
                 peer.forget(&task);
+            }
+            let received = task.received();
+            if matches!(failure, Failure::WrongDigest { .. }) && received.seed_bytes + received.peer_bytes > 0 {
+                peer.distrust_parents_of(task.id());
             }
             task.ended(Some(failure));
             PeerState::Failed
@@ -67,8 +75,12 @@ async fn download(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start)
 
 /// Does what the cluster says; alone, or when that leads nowhere, asks the origin.
 async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), Failure> {
+    if peer.distrusts_parents_of(task.id()) {
+        sync.at_origin();
+        return from_origin::fetch(peer.upstream(), task).await;
+    }
     let mut advice = sync.advice();
-    let mut stuck = 0;
+    let mut refused = 0;
     let give_up = Instant::now() + PATIENCE;
     loop {
         let current = advice.borrow_and_update().clone();
@@ -79,17 +91,18 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), F
         };
         match decision.decision {
             Decision::Origin => break,
-            Decision::Wait if Instant::now() > give_up => break,
-            Decision::Wait => drop(changed(&mut advice, PATIENCE).await),
-            Decision::Parents => match from_parents::fetch(peer, task, sync, sync.advice()).await? {
+            Decision::Wait | Decision::Parents if decision.parents.is_empty() => {
+                let left = give_up.saturating_duration_since(Instant::now());
+                if left.is_zero() || !changed(&mut advice, left).await {
+                    break;
+                }
+            }
+            Decision::Wait | Decision::Parents => match from_parents::fetch(peer, task, sync, sync.advice()).await? {
                 Outcome::Done => return Ok(()),
                 Outcome::Redirected => {}
-                Outcome::Stuck if stuck > 0 => break,
-                // The complaints are on their way; the scheduler may know better parents, or where the origin lease went.
-                Outcome::Stuck => {
-                    stuck += 1;
-                    changed(&mut advice, FIRST_ADVICE).await;
-                }
+                // Complaints are on their way: the scheduler may know better parents, or where the origin lease went.
+                Outcome::Refused if refused < REFUSALS && changed(&mut advice, FIRST_ADVICE).await => refused += 1,
+                Outcome::Refused | Outcome::Stuck => break,
             },
         }
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use df_api::ByteRange;
 use df_store::{Meta, PieceError, PieceWriter};
 use futures_util::{FutureExt as _, StreamExt as _};
+use http::HeaderValue;
 
 use crate::origin::{self, Answer};
 use crate::task::{Failure, Source, Task};
@@ -22,16 +23,17 @@ pub(crate) const BATCH_BYTES: usize = 512 * 1024;
 
 /// Returns when every piece is marked.
 pub(crate) async fn fetch(upstream: &Upstream, task: &Arc<Task>) -> Result<(), Failure> {
-    let mut run = OriginRun { task, writer: None };
+    let mut run = OriginRun { task, writer: None, version: None };
     let mut failed = 0;
     while let Some(from) = run.next_offset() {
-        let before = task.received().origin_bytes;
+        // Landed, not received: an origin that repeats itself makes no progress.
+        let before = task.stored().snapshot().landed_bytes;
         let result = match origin::open(upstream, &task.spec(), from).await {
             Ok(answer) => run.take(from, answer).await,
             Err(failure) => Err(failure),
         };
         let Err(failure) = result else { continue };
-        failed = if task.received().origin_bytes > before { 1 } else { failed + 1 };
+        failed = if task.stored().snapshot().landed_bytes > before { 1 } else { failed + 1 };
         if failed >= ATTEMPTS || !origin::may_retry(&failure) {
             return Err(failure);
         }
@@ -46,6 +48,8 @@ struct OriginRun<'a> {
     task: &'a Arc<Task>,
     /// The piece being written; survives a broken stream.
     writer: Option<PieceWriter>,
+    /// The content's ETag at the first answer.
+    version: Option<HeaderValue>,
 }
 
 /// Where in the content the stream is.
@@ -99,7 +103,11 @@ impl OriginRun<'_> {
     }
 
     async fn take(&mut self, asked: u64, answer: Answer) -> Result<(), Failure> {
-        let Answer { meta, start, mut body } = answer;
+        let Answer { meta, start, version, mut body } = answer;
+        if self.version.is_some() && self.version != version {
+            return Err(Failure::Malformed("the content changed while it was read".to_owned()));
+        }
+        self.version = version;
         let described = self.task.stored().describe(meta).map_err(storage)?;
         described.map_err(|conflict| Failure::Malformed(conflict.to_string()))?;
         let Some(Meta { length, piece_length, .. }) = self.task.stored().meta() else { return Ok(()) };

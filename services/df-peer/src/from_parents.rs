@@ -1,13 +1,11 @@
 //! Fetching what is missing from parents: `plan` says what, this asks, times, and drops who does not deliver.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use df_api::scheduler::{Complaint, ComplaintReason, Parent};
-use df_api::task::piece_count;
-use df_store::{Meta, PieceWriter};
+use df_api::task::{piece_count, piece_length as piece_length_of};
+use df_store::Meta;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -26,13 +24,15 @@ const PER_PARENT: usize = 2;
 const SILENCE: Duration = Duration::from_secs(2);
 const PROBE: Duration = Duration::from_secs(1);
 /// No byte from any parent for this long: whoever asked is better served by the origin.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Every piece is marked.
     Done,
-    /// Nobody is left to ask, or nobody delivers.
+    /// Nobody is left to ask: all that were named have failed.
+    Refused,
+    /// Nobody delivers.
     Stuck,
     /// The advice is no longer to read from parents.
     Redirected,
@@ -53,7 +53,6 @@ pub(crate) async fn fetch(
         links: Vec::new(),
         flights: FuturesUnordered::new(),
         in_flight: Vec::new(),
-        resting: HashMap::new(),
         progress: Progress { bytes: 0, at: Instant::now() },
     };
     swarm.run().await
@@ -69,8 +68,6 @@ struct Swarm<'a> {
     links: Vec<Arc<ParentLink>>,
     flights: FuturesUnordered<Flight>,
     in_flight: Vec<(u32, Arc<ParentLink>)>,
-    /// Pieces some parent broke off: what has landed stays.
-    resting: HashMap<u32, PieceWriter>,
     progress: Progress,
 }
 
@@ -90,7 +87,7 @@ impl Swarm<'_> {
                 return Ok(Outcome::Redirected);
             }
             if self.links.is_empty() {
-                return Ok(Outcome::Stuck);
+                return Ok(Outcome::Refused);
             }
             if self.task.stored().meta().is_none() {
                 self.learn().await?;
@@ -167,6 +164,11 @@ impl Swarm<'_> {
             }
             return Ok(());
         };
+        // What a content is cut into follows from its length; anything else is not the task everybody has.
+        if ![piece_length_of(list.length), piece_length_of(None)].contains(&piece_length) {
+            self.complain(&link, ComplaintReason::WrongBytes, &format!("its pieces have {piece_length} bytes"));
+            return Ok(());
+        }
         let digest = self.task.spec().digest.or(list.digest);
         let meta = Meta { length: list.length, piece_length, content_type: list.content_type, digest };
         let described = self.task.stored().describe(meta).map_err(crate::from_origin::storage)?;
@@ -196,9 +198,11 @@ impl Swarm<'_> {
             per_parent: PER_PARENT,
         };
         for fetch in plan(&view) {
-            let writer = self.resting.remove(&fetch.piece).or_else(|| self.task.stored().begin_piece(fetch.piece));
-            let Some(writer) = writer else { continue };
+            let Some(writer) = self.task.stored().begin_piece(fetch.piece) else { continue };
             let (link, task) = (self.links[fetch.parent].clone(), self.task.clone());
+            if !self.in_flight.iter().any(|(_, at)| Arc::ptr_eq(at, &link)) {
+                link.excuse();
+            }
             self.in_flight.push((fetch.piece, link.clone()));
             self.flights.push(Box::pin(async move {
                 let landed = link.fetch(&task, writer).await;
@@ -210,13 +214,8 @@ impl Swarm<'_> {
     fn land(&mut self, link: Arc<ParentLink>, index: u32, landed: Landed) -> Result<(), Failure> {
         self.in_flight.retain(|(flying, _)| *flying != index);
         match landed {
-            Landed::Marked => {}
-            Landed::Cancelled(writer) => drop(self.resting.insert(index, writer)),
-            Landed::Broken(writer, reason, why) => {
-                self.resting.insert(index, writer);
-                self.complain(&link, reason, &why);
-            }
-            Landed::Lost(reason, why) => self.complain(&link, reason, &why),
+            Landed::Marked | Landed::Cancelled => {}
+            Landed::Broken(reason, why) => self.complain(&link, reason, &why),
             Landed::Storage(error) => return Err(piece(error)),
         }
         Ok(())
@@ -243,15 +242,14 @@ impl Swarm<'_> {
 
     /// "My parent has it and does not send it" is the only complaint: a parent that waits as we do is left alone.
     async fn drop_the_silent(&mut self) {
-        if self.progress.at.elapsed() < SILENCE {
-            return;
-        }
         let asked: Vec<_> = self.in_flight.clone();
         for link in self.links.clone() {
             let Some((index, _)) = asked.iter().find(|(_, at)| Arc::ptr_eq(at, &link)) else { continue };
-            let before = link.bytes.load(Ordering::Relaxed);
+            if link.silence() < SILENCE {
+                continue;
+            }
             match tokio::time::timeout(PROBE, link.list(self.task, Duration::ZERO)).await {
-                Ok(Ok(_)) if !link.has_told(*index) || link.bytes.load(Ordering::Relaxed) > before => {}
+                Ok(Ok(_)) if !link.has_told(*index) || link.silence() < SILENCE => link.excuse(),
                 Ok(Ok(_)) => self.complain(&link, ComplaintReason::Silent, "it has the piece and does not send it"),
                 Ok(Err(error)) => self.complain(&link, ComplaintReason::Gone, &df_http::error::chain(&error)),
                 Err(_) => self.complain(&link, ComplaintReason::Gone, "it does not answer"),

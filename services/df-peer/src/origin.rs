@@ -7,8 +7,8 @@ use df_store::Meta;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap,
-    RANGE, RETRY_AFTER,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    HeaderMap, RANGE, RETRY_AFTER,
 };
 use http::{HeaderValue, StatusCode};
 use url::Url;
@@ -21,6 +21,8 @@ pub(crate) struct Answer {
     pub meta: Meta,
     /// Offset of the body's first byte: what was asked for, or 0 from an origin that knows no ranges.
     pub start: u64,
+    /// Its ETag, to notice when the content changes.
+    pub version: Option<HeaderValue>,
     pub body: BoxStream<'static, reqwest::Result<Bytes>>,
 }
 
@@ -41,7 +43,8 @@ pub(crate) async fn open(upstream: &Upstream, spec: &TaskSpec, from: u64) -> Res
         return Err(refused(response).await);
     }
     let (meta, start) = describe(status, response.headers(), spec.digest.clone(), from)?;
-    Ok(Answer { meta, start, body: response.bytes_stream().boxed() })
+    let version = response.headers().get(ETAG).cloned();
+    Ok(Answer { meta, start, version, body: response.bytes_stream().boxed() })
 }
 
 /// Whether asking again may help.
@@ -99,9 +102,14 @@ fn describe(
 
 async fn refused(response: reqwest::Response) -> Failure {
     let (status, headers) = (response.status().as_u16(), Box::new(response.headers().clone()));
-    let mut body = response.bytes().await.unwrap_or_default();
-    body.truncate(ERROR_BODY_BYTES_MAX);
-    Failure::Origin { status, headers, body }
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(Ok(chunk)) = chunks.next().await
+        && body.len() + chunk.len() <= ERROR_BODY_BYTES_MAX
+    {
+        body.extend_from_slice(&chunk);
+    }
+    Failure::Origin { status, headers, body: body.into() }
 }
 
 /// Without the URL: it may carry a signature. What the allow-list stopped on the way, at a redirect or a name's

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use df_api::dfdaemon::{PIECE_DIGEST_HEADER, PieceList};
 use df_api::scheduler::{ComplaintReason, Parent};
@@ -25,9 +25,15 @@ pub(crate) struct ParentLink {
     pub parent: Parent,
     client: DfdaemonClient,
     book: Mutex<Book>,
-    /// Bytes that came from it: progress.
-    pub bytes: AtomicU64,
+    bytes: AtomicU64,
+    progress: Mutex<Progress>,
     cancelled: CancellationToken,
+}
+
+/// How many bytes had come when it was last looked at, and when they last grew.
+struct Progress {
+    bytes: u64,
+    at: Instant,
 }
 
 /// Digests this parent has told so far.
@@ -37,13 +43,12 @@ struct Book {
     next: u64,
 }
 
-/// How a piece ended at this parent. The writer comes back with what has landed, for another parent to go on.
+/// How a piece ended at this parent. What had landed of a piece that was not marked is gone: bytes of two parents in one
+/// piece could not be blamed on either.
 pub(crate) enum Landed {
     Marked,
-    Broken(PieceWriter, ComplaintReason, String),
-    /// Nothing of the piece is left: its bytes were wrong, or the disk refused.
-    Lost(ComplaintReason, String),
-    Cancelled(PieceWriter),
+    Broken(ComplaintReason, String),
+    Cancelled,
     /// Our own disk failed: no parent's fault.
     Storage(PieceError),
 }
@@ -53,7 +58,23 @@ pub(crate) enum Landed {
 impl ParentLink {
     pub fn new(parent: Parent, client: DfdaemonClient) -> Self {
         let cancelled = CancellationToken::new();
-        Self { parent, client, book: Mutex::default(), bytes: AtomicU64::new(0), cancelled }
+        let progress = Mutex::new(Progress { bytes: 0, at: Instant::now() });
+        Self { parent, client, book: Mutex::default(), bytes: AtomicU64::new(0), progress, cancelled }
+    }
+
+    /// How long no byte has come from it.
+    pub fn silence(&self) -> Duration {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let mut progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if bytes > progress.bytes {
+            *progress = Progress { bytes, at: Instant::now() };
+        }
+        progress.at.elapsed()
+    }
+
+    /// It has answered for itself, or been given something to do: its silence counts anew.
+    pub fn excuse(&self) {
+        self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).at = Instant::now();
     }
 
     pub fn cancel(&self) {
@@ -107,42 +128,42 @@ impl ParentLink {
             None => self.digest_of(task, index).await,
         };
         let Some(digest) = digest else {
-            return Landed::Broken(writer, ComplaintReason::Silent, format!("no digest of piece {index}"));
+            return Landed::Broken(ComplaintReason::Silent, format!("no digest of piece {index}"));
         };
         match writer.finish(Some(&digest)) {
             Ok(_) => Landed::Marked,
             Err(error @ PieceError::Write { .. }) => Landed::Storage(error),
-            Err(error) => Landed::Lost(ComplaintReason::WrongBytes, error.to_string()),
+            Err(error) => Landed::Broken(ComplaintReason::WrongBytes, error.to_string()),
         }
     }
 
     async fn receive(&self, task: &Task, mut writer: PieceWriter) -> Result<(PieceWriter, Option<Digest>), Landed> {
         let Some(rest) = writer.rest() else { return Ok((writer, None)) };
-        let gone = |writer, why: String| Landed::Broken(writer, ComplaintReason::Gone, why);
+        let gone = |why: String| Landed::Broken(ComplaintReason::Gone, why);
         let answered = tokio::select! {
             answered = self.client.get_task_content(task.id(), Some(rest)) => answered,
-            () = self.cancelled.cancelled() => return Err(Landed::Cancelled(writer)),
+            () = self.cancelled.cancelled() => return Err(Landed::Cancelled),
         };
         let response = match answered {
             Ok(response) => response,
-            Err(error) => return Err(gone(writer, df_http::error::chain(&error))),
+            Err(error) => return Err(gone(df_http::error::chain(&error))),
         };
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let range = header(CONTENT_RANGE.as_str()).and_then(|value| value.parse::<ContentRange>().ok());
         if range.and_then(|range| range.range) != Some(rest) {
-            return Err(gone(writer, format!("asked {}, answered {range:?}", rest.to_header())));
+            return Err(gone(format!("asked {}, answered {range:?}", rest.to_header())));
         }
         let digest = header(PIECE_DIGEST_HEADER).and_then(|value| value.parse().ok());
         let mut body = response.bytes_stream();
         while writer.rest().is_some() {
             let chunk = tokio::select! {
                 chunk = body.next() => chunk,
-                () = self.cancelled.cancelled() => return Err(Landed::Cancelled(writer)),
+                () = self.cancelled.cancelled() => return Err(Landed::Cancelled),
             };
             let mut chunks = match chunk {
                 Some(Ok(chunk)) => vec![chunk],
-                Some(Err(error)) => return Err(gone(writer, df_http::error::chain(&error))),
-                None => return Err(gone(writer, "its answer ended early".to_owned())),
+                Some(Err(error)) => return Err(gone(df_http::error::chain(&error))),
+                None => return Err(gone("its answer ended early".to_owned())),
             };
             let mut bytes = chunks[0].len();
             while bytes < BATCH_BYTES

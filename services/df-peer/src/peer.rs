@@ -1,6 +1,6 @@
 //! The peer: store, tasks, upstream, schedulers and membership put together. One per dfdaemon.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -61,6 +61,8 @@ pub struct Peer {
     /// Seed peers of the cluster, from the last discovery: asked when no scheduler answers.
     seeds: Mutex<Vec<Parent>>,
     tasks: Mutex<HashMap<TaskId, Arc<Task>>>,
+    /// Tasks whose parents delivered a whole that was wrong: the next attempt asks the origin.
+    distrusted: Mutex<HashSet<TaskId>>,
     /// Counts started tasks, to wake who waits for one.
     started: watch::Sender<u64>,
 }
@@ -84,6 +86,7 @@ impl Peer {
             gate,
             seeds: Mutex::default(),
             tasks: Mutex::default(),
+            distrusted: Mutex::default(),
             started: watch::Sender::new(0),
             config,
         }))
@@ -180,12 +183,32 @@ impl Peer {
         Ok(self.tasks().entry(spec.id.clone()).or_insert_with(|| Arc::new(Task::new(stored, spec.clone()))).clone())
     }
 
-    /// Drops a task whose bytes are not to be trusted.
-    pub(crate) fn forget(&self, task: &Task) {
-        self.tasks().remove(task.id());
-        if let Err(error) = self.store.remove(task.id()) {
-            tracing::warn!(%error, task = %task.id(), "a dropped task's files are still there");
-        }
+    /// Drops a task of which nothing is worth keeping.
+    pub(crate) fn forget(&self, task: &Arc<Task>) {
+        let removed = self.store.remove(task.id());
+        self.tasks().retain(|_, known| !Arc::ptr_eq(known, task));
+        let id = task.id().clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = removed.and_then(std::fs::remove_dir_all) {
+                tracing::warn!(%error, task = %id, "a dropped task's files are still there");
+            }
+        });
+    }
+
+    fn distrusted(&self) -> MutexGuard<'_, HashSet<TaskId>> {
+        self.distrusted.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn distrust_parents_of(&self, id: &TaskId) {
+        self.distrusted().insert(id.clone());
+    }
+
+    pub(crate) fn trust_parents_of(&self, id: &TaskId) {
+        self.distrusted().remove(id);
+    }
+
+    pub(crate) fn distrusts_parents_of(&self, id: &TaskId) -> bool {
+        self.distrusted().contains(id)
     }
 
     // --- others of the cluster ---

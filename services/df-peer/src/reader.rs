@@ -22,6 +22,10 @@ use crate::task::{Failure, Task};
 /// Bytes per read: large enough to be fast, small enough for many readers.
 const READ_BYTES: usize = 256 * 1024;
 
+/// A first piece that is arriving slowly is waited for this many times as long: 20 s by default, which every runtime
+/// bears.
+const PATIENCE_WITH_PROGRESS: u32 = 2;
+
 /// An answer whose first byte is there.
 pub struct Content {
     /// Status, length and range headers; `None` while the content's length is not known.
@@ -40,6 +44,9 @@ pub enum ReadError {
     Failed(Arc<Failure>),
     #[error("no byte has arrived within {0:?}")]
     Timeout(Duration),
+    /// What was asked for is not here, and will not come.
+    #[error("nobody is fetching the rest of this task")]
+    Idle,
 }
 
 struct Reader {
@@ -54,16 +61,29 @@ struct Reader {
 // === impl Task ===
 
 impl Task {
-    /// Waits at most `patience` for the first byte of `requested`.
+    /// Waits `patience` for the first byte of `requested`; longer, but not for ever, while bytes land that are not
+    /// checked yet.
     pub async fn open(
         self: &Arc<Self>,
         requested: Requested,
         trust: Trust,
         patience: Duration,
     ) -> Result<Content, ReadError> {
-        let deadline = Instant::now() + patience;
-        let opened = tokio::time::timeout_at(deadline, self.clone().open_when_ready(requested, trust)).await;
-        opened.unwrap_or(Err(ReadError::Timeout(patience)))
+        let landed = || self.stored().snapshot().landed_bytes;
+        let (started, mut seen) = (Instant::now(), landed());
+        let last = started + patience * PATIENCE_WITH_PROGRESS;
+        let mut deadline = started + patience;
+        let mut opening = std::pin::pin!(self.clone().open_when_ready(requested, trust));
+        loop {
+            if let Ok(opened) = tokio::time::timeout_at(deadline, &mut opening).await {
+                return opened;
+            }
+            if landed() == seen || Instant::now() >= last {
+                return Err(ReadError::Timeout(patience));
+            }
+            seen = landed();
+            deadline = (deadline + patience / 2).min(last);
+        }
     }
 
     async fn open_when_ready(self: Arc<Self>, requested: Requested, trust: Trust) -> Result<Content, ReadError> {
@@ -75,9 +95,7 @@ impl Task {
             {
                 break (meta, slice);
             }
-            if let Some(failure) = self.failure() {
-                return Err(ReadError::Failed(failure));
-            }
+            self.still_coming()?;
             let _ = changes.changed().await;
         };
         let (at, end) = match slice {
@@ -88,6 +106,15 @@ impl Task {
         let mut reader = Reader { task: self, changes, trust, at, end };
         reader.ready().await?;
         Ok(Content { slice, content_type: meta.content_type, digest: meta.digest, reader })
+    }
+
+    /// An error when no more bytes will come.
+    fn still_coming(&self) -> Result<(), ReadError> {
+        match self.failure() {
+            Some(failure) => Err(ReadError::Failed(failure)),
+            None if self.is_running() || self.stored().is_complete() => Ok(()),
+            None => Err(ReadError::Idle),
+        }
     }
 
     /// What to answer: `None` when that cannot be said yet, `Some(None)` for a whole content of unknown length.
@@ -136,7 +163,8 @@ impl Reader {
         loop {
             self.changes.borrow_and_update();
             let left = self.end.map_or(u64::MAX, |end| end.saturating_sub(self.at));
-            if left == 0 {
+            // The end of the whole content is not shown before it is known to be right, even if nothing came before it.
+            if left == 0 && self.task.stored().meta().and_then(|meta| meta.length) != Some(self.at) {
                 return Ok(0);
             }
             match self.task.stored().available(self.at, self.trust) {
@@ -144,9 +172,7 @@ impl Reader {
                 Available::End => return Ok(0),
                 Available::Pending => {}
             }
-            if let Some(failure) = self.task.failure() {
-                return Err(ReadError::Failed(failure));
-            }
+            self.task.still_coming()?;
             let _ = self.changes.changed().await;
         }
     }

@@ -1,6 +1,6 @@
 //! A task on this host: its stored pieces, its one download, and what its readers need to know of both.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use bytes::Bytes;
@@ -45,6 +45,8 @@ pub struct Task {
     received: [AtomicU64; 3],
     /// Where the latest reader started.
     reader: AtomicU64,
+    /// A program of this node asked for it by URL.
+    for_programs: AtomicBool,
     run: Mutex<Run>,
 }
 
@@ -71,6 +73,7 @@ impl Task {
             spec: RwLock::new(spec),
             received: Default::default(),
             reader: AtomicU64::new(0),
+            for_programs: AtomicBool::new(false),
             run: Mutex::default(),
         }
     }
@@ -89,6 +92,15 @@ impl Task {
 
     fn run(&self) -> MutexGuard<'_, Run> {
         self.run.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Programs of this node may read what one of them asked for by URL; a registry's content needs the registry's yes.
+    pub fn is_for_programs(&self) -> bool {
+        self.for_programs.load(Ordering::Relaxed)
+    }
+
+    pub fn set_for_programs(&self) {
+        self.for_programs.store(true, Ordering::Relaxed);
     }
 
     pub fn failure(&self) -> Option<Arc<Failure>> {
@@ -114,7 +126,8 @@ impl Task {
         let state = match (snapshot.complete, &failure) {
             (true, _) => TaskState::Complete,
             (false, Some(_)) => TaskState::Failed,
-            (false, None) => TaskState::Running,
+            (false, None) if self.is_running() => TaskState::Running,
+            (false, None) => TaskState::Idle,
         };
         TaskStatus {
             id: self.id().clone(),
@@ -136,23 +149,21 @@ impl Task {
         if self.stored.is_complete() {
             return false;
         }
-        if spec.origin.authorization.is_some() || !run.running {
+        // Only a credential for the same place may renew that of a running download.
+        let renews = spec.origin.authorization.is_some() && spec.origin.url == self.spec().origin.url;
+        if renews || !run.running {
             *self.spec.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = spec;
         }
         let claimed = !run.running;
         if claimed {
             *run = Run { running: true, failure: None };
-            self.stored.reopen();
         }
         claimed
     }
 
     pub(crate) fn ended(&self, failure: Option<Failure>) {
-        let reason = failure.as_ref().map(ToString::to_string);
         *self.run() = Run { running: false, failure: failure.map(Arc::new) };
-        if let Some(reason) = reason {
-            self.stored.close(reason);
-        }
+        self.stored.wake();
     }
 
     pub(crate) fn count(&self, source: Source, bytes: u64) {

@@ -24,7 +24,8 @@ pub struct UpstreamConfig {
     pub any_public: bool,
     /// PEM files with further certificate authorities. Default: none.
     pub ca_certs: Vec<PathBuf>,
-    /// An HTTP proxy for requests to origins; the environment's `HTTPS_PROXY` and friends count too. Default: none.
+    /// An HTTP proxy for requests to origins; the environment's `HTTPS_PROXY` and friends count too. Behind a proxy it is
+    /// the proxy that resolves names, so it must refuse what is private. Default: none.
     pub proxy: Option<String>,
 }
 
@@ -86,7 +87,7 @@ impl Upstream {
             .read_timeout(READ_TIMEOUT)
             .tcp_nodelay(true)
             .user_agent(concat!("dragonfly/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Arc::new(GuardedResolver { rules: rules.clone() }))
+            .dns_resolver(Arc::new(GuardedResolver { rules: rules.clone(), proxies: proxy_hosts(config) }))
             .redirect(Policy::custom(move |attempt| match redirect_rules.check(attempt.url()) {
                 Err(refused) => attempt.error(refused),
                 Ok(()) if attempt.previous().len() > 10 => attempt.error("more than 10 redirects"),
@@ -157,6 +158,10 @@ impl Rules {
         if self.lists(url) {
             return Ok(());
         }
+        // One port of a host that is listed opens none of its others.
+        if self.lists_host(url.host_str().unwrap_or_default()) {
+            return Err(UpstreamRefused::NotAllowed(url.host_str().unwrap_or_default().to_owned()));
+        }
         let public = match url.host() {
             Some(Host::Ipv4(ip)) => is_public(ip.into()),
             Some(Host::Ipv6(ip)) => is_public(ip.into()),
@@ -185,16 +190,29 @@ fn listed(entry: &str) -> Result<(String, &'static str), UpstreamError> {
     }
 }
 
-/// Resolves by the system, and drops addresses that are not public unless the host is listed.
+/// Resolves by the system, and drops addresses that are not public unless the host is listed, or is our own proxy.
 struct GuardedResolver {
     rules: Arc<Rules>,
+    proxies: Vec<String>,
+}
+
+/// As configured, and as the environment has them.
+fn proxy_hosts(config: &UpstreamConfig) -> Vec<String> {
+    let names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+    let environment = names.iter().filter_map(|name| std::env::var(name).ok());
+    let host = |proxy: String| {
+        let url = if proxy.contains("://") { proxy } else { format!("http://{proxy}") };
+        Url::parse(&url).ok()?.host_str().map(str::to_owned)
+    };
+    config.proxy.clone().into_iter().chain(environment).filter_map(host).collect()
 }
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let rules = self.rules.clone();
+        let passes = self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
         Box::pin(async move {
-            let listed = rules.lists_host(name.as_str());
+            let listed = passes || rules.lists_host(name.as_str());
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let allowed: Vec<_> = found.into_iter().filter(|address| listed || is_public(address.ip())).collect();
             match allowed.is_empty() {
@@ -212,20 +230,22 @@ fn is_public(ip: IpAddr) -> bool {
         IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
             Some(mapped) => is_public_v4(mapped),
             None => {
-                let first = ip.segments()[0];
-                let local = first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80 || first == 0x64;
-                !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || local)
+                // Global unicast, without what embeds or stands for something else: 6to4, Teredo and its block, examples.
+                let [first, second, ..] = ip.segments();
+                let embeds = first == 0x2002 || (first == 0x2001 && (second < 0x200 || second == 0xdb8));
+                first & 0xe000 == 0x2000 && !embeds
             }
         },
     }
 }
 
 fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, ..] = ip.octets();
+    let [a, b, c, _] = ip.octets();
+    let protocol = a == 192 && b == 0 && c == 0;
     let shared = a == 100 && (64..128).contains(&b);
     let benchmark = a == 198 && (b == 18 || b == 19);
     let special = ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast();
-    !(special || shared || benchmark || ip.is_documentation() || a == 0 || a >= 240)
+    !(special || shared || benchmark || protocol || ip.is_documentation() || a == 0 || a >= 240)
 }
 
 #[cfg(test)]
@@ -261,12 +281,21 @@ mod tests {
             "192.168.0.1:5000",
             "[::1]",
             "[fd00::1]",
+            "[fec0::1]",
+            "[::127.0.0.1]",
+            "[2002:7f00:1::]",
+            "192.0.0.8",
             "metadata",
             "[::ffff:10.0.0.1]",
             "0.0.0.0",
             "100.64.0.1",
         ] {
             assert!(matches!(upstream.registry(private), Err(UpstreamRefused::NotAllowed(_))), "{private}");
+        }
+        let listed = self::upstream(&["http://x.lan.example:5000"]);
+        assert!(listed.registry("http://x.lan.example:5000").is_ok());
+        for other in ["http://x.lan.example:22", "http://x.lan.example", "x.lan.example"] {
+            assert!(matches!(listed.registry(other), Err(UpstreamRefused::NotAllowed(_))), "{other}");
         }
         for nonsense in ["", "ftp://x.y", "http://a@b.c", "a b", "x.y/path", "x.y?q"] {
             assert!(matches!(upstream.registry(nonsense), Err(UpstreamRefused::Malformed(_))), "{nonsense}");
@@ -275,7 +304,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_resolves_to_loopback_is_not_asked() {
-        let resolver = GuardedResolver { rules: Arc::new(Rules { listed: vec![], any_public: true }) };
+        let resolver = GuardedResolver { rules: Arc::new(Rules { listed: vec![], any_public: true }), proxies: vec![] };
         let Err(refused) = resolver.resolve("localhost".parse().unwrap()).await else { panic!("resolved") };
         assert!(refused.to_string().contains("localhost"));
     }

@@ -42,7 +42,12 @@ impl PieceWriter {
 
     /// What is still missing; `None` when all has landed.
     pub fn rest(&self) -> Option<ByteRange> {
-        ByteRange::new(self.range.start + self.landed, self.range.end)
+        ByteRange::new(self.range.start + self.landed, self.end())
+    }
+
+    /// The content's length may have become known, and lie within this piece.
+    fn end(&self) -> u64 {
+        self.task.piece_range(self.index).map_or(self.range.end, |range| range.end.min(self.range.end))
     }
 
     /// Appends, on a blocking thread, and wakes the readers. Bytes beyond the piece are an error of the caller.
@@ -78,8 +83,9 @@ impl PieceWriter {
     /// Checks and marks. Afterwards the piece is marked, or nothing of it is.
     pub fn finish(mut self, expected: Option<&Digest>) -> Result<Digest, PieceError> {
         let (index, task) = (self.index, self.task.clone());
-        if self.landed < self.range.length() {
-            return Err(PieceError::Short { index, landed: self.landed, expected: self.range.length() });
+        let expected_bytes = self.end() - self.range.start;
+        if self.landed < expected_bytes {
+            return Err(PieceError::Short { index, landed: self.landed, expected: expected_bytes });
         }
         let found = self.hash.take().map(ContentHasher::finish);
         match (found, expected) {
@@ -90,7 +96,7 @@ impl PieceWriter {
                 task.mark(index, &found).map_err(|source| PieceError::Write { index, source })?;
                 Ok(found)
             }
-            (None, _) => Err(PieceError::Short { index, landed: 0, expected: self.range.length() }),
+            (None, _) => Err(PieceError::Short { index, landed: 0, expected: expected_bytes }),
         }
     }
 }

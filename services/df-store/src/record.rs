@@ -41,13 +41,18 @@ pub(crate) struct Recovered {
     /// In the order they were marked.
     pub marks: Vec<(u32, Digest)>,
     pub complete: bool,
+    /// How much of the file that is.
+    pub trusted_bytes: u64,
 }
 
 // === impl Record ===
 
 impl Record {
-    pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::options().create(true).append(true).open(path)? })
+    /// Cuts off what is not trusted: a line after a torn one would be lost with it at the next start.
+    pub fn open(path: &Path, trusted_bytes: u64) -> io::Result<Self> {
+        let file = File::options().create(true).append(true).open(path)?;
+        file.set_len(trusted_bytes)?;
+        Ok(Self { file })
     }
 
     /// One `write`, so that a crash leaves the line whole or torn, never interleaved.
@@ -69,13 +74,25 @@ impl Recovered {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
             Err(error) => return Err(error),
         };
-        for line in BufReader::new(file).split(b'\n') {
-            match serde_json::from_slice(&line?) {
+        let mut lines = BufReader::new(file);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
+            match serde_json::from_slice(&line) {
+                Ok(Line::Task { meta }) if meta.piece_length == 0 => break,
                 Ok(line) => found.take(line),
                 Err(_) => break,
             }
+            found.trusted_bytes += line.len() as u64;
+            line.clear();
         }
         Ok(found)
+    }
+
+    /// The content must be at least this long.
+    pub fn marked_end(&self) -> u64 {
+        let Some(meta) = &self.meta else { return 0 };
+        let end = |index: u32| ((u64::from(index) + 1) * meta.piece_length).min(meta.length.unwrap_or(u64::MAX));
+        self.pieces.iter().map(end).max().unwrap_or(0)
     }
 
     fn take(&mut self, line: Line) {
@@ -105,7 +122,7 @@ mod tests {
     fn a_torn_line_is_not_trusted() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("record");
-        let mut record = Record::open(&path).unwrap();
+        let mut record = Record::open(&path, 0).unwrap();
         let meta = Meta { length: Some(10), piece_length: 4, content_type: None, digest: None };
         record.append(&Line::Task { meta: meta.clone() }).unwrap();
         let digest: Digest = format!("blake3:{}", "ab".repeat(32)).parse().unwrap();
@@ -117,6 +134,10 @@ mod tests {
         assert_eq!(found.meta, Some(meta));
         assert_eq!(found.marks, [(1, digest)]);
         assert!(!found.complete && !found.pieces.has(2));
+
+        // What is written after the torn line counts.
+        Record::open(&path, found.trusted_bytes).unwrap().append(&Line::Length { length: 11 }).unwrap();
+        assert_eq!(Recovered::read(&path).unwrap().meta.unwrap().length, Some(11));
     }
 
     #[test]

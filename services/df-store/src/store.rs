@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use df_api::TaskId;
@@ -16,6 +17,8 @@ use crate::task::StoredTask;
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
+    trash: PathBuf,
+    removed: AtomicU64,
     tasks: Mutex<HashMap<TaskId, Arc<StoredTask>>>,
     /// Held for as long as the store lives.
     _lock: File,
@@ -41,8 +44,13 @@ impl Store {
         let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(unusable)?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| OpenError::Locked { lock: lock_path })?;
+        let trash = dir.join("trash");
+        if trash.exists() {
+            std::fs::remove_dir_all(&trash).map_err(unusable)?;
+        }
+        std::fs::create_dir(&trash).map_err(unusable)?;
         let tasks = recover(&tasks_dir).map_err(unusable)?;
-        Ok(Self { dir: tasks_dir, tasks: Mutex::new(tasks), _lock: lock })
+        Ok(Self { dir: tasks_dir, trash, removed: AtomicU64::new(0), tasks: Mutex::new(tasks), _lock: lock })
     }
 
     fn tasks(&self) -> MutexGuard<'_, HashMap<TaskId, Arc<StoredTask>>> {
@@ -63,13 +71,14 @@ impl Store {
         Ok(task)
     }
 
-    /// Forgets the task and removes its files; who holds it reads on.
-    pub fn remove(&self, id: &TaskId) -> io::Result<()> {
-        self.tasks().remove(id);
-        match std::fs::remove_dir_all(folder(&self.dir, id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+    /// Forgets the task; who holds it reads on. Its folder is renamed under the lock, so that a new task of the same id
+    /// never meets it; deleting the returned path may take a while, and is for a blocking thread.
+    pub fn remove(&self, id: &TaskId) -> io::Result<PathBuf> {
+        let mut tasks = self.tasks();
+        tasks.remove(id);
+        let doomed = self.trash.join(format!("{id}-{}", self.removed.fetch_add(1, Ordering::Relaxed)));
+        std::fs::rename(folder(&self.dir, id), &doomed)?;
+        Ok(doomed)
     }
 
     /// Complete tasks, to announce.

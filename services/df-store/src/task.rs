@@ -41,8 +41,8 @@ pub struct MetaConflict {
 pub enum Trust {
     /// All that have landed, also inside unmarked pieces: for peers, who check for themselves.
     Landed,
-    /// As `Landed`, but the last piece of a digest-addressed content only when the whole has matched: a runtime must
-    /// never be given a complete wrong body.
+    /// Marked pieces only, and the last piece of a digest-addressed content only when the whole has matched: a runtime
+    /// must never be given a complete wrong body.
     HoldLast,
     /// Marked pieces only.
     Checked,
@@ -69,8 +69,6 @@ pub struct Snapshot {
     /// Marked bytes and those landed in unmarked pieces.
     pub landed_bytes: u64,
     pub complete: bool,
-    /// No bytes will come any more, and why.
-    pub closed: Option<String>,
 }
 
 /// A task's file, its record, and its waiters. Shared by its one writer and all its readers.
@@ -78,7 +76,8 @@ pub struct Snapshot {
 pub struct StoredTask {
     id: TaskId,
     content: File,
-    record: Mutex<Record>,
+    /// Until the task is complete: then nothing is added any more.
+    record: Mutex<Option<Record>>,
     state: Mutex<State>,
     version: watch::Sender<u64>,
 }
@@ -91,7 +90,6 @@ struct State {
     /// Unmarked pieces with a writer: how many of their first bytes have landed.
     landed: BTreeMap<u32, u64>,
     complete: bool,
-    closed: Option<String>,
 }
 
 // === impl State ===
@@ -130,7 +128,7 @@ impl State {
             // The end is what makes a body complete: it must not be seen before the whole has matched.
             return if unverified { Available::Pending } else { Available::End };
         }
-        let mut bytes = self.contiguous(from, trust == Trust::Checked);
+        let mut bytes = self.contiguous(from, trust != Trust::Landed);
         if unverified && let (Some(length), Some(meta)) = (length, &self.meta) {
             let held_from = length.saturating_sub(1) / meta.piece_length * meta.piece_length;
             bytes = bytes.min(held_from.saturating_sub(from));
@@ -148,10 +146,14 @@ impl State {
 impl StoredTask {
     pub(crate) fn open(id: TaskId, dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let recovered = Recovered::read(&dir.join("record"))?;
+        let mut recovered = Recovered::read(&dir.join("record"))?;
         let content = File::options().read(true).write(true).create(true).truncate(false).open(dir.join("content"))?;
-        let record = Record::open(&dir.join("record"))?;
-        let Recovered { meta, pieces, marks, complete } = recovered;
+        if content.metadata()?.len() < recovered.marked_end() {
+            tracing::warn!(task = %id, "the content is shorter than its record says; nothing of it is believed");
+            recovered = Recovered::default();
+        }
+        let Recovered { meta, pieces, marks, complete, trusted_bytes } = recovered;
+        let record = if complete { None } else { Some(Record::open(&dir.join("record"), trusted_bytes)?) };
         let state = State { meta, pieces, marks, complete, ..State::default() };
         Ok(Self { id, content, record: Mutex::new(record), state: Mutex::new(state), version: watch::Sender::new(0) })
     }
@@ -165,10 +167,12 @@ impl StoredTask {
     }
 
     fn append(&self, line: &Line) -> io::Result<()> {
-        self.record.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).append(line)
+        let mut record = self.record.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        record.as_mut().map_or(Ok(()), |record| record.append(line))
     }
 
-    fn wake(&self) {
+    /// Makes every waiter look again: its owner knows something that the store does not.
+    pub fn wake(&self) {
         self.version.send_modify(|version| *version += 1);
     }
 
@@ -186,7 +190,6 @@ impl StoredTask {
             held_bytes,
             landed_bytes: held_bytes + state.landed.values().sum::<u64>(),
             complete: state.complete,
-            closed: state.closed.clone(),
         }
     }
 
@@ -196,10 +199,6 @@ impl StoredTask {
 
     pub fn is_complete(&self) -> bool {
         self.state().complete
-    }
-
-    pub fn closed(&self) -> Option<String> {
-        self.state().closed.clone()
     }
 
     pub fn available(&self, from: u64, trust: Trust) -> Available {
@@ -228,11 +227,12 @@ impl StoredTask {
         (pieces.collect(), state.meta.iter().count() as u64 + state.marks.len() as u64)
     }
 
-    /// The first source to describe the content decides; a later one that differs is refused. A length may come later.
+    /// The first source to describe the content decides, also on how it is cut; a later one with another length is
+    /// refused. A length may come later.
     pub fn describe(&self, given: Meta) -> io::Result<Result<(), MetaConflict>> {
         let mut state = self.state();
         match &mut state.meta {
-            Some(known) if known.piece_length == given.piece_length && known.length == given.length => {
+            Some(known) if known.length == given.length => {
                 if known.content_type.is_none() {
                     known.content_type = given.content_type;
                 }
@@ -242,6 +242,7 @@ impl StoredTask {
                 drop(state);
                 return given.length.map_or(Ok(()), |length| self.set_length(length)).map(Ok);
             }
+            Some(_) if given.length.is_none() => return Ok(Ok(())),
             Some(known) => {
                 return Ok(Err(MetaConflict { known: Box::new(known.clone()), given: Box::new(given) }));
             }
@@ -292,21 +293,11 @@ impl StoredTask {
         if !state.complete {
             self.append(&Line::Complete)?;
             state.complete = true;
+            *self.record.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
         }
         drop(state);
         self.wake();
         Ok(())
-    }
-
-    /// No more bytes will come: readers get what has landed, then this reason.
-    pub fn close(&self, reason: impl Into<String>) {
-        self.state().closed = Some(reason.into());
-        self.wake();
-    }
-
-    /// Somebody is fetching again.
-    pub fn reopen(&self) {
-        self.state().closed = None;
     }
 
     /// Up to `max` bytes from `offset`, which must be available. From the page cache without leaving the caller's

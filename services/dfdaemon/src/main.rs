@@ -30,9 +30,20 @@ fn main() -> anyhow::Result<()> {
     }
     let config: Config = df_http::config::load("dfdaemon", arguments.config.as_deref())?;
     let _telemetry = df_http::telemetry::init("dfdaemon", config.verbose)?;
+    raise_file_limit();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let stop = df_http::serve::stop_on_signal();
         Dfdaemon::start(config, stop.clone()).await?.stopped().await;
         Ok(())
     })
+}
+
+/// Every task has its file open; the soft limit of a service is often 1,024.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }

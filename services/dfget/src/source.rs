@@ -162,7 +162,7 @@ impl From<ReadError> for FetchError {
     fn from(error: ReadError) -> Self {
         let text = error.to_string();
         match error {
-            ReadError::Timeout(_) => Self::Unanswered(text),
+            ReadError::Timeout(_) | ReadError::Idle => Self::Unanswered(text),
             ReadError::Unsatisfiable { .. } => Self::Other(text),
             ReadError::Failed(failure) => match &*failure {
                 Failure::Origin { status: 400..500, .. } | Failure::Refused(_) => Self::Refused(text),

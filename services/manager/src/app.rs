@@ -56,7 +56,9 @@ impl App {
         let seeds = if db.is_new().await? { Some(seeds(config).await?) } else { None };
         db.plant(seeds.as_ref(), join_token_hash(config)?.as_deref(), now_ms()).await?;
         if seeds.is_some_and(|seeds| seeds.root_password_is_default) {
-            tracing::warn!("root has the password everybody knows; DRAGONFLY_INITIAL_ROOT_PASSWORD sets another at the first start");
+            tracing::warn!(
+                "root has the password everybody knows; DRAGONFLY_INITIAL_ROOT_PASSWORD sets another at the first start"
+            );
         }
         let keys = Keys::new(db.signing_keys().await?)?;
         Ok(Self(Arc::new(Inner {

@@ -15,10 +15,10 @@ use crate::demo::Demo;
 
 /// Manager, scheduler, seed peer and two peers in one process.
 #[derive(Parser)]
-#[command(name = "dragonfly", version)]
+#[command(name = "dragonfly", version, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Command,
 }
 
 #[derive(Subcommand)]
@@ -51,7 +51,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if std::env::var_os("RUST_LOG").is_none() && matches!(arguments.command, Some(Command::Demo { .. })) {
+    if std::env::var_os("RUST_LOG").is_none() && matches!(arguments.command, Command::Demo { .. }) {
         // The table is the point; what goes wrong is still shown.
         return run(arguments, "warn");
     }
@@ -63,12 +63,11 @@ fn run(arguments: Arguments, level: &'static str) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let stop = df_http::serve::stop_on_signal();
         match arguments.command {
-            Some(Command::Demo { exit, image }) => Demo { exit, image }.run(stop).await,
-            Some(Command::Run { dir, listen, mirror, allow }) => {
+            Command::Demo { exit, image } => Demo { exit, image }.run(stop).await,
+            Command::Run { dir, listen, mirror, allow } => {
                 let options = Options { manager_listen: listen, first_mirror: mirror, allow, ..Options::new(dir) };
                 serve(options, stop).await
             }
-            None => serve(Options::new("/var/lib/dragonfly/standalone"), stop).await,
         }
     })
 }

@@ -58,6 +58,44 @@ async fn bytes_can_be_read_while_their_piece_arrives() {
     assert_eq!(task.available(2500, Trust::Landed), Available::End);
 }
 
+/// A piece that turns out wrong has landed before: a runtime must not have seen it.
+#[tokio::test]
+async fn a_runtime_sees_marked_pieces_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, task) = new_task(dir.path(), meta(Some(2500), None));
+    let writer = task.begin_piece(0).unwrap().write(vec![random_bytes(4, 400)]).await.unwrap();
+    assert_eq!(task.available(0, Trust::Landed), Available::Bytes(400));
+    assert_eq!(task.available(0, Trust::HoldLast), Available::Pending);
+    drop(writer);
+    assert_eq!(task.available(0, Trust::Landed), Available::Pending);
+}
+
+#[tokio::test]
+async fn a_content_that_lost_its_bytes_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, task) = new_task(dir.path(), meta(Some(1000), None));
+    write_piece(&task, 0, &random_bytes(7, 1000)).await;
+    task.mark_complete().unwrap();
+    drop((store, task));
+    let content = dir.path().join("tasks/ab").join(id().as_str()).join("content");
+    std::fs::File::options().write(true).open(content).unwrap().set_len(10).unwrap();
+    assert!(Store::open(dir.path()).unwrap().get(&id()).is_none());
+}
+
+/// An origin that tells no length at first, breaks, and tells it when resumed.
+#[tokio::test]
+async fn a_length_told_late_may_end_a_piece_that_is_being_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = random_bytes(6, 700);
+    let (_store, task) = new_task(dir.path(), meta(None, None));
+    let writer = task.begin_piece(0).unwrap().write(vec![content]).await.unwrap();
+    task.describe(Meta { piece_length: 64, ..meta(Some(700), None) }).unwrap().unwrap();
+    assert_eq!(task.meta().unwrap(), meta(Some(700), None));
+    assert_eq!(writer.rest(), None);
+    writer.finish(None).unwrap();
+    assert!(task.has_all_pieces());
+}
+
 #[tokio::test]
 async fn the_last_piece_is_held_back_until_the_whole_has_matched() {
     let dir = tempfile::tempdir().unwrap();
@@ -167,7 +205,7 @@ async fn a_removed_task_stays_readable_for_its_holders() {
     let content = random_bytes(7, 1000);
     let (store, task) = new_task(dir.path(), meta(Some(1000), None));
     write_piece(&task, 0, &content).await;
-    store.remove(&id()).unwrap();
+    std::fs::remove_dir_all(store.remove(&id()).unwrap()).unwrap();
     assert!(store.get(&id()).is_none());
     assert_eq!(task.read(0, 1000).await.unwrap(), content);
 }

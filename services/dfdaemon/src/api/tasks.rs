@@ -13,7 +13,7 @@ use df_http::respond::unsatisfiable;
 use df_http::{ApiError, Problems};
 use df_peer::download::Start;
 use df_peer::{Failure, ReadError};
-use df_store::StoredTask;
+use df_store::{StoredTask, Trust};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
@@ -24,19 +24,29 @@ use crate::state::AppState;
 /// A child may ask before the duty to fetch has reached this host.
 const TASK_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Read a task's bytes while they arrive.
+/// Read a task's bytes while they arrive
 ///
 /// The answer waits for the first byte. 206 with `Content-Range` for a range; the digest of the piece when the range lies
 /// within a finished one.
 #[utoipa::path(get, path = "/v1/tasks/{task_id}/content", operation_id = "get_task_content", tag = "tasks",
     params(("task_id" = TaskId, Path), ("Range" = Option<String>, Header, description = "RFC 9110")),
-    responses((status = 200, description = "The bytes", content_type = "application/octet-stream"), Problems))]
+    responses(
+        (status = 200, description = "The bytes", content_type = "application/octet-stream"),
+        (status = 206, description = "The bytes of the range", content_type = "application/octet-stream"),
+        Problems))]
 pub async fn get_task_content(
     State(app): State<AppState>,
     Path(task_id): Path<TaskId>,
     range: Range,
 ) -> Result<Response, ApiError> {
+    if app.trust == Trust::Landed && app.peer.config().sharing_off {
+        return Err(ApiError::forbidden("this host gives nothing to others (upload.disableShared)"));
+    }
     let task = app.peer.task_soon(&task_id, TASK_PATIENCE).await.ok_or_else(|| unknown(&task_id))?;
+    if app.trust == Trust::HoldLast && !task.is_for_programs() {
+        // Content of the mirror is for those whom its registry has accepted.
+        return Err(unknown(&task_id));
+    }
     let content = task.open(range.0, app.trust, app.first_byte_timeout).await.map_err(read_error)?;
     let digest = content.range().and_then(|range| task.stored().piece_digest_around(range));
     let (slice, content_type) = (content.slice, content.content_type.clone());
@@ -64,7 +74,7 @@ pub struct Since {
     since: u64,
 }
 
-/// List the pieces this host has finished.
+/// List the pieces this host has finished
 ///
 /// With `Prefer: wait` the answer is held back as long as there is nothing new.
 #[utoipa::path(get, path = "/v1/tasks/{task_id}/pieces", operation_id = "list_pieces", tag = "tasks",
@@ -97,9 +107,10 @@ pub async fn list_pieces(
 }
 
 fn piece_list(stored: &StoredTask, since: u64) -> PieceList {
+    // In this order: a piece that is told of is never ahead of what is said of the whole.
     let complete = stored.is_complete();
-    let meta = stored.meta();
     let (pieces, next) = stored.events_since(since);
+    let meta = stored.meta();
     let field = |pick: fn(df_store::Meta) -> Option<String>| meta.clone().and_then(pick);
     PieceList {
         content_type: field(|meta| meta.content_type),
@@ -112,7 +123,7 @@ fn piece_list(stored: &StoredTask, since: u64) -> PieceList {
     }
 }
 
-/// Start fetching a URL, or join the download that runs.
+/// Start fetching a URL, or join the download that runs
 #[utoipa::path(post, path = "/v1/tasks", operation_id = "create_task", tag = "tasks", request_body = CreateTaskRequest,
     responses((status = 200, description = "The task; read its content next", body = TaskStatus), Problems))]
 pub async fn create_task(
@@ -121,7 +132,7 @@ pub async fn create_task(
 ) -> Result<Json<TaskStatus>, ApiError> {
     let url = Url::parse(&request.url)
         .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty())
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none())
         .ok_or_else(|| ApiError::unprocessable(format!("url {:?} is not an http(s) URL", request.url)))?;
     app.peer.upstream().check(&url).map_err(ApiError::forbidden)?;
     let id = match &request.digest {
@@ -131,10 +142,11 @@ pub async fn create_task(
     let origin = Origin { authorization: request.authorization, ..Origin::new(url.as_str()) };
     let spec = TaskSpec { id, origin, digest: request.digest };
     let task = app.peer.start(spec, Start::Ask).map_err(ApiError::internal)?;
+    task.set_for_programs();
     Ok(Json(task.status()))
 }
 
-/// Show a task of this host, and where its bytes came from.
+/// Show a task of this host, and where its bytes came from
 #[utoipa::path(get, path = "/v1/tasks/{task_id}", operation_id = "get_task", tag = "tasks",
     params(("task_id" = TaskId, Path)),
     responses((status = 200, description = "The task", body = TaskStatus), Problems))]
@@ -151,6 +163,7 @@ fn read_error(error: ReadError) -> ApiError {
         ReadError::Unsatisfiable { total } => unsatisfiable(total),
         ReadError::Failed(failure) => failed(&failure),
         ReadError::Timeout(_) => ApiError::new(Code::Timeout, error.to_string()),
+        ReadError::Idle => ApiError::not_found(error),
     }
 }
 

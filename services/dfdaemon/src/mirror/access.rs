@@ -1,7 +1,9 @@
-//! Who may read what from the cache: those whose credentials the registry accepted for that repository, for a while.
+//! Who may read what from the cache: those whose credentials the registry accepted for that repository, for a while; and
+//! of a repository only what the registry has said to be in it.
 
 use std::time::{Duration, Instant};
 
+use df_api::Digest;
 use moka::future::Cache;
 use sha2::{Digest as _, Sha256};
 
@@ -9,6 +11,8 @@ use sha2::{Digest as _, Sha256};
 #[derive(Clone)]
 pub struct Access {
     proven: Cache<[u8; 32], Instant>,
+    /// Digests in repositories.
+    members: Cache<[u8; 32], ()>,
     ttl: Duration,
 }
 
@@ -28,11 +32,22 @@ const ENTRIES_MAX: u64 = 100_000;
 
 impl Access {
     pub fn new(ttl: Duration) -> Self {
-        Self { proven: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(ttl + STALE).build(), ttl }
+        let proven = Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(ttl + STALE).build();
+        let members = Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(STALE).build();
+        Self { proven, members, ttl }
+    }
+
+    /// The registry has it in this repository: it answered for it, or named it in a manifest.
+    pub async fn add_member(&self, registry: &str, repository: &str, digest: &Digest) {
+        self.members.insert(key(&[registry, repository, &digest.to_string()]), ()).await;
+    }
+
+    pub async fn is_member(&self, registry: &str, repository: &str, digest: &Digest) -> bool {
+        self.members.get(&key(&[registry, repository, &digest.to_string()])).await.is_some()
     }
 
     pub async fn proof(&self, registry: &str, repository: &str, authorization: Option<&str>) -> Proof {
-        match self.proven.get(&key(registry, repository, authorization)).await {
+        match self.proven.get(&credential_key(registry, repository, authorization)).await {
             None => Proof::None,
             Some(since) if since.elapsed() < self.ttl => Proof::Fresh,
             Some(_) => Proof::Stale,
@@ -40,19 +55,23 @@ impl Access {
     }
 
     pub async fn prove(&self, registry: &str, repository: &str, authorization: Option<&str>) {
-        self.proven.insert(key(registry, repository, authorization), Instant::now()).await;
+        self.proven.insert(credential_key(registry, repository, authorization), Instant::now()).await;
     }
 
     pub async fn revoke(&self, registry: &str, repository: &str, authorization: Option<&str>) {
-        self.proven.invalidate(&key(registry, repository, authorization)).await;
+        self.proven.invalidate(&credential_key(registry, repository, authorization)).await;
     }
 }
 
 /// Credentials are kept only as part of a hash. Anonymous is a credential of its own, told apart from an empty one.
-fn key(registry: &str, repository: &str, authorization: Option<&str>) -> [u8; 32] {
+fn credential_key(registry: &str, repository: &str, authorization: Option<&str>) -> [u8; 32] {
+    let kind = authorization.map_or("anonymous", |_| "presented");
+    key(&[registry, repository, kind, authorization.unwrap_or_default()])
+}
+
+fn key(fields: &[&str]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    for field in [registry, repository, authorization.map_or("anonymous", |_| "presented"), authorization.unwrap_or("")]
-    {
+    for field in fields {
         hash.update((field.len() as u64).to_be_bytes());
         hash.update(field.as_bytes());
     }

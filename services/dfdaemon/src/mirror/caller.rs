@@ -4,6 +4,7 @@ use axum::extract::Request;
 use df_api::range::Requested;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, RANGE};
 use http::{Method, Uri};
+use tokio::time::Instant;
 use url::Url;
 
 use super::Mirror;
@@ -18,6 +19,8 @@ pub struct Caller {
     /// The same resource at the upstream, without `ns`.
     pub url: Url,
     pub range: Requested,
+    /// The first byte must be there by then, whatever has to be asked before.
+    pub deadline: Instant,
 }
 
 // === impl Caller ===
@@ -34,11 +37,13 @@ impl Caller {
         let query = without_namespace(request.uri().query().unwrap_or_default());
         url.set_query(query.as_deref());
         let range = Requested::parse(text(headers.get(RANGE)).as_deref()).map_err(|error| Refusal::range(&error))?;
-        Ok(Self { method: request.method().clone(), headers, url, range })
+        let deadline = Instant::now() + mirror.first_byte_timeout;
+        Ok(Self { method: request.method().clone(), headers, url, range, deadline })
     }
 
-    pub fn registry(&self) -> &str {
-        self.url.host_str().unwrap_or_default()
+    /// `https://host:port`: two ports of a host are two registries.
+    pub fn registry(&self) -> String {
+        self.url.origin().ascii_serialization()
     }
 
     pub fn authorization(&self) -> Option<&str> {

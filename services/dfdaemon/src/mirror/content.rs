@@ -12,6 +12,8 @@ use df_peer::download::Start;
 use df_store::Trust;
 use http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
+use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::Mirror;
 use super::access::Proof;
@@ -22,7 +24,7 @@ use super::relay;
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: Digest) -> Result<Response, Refusal> {
-    if let Some(answer) = unproven(mirror, caller, repository).await? {
+    if let Some(answer) = unproven(mirror, caller, repository, &digest).await? {
         return Ok(answer);
     }
     let id = task_id_of_digest(&digest);
@@ -37,8 +39,12 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: 
     };
     let spec = TaskSpec { id, origin, digest: Some(digest.clone()) };
     let task = mirror.peer.start(spec, Start::Ask).map_err(|error| Refusal::storage(&error))?;
-    let content = task.open(caller.range, Trust::HoldLast, mirror.first_byte_timeout).await;
-    let content = content.map_err(|error| Refusal::read(caller.registry(), &error))?;
+    let patience = caller.deadline.saturating_duration_since(Instant::now());
+    let content = task.open(caller.range, Trust::HoldLast, patience).await;
+    let content = content.map_err(|error| Refusal::read(&caller.registry(), &error))?;
+    for member in named_digests(&task).await {
+        mirror.access.add_member(&caller.registry(), repository, &member).await;
+    }
     let headers = content_headers(&task, &digest, content.content_type.as_deref());
     let slice = content.slice;
     let mut response = slice.map_or_else(|| Response::new(Body::empty()), |slice| slice.respond(Body::empty()));
@@ -47,32 +53,72 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: 
     Ok(response)
 }
 
-/// `None` when the caller may read this repository. Otherwise what the registry said to it, challenge and all.
-async fn unproven(mirror: &Mirror, caller: &Caller, repository: &str) -> Result<Option<Response>, Refusal> {
+/// `None` when the caller may read this content of this repository. Otherwise what the registry said to it, challenge
+/// and all. A runtime has been here with the manifest before, so that its blobs cost no question.
+async fn unproven(
+    mirror: &Mirror,
+    caller: &Caller,
+    repository: &str,
+    digest: &Digest,
+) -> Result<Option<Response>, Refusal> {
     let (registry, authorization) = (caller.registry(), caller.authorization());
-    let proof = mirror.access.proof(registry, repository, authorization).await;
-    if proof == Proof::Fresh {
+    let proof = mirror.access.proof(&registry, repository, authorization).await;
+    let member = mirror.access.is_member(&registry, repository, digest).await;
+    if proof == Proof::Fresh && member {
         return Ok(None);
     }
     let mut headers = caller.headers.clone();
     headers.remove(http::header::RANGE);
-    let question = Caller { method: Method::HEAD, headers, url: caller.url.clone(), range: Requested::Whole };
+    let (method, range) = (Method::HEAD, Requested::Whole);
+    let question = Caller { method, headers, url: caller.url.clone(), range, deadline: caller.deadline };
     let answered = relay::forward(mirror, &question).await;
     let outage = answered.as_ref().map_or_else(Refusal::is_outage, relay::Relayed::is_outage);
     match answered {
-        _ if outage && proof == Proof::Stale => Ok(None),
+        _ if outage && proof != Proof::None && member => Ok(None),
         Ok(answer) if answer.status().is_success() => {
-            mirror.access.prove(registry, repository, authorization).await;
+            mirror.access.prove(&registry, repository, authorization).await;
+            mirror.access.add_member(&registry, repository, digest).await;
             Ok(None)
         }
         Ok(answer) => {
             if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                mirror.access.revoke(registry, repository, authorization).await;
+                mirror.access.revoke(&registry, repository, authorization).await;
             }
             refused(mirror, caller, answer).await.map(Some)
         }
         Err(refusal) => Err(refusal),
     }
+}
+
+/// What a manifest or an index names: its config, layers, and manifests. Nothing for other content.
+async fn named_digests(task: &Task) -> Vec<Digest> {
+    let stored = task.stored();
+    let meta = stored.meta().filter(|_| stored.is_complete());
+    let manifest = |kind: &str| kind.contains("manifest") || kind.contains("image.index");
+    let described = meta.filter(|meta| meta.content_type.as_deref().is_some_and(manifest));
+    let length = described.and_then(|meta| meta.length).filter(|length| *length <= MANIFEST_BYTES_MAX);
+    let Some(length) = length.and_then(|length| usize::try_from(length).ok()) else { return Vec::new() };
+    // Read in one go: it has just been written, or read before.
+    let bytes = stored.read(0, length).await.unwrap_or_default();
+    let named: Named = serde_json::from_slice(&bytes).unwrap_or_default();
+    let all = named.config.into_iter().chain(named.layers).chain(named.manifests);
+    all.filter_map(|descriptor| descriptor.digest.parse().ok()).collect()
+}
+
+/// As registries bound it (distribution-spec, § Pushing manifests).
+const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    config: Option<Descriptor>,
+    layers: Vec<Descriptor>,
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: String,
 }
 
 /// The registry's no, with the body that only a GET gets.

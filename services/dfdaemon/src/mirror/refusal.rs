@@ -4,7 +4,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use df_api::dfdaemon::ERROR_TYPE_HEADER;
 use df_peer::{Failure, ReadError, UpstreamRefused};
-use http::header::{CONTENT_RANGE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 
 use super::relay::relayed_headers;
@@ -70,7 +70,9 @@ impl Refusal {
                 let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
                 // A redirect nobody followed, or a 1xx, would confuse every client.
                 let status = if status.as_u16() < 400 { StatusCode::BAD_GATEWAY } else { status };
-                let headers = Box::new(relayed_headers(headers));
+                let mut headers = Box::new(relayed_headers(headers));
+                // The body may have been cut short.
+                headers.remove(CONTENT_LENGTH);
                 Self { headers, relayed: Some(body.clone()), ..Self::new(status, "UNAVAILABLE", failure.to_string()) }
             }
             Failure::Refused(refused) => Self::upstream(refused),
@@ -86,7 +88,7 @@ impl Refusal {
     pub fn read(registry: &str, error: &ReadError) -> Self {
         match error {
             ReadError::Failed(failure) => Self::failure(registry, failure),
-            ReadError::Timeout(_) => Self::timeout(registry, &error.to_string()),
+            ReadError::Timeout(_) | ReadError::Idle => Self::timeout(registry, &error.to_string()),
             ReadError::Unsatisfiable { total } => {
                 let mut refusal = Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_INVALID", error.to_string());
                 if let Ok(value) = HeaderValue::from_str(&format!("bytes */{total}")) {

@@ -36,11 +36,16 @@ pub async fn forward(mirror: &Mirror, caller: &Caller) -> Result<Relayed, Refusa
     }
     headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let request = mirror.peer.upstream().http().request(caller.method.clone(), caller.url.clone()).headers(headers);
-    let answered = tokio::time::timeout(mirror.first_byte_timeout, request.send()).await;
+    let answered = tokio::time::timeout_at(caller.deadline, request.send()).await;
     match answered {
+        // Nobody followed it: without `Location` it is the end of a pull for containerd.
+        Ok(Ok(response)) if response.status().is_redirection() => {
+            let failure = Failure::Malformed(format!("it answered {} without a way to go on", response.status()));
+            Err(Refusal::failure(&&caller.registry(), &failure))
+        }
         Ok(Ok(response)) => Ok(Relayed { response }),
-        Ok(Err(error)) => Err(Refusal::failure(caller.registry(), &Failure::from(error))),
-        Err(_) => Err(Refusal::timeout(caller.registry(), "the registry does not answer")),
+        Ok(Err(error)) => Err(Refusal::failure(&caller.registry(), &Failure::from(error))),
+        Err(_) => Err(Refusal::timeout(&caller.registry(), "the registry does not answer")),
     }
 }
 

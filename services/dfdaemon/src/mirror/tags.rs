@@ -7,6 +7,7 @@ use df_api::Digest;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{Method, StatusCode};
 use moka::future::Cache;
+use tokio::time::Instant;
 
 use super::Mirror;
 use super::access::Proof;
@@ -43,17 +44,18 @@ impl Tags {
 }
 
 pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, tag: &str) -> Result<Response, Refusal> {
-    let key = (caller.registry().to_owned(), repository.to_owned(), tag.to_owned());
+    let registry = caller.registry();
+    let key = (registry.clone(), repository.to_owned(), tag.to_owned());
     let answered = relay::forward(mirror, caller).await;
     let outage = answered.as_ref().map_or_else(Refusal::is_outage, relay::Relayed::is_outage);
     if outage && let Some(response) = last_known(mirror, caller, &key).await {
         return response;
     }
     let answer = answered?;
-    let (registry, authorization) = (caller.registry(), caller.authorization());
     if answer.status() == StatusCode::OK {
-        mirror.access.prove(registry, repository, authorization).await;
+        mirror.access.prove(&registry, repository, caller.authorization()).await;
         if let Some(known) = Known::from_answer(&answer) {
+            mirror.access.add_member(&registry, repository, &known.digest).await;
             mirror.tags.known.insert(key, known).await;
         }
     }
@@ -79,7 +81,9 @@ async fn last_known(
         let mut url = caller.url.clone();
         url.set_path(&format!("/v2/{repository}/manifests/{}", known.digest));
         let (method, headers, range) = (Method::GET, caller.headers.clone(), caller.range);
-        let by_digest = Caller { method, headers, url, range };
+        // The registry has used up its part of the time.
+        let deadline = Instant::now() + mirror.first_byte_timeout;
+        let by_digest = Caller { method, headers, url, range, deadline };
         content::answer(mirror, &by_digest, repository, known.digest).await
     };
     Some(response.map(|mut response| {

@@ -38,6 +38,14 @@ async fn a_cached_private_blob_is_for_those_the_registry_accepts() {
     let elsewhere = format!("other/app/blobs/{}", node.layer().digest);
     let refused = node.get(&elsewhere).header("authorization", basic("secret")).send().await.unwrap();
     assert_eq!(refused.status(), 404);
+    // Nor is a repository that one may read a way to what is not in it.
+    let other = df_testkit::Image::build(7, &[df_testkit::Layer::tar(1000)]).unwrap();
+    node.registry.add("open/app", "v1", &other);
+    let own = format!("open/app/blobs/{}", other.layers[0].digest);
+    let get = |path: &str| node.get(path).header("authorization", basic("secret"));
+    assert_eq!(get(&own).send().await.unwrap().status(), 200);
+    let foreign = format!("open/app/blobs/{}", node.layer().digest);
+    assert_eq!(get(&foreign).send().await.unwrap().status(), 404);
     // Accepted once, the bytes come from here.
     assert_eq!(with("secret").send().await.unwrap().bytes().await.unwrap(), node.layer().bytes);
     assert_eq!(node.served(node.layer()).1, node.layer().size_bytes());
@@ -54,6 +62,16 @@ async fn without_the_registry_only_the_proven_are_served() {
     assert_eq!(again.bytes().await.unwrap(), node.layer().bytes);
     let stranger = node.get(&path).header("authorization", basic("wrong")).send().await.unwrap();
     assert_eq!(stranger.status(), 502);
+}
+
+#[tokio::test]
+async fn a_registrys_content_is_not_a_task_for_every_program_of_the_node() {
+    let node = Node::start(private()).await;
+    let path = node.blob_path(node.layer());
+    node.get(&path).header("authorization", basic("secret")).send().await.unwrap().bytes().await.unwrap();
+    let id = node.task_id(node.layer());
+    let url = format!("http://{}/v1/tasks/{id}/content", node.daemon.local_addr);
+    assert_eq!(node.http.get(url).send().await.unwrap().status(), 404);
 }
 
 #[tokio::test]

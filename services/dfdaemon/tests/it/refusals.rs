@@ -101,6 +101,40 @@ async fn what_the_registry_does_not_have_stays_404_and_leaves_nothing() {
     let answer = node.get(&format!("{REPOSITORY}/blobs/{digest}")).send().await.unwrap();
     assert_eq!(answer.status(), 404);
     assert_eq!(answer.headers()["x-dragonfly-error-type"], "upstream");
-    node.registry.origin().put(&blob_name(REPOSITORY, &digest), Content::new("late"));
-    assert!(node.daemon.peer.store().held().is_empty());
+    let task_folders = || {
+        let shelves = std::fs::read_dir(node.dir.path().join("tasks")).unwrap().map(Result::unwrap);
+        shelves.flat_map(|shelf| std::fs::read_dir(shelf.path()).unwrap()).count()
+    };
+    assert_eq!(task_folders(), 0);
+    // The same through the origin itself: a file that is not there leaves nothing behind.
+    node.registry.origin().put("gone", Content::new("").status_first(9, 404, None));
+    let body = serde_json::json!({ "url": node.registry.origin().url("gone") });
+    let url = format!("http://{}/v1/tasks", node.daemon.local_addr);
+    let task: Value = node.http.post(url).json(&body).send().await.unwrap().json().await.unwrap();
+    let url = format!("http://{}/v1/tasks/{}/content", node.daemon.local_addr, task["id"].as_str().unwrap());
+    assert_eq!(node.http.get(url).send().await.unwrap().status(), 404);
+    df_testkit::until("its folder is gone", std::time::Duration::from_secs(5), async || {
+        Ok((task_folders() == 0).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_not_passed_off_as_the_blob() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let name = blob_name(REPOSITORY, &node.layer().digest);
+    node.registry.origin().put(&name, Content::new(""));
+    let answer = node.get(&node.blob_path(node.layer())).send().await.unwrap();
+    assert_eq!(answer.status(), 502);
+}
+
+#[tokio::test]
+async fn a_long_error_of_the_registry_comes_whole_or_shorter_but_never_promised_and_missing() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let name = blob_name(REPOSITORY, &node.layer().digest);
+    node.registry.origin().change(&name, |content| content.status_first(99, 403, None));
+    let answer = node.get(&node.blob_path(node.layer())).send().await.unwrap();
+    assert_eq!(answer.status(), 403);
+    assert!(answer.bytes().await.is_ok());
 }

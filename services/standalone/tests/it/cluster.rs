@@ -59,6 +59,16 @@ impl Cluster {
         answer.bytes().await.unwrap()
     }
 
+    /// As a runtime does: the tag, then the digest it stands for.
+    pub async fn pull_manifest(&self, peer: usize) {
+        let (mirror, ns) = (self.peer(peer).local_addr, self.registry.address());
+        for reference in ["v1", &self.image.top().digest] {
+            let url = format!("http://{mirror}/v2/{REPOSITORY}/manifests/{reference}?ns={ns}");
+            let answer = self.http.get(url).send().await.unwrap();
+            assert_eq!(answer.bytes().await.unwrap(), self.image.top().bytes);
+        }
+    }
+
     pub fn change(&self, blob: &Blob, change: impl FnOnce(Content) -> Content) {
         self.registry.origin().change(&blob_name(REPOSITORY, &blob.digest), change);
     }

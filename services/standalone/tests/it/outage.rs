@@ -40,7 +40,8 @@ async fn with_the_registry_gone_a_node_that_was_accepted_gets_cached_blobs_from_
     let mut cluster = Cluster::start(5_000_000).await;
     let [first, second] = [cluster.image.layers[0].clone(), cluster.image.layers[1].clone()];
     cluster.pull(1, &first).await;
-    // Node 2 has shown that it may read the repository, but does not have this blob.
+    // Node 2 has read the manifest, so it may have what it names, but does not have this blob.
+    cluster.pull_manifest(2).await;
     cluster.pull(2, &second).await;
     cluster.registry.stop().await;
     assert_eq!(cluster.pull(2, &first).await, first.bytes);

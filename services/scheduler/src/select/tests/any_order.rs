@@ -1,0 +1,210 @@
+//! Events in any order: what must hold whatever happens.
+
+use super::*;
+
+const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "s1", "s2"];
+
+#[derive(Clone, Debug)]
+enum Event {
+    Announce { who: usize, sharing_off: bool, holds: bool },
+    Leave { who: usize },
+    Quit { who: usize },
+    Ask { who: usize, forgets: bool },
+    End { who: usize, complete: bool },
+    Complain { who: usize, about: usize, reason: ComplaintReason },
+    Pass { ms: u64 },
+}
+
+fn event(hosts: usize) -> impl Strategy<Value = Event> {
+    let who = 0..hosts;
+    let reason = prop_oneof![Just(Gone), Just(Silent), Just(WrongBytes)];
+    prop_oneof![
+        2 => (who.clone(), prop::bool::weighted(0.1), prop::bool::weighted(0.1))
+            .prop_map(|(who, sharing_off, holds)| Event::Announce { who, sharing_off, holds }),
+        1 => who.clone().prop_map(|who| Event::Leave { who }),
+        1 => who.clone().prop_map(|who| Event::Quit { who }),
+        12 => (who.clone(), prop::bool::weighted(0.1)).prop_map(|(who, forgets)| Event::Ask { who, forgets }),
+        2 => (who.clone(), any::<bool>()).prop_map(|(who, complete)| Event::End { who, complete }),
+        2 => (who.clone(), who.clone(), reason).prop_map(|(who, about, reason)| Event::Complain { who, about, reason }),
+        2 => (1..6_000u64).prop_map(|ms| Event::Pass { ms }),
+    ]
+}
+
+/// A cluster whose peers do as they are told and report it.
+struct Play {
+    sim: Sim,
+    reports: Vec<PeerReport>,
+}
+
+impl Play {
+    fn new(hosts: usize) -> Self {
+        let reports = NAMES[..hosts].iter().map(|name| peer_report(name, PeerState::Running)).collect();
+        Self { sim: Sim::with(&NAMES[..hosts]), reports }
+    }
+
+    fn run(&mut self, event: &Event) -> Result<(), TestCaseError> {
+        match *event {
+            Event::Announce { who, sharing_off, holds } => {
+                let held = HeldTask { id: task(), length: 1 << 20, piece_length: 1 << 18 };
+                let tasks = holds.then(|| vec![held]);
+                self.sim.announce(NAMES[who], |report| (report.sharing_off, report.tasks) = (sharing_off, tasks));
+            }
+            Event::Leave { who } => self.sim.state.delete_host(&host(NAMES[who])),
+            Event::Quit { who } => {
+                self.sim.state.delete_peer(&task(), &host(NAMES[who]));
+                self.reports[who] = peer_report(NAMES[who], PeerState::Running);
+            }
+            Event::Ask { who, forgets } => {
+                self.reports[who].state = PeerState::Running;
+                self.reports[who].received_bytes += 1;
+                if forgets {
+                    self.reports[who].parents.clear();
+                }
+                self.ask(who)?;
+            }
+            Event::End { who, complete } => {
+                let state = if complete { PeerState::Complete } else { PeerState::Failed };
+                let report = PeerReport { state, at_origin: false, parents: Vec::new(), ..self.reports[who].clone() };
+                self.reports[who] = report.clone();
+                self.sim.state.report_peer(self.sim.now_ms, &task(), &host(NAMES[who]), report).unwrap();
+            }
+            Event::Complain { who, about, reason } => {
+                self.reports[who].complaints.push(Complaint { peer_id: peer_of(&host(NAMES[about])), reason });
+            }
+            Event::Pass { ms } => {
+                self.sim.now_ms += ms;
+                self.sim.state.expire(self.sim.now_ms);
+            }
+        }
+        self.check_counts()
+    }
+
+    fn ask(&mut self, who: usize) -> Result<Verdict, TestCaseError> {
+        let (now_ms, id) = (self.sim.now_ms, host(NAMES[who]));
+        self.sim.state.report_peer(now_ms, &task(), &id, self.reports[who].clone()).unwrap();
+        let State { tasks, hosts, policy, .. } = &self.sim.state;
+        let view = View { now_ms, task: &tasks[&task()], hosts, policy };
+        let selection = select(view, &id);
+        prop_assert_eq!(&selection, &select(view, &id), "deterministic");
+        let decided = self.sim.state.decide(now_ms, &task(), &id).unwrap();
+        prop_assert_eq!(&selection, &decided);
+        self.check(who, &decided.verdict)?;
+        let report = &mut self.reports[who];
+        report.at_origin = decided.verdict == Verdict::Origin;
+        report.parents = match &decided.verdict {
+            Verdict::Parents(parents) => parents.iter().map(peer_of).collect(),
+            Verdict::Origin | Verdict::Wait => Vec::new(),
+        };
+        Ok(decided.verdict)
+    }
+
+    fn check(&self, who: usize, verdict: &Verdict) -> Result<(), TestCaseError> {
+        let State { tasks, hosts, policy, .. } = &self.sim.state;
+        let (task, id) = (&tasks[&task()], host(NAMES[who]));
+        let Verdict::Parents(parents) = verdict else {
+            let held = task.lease.as_ref().is_some_and(|lease| lease.holder != id);
+            prop_assert!(held || *verdict == Verdict::Origin, "who waits, waits for somebody");
+            return Ok(());
+        };
+        prop_assert!(!parents.is_empty() && parents.len() <= policy.candidate_parent_limit);
+        let mut doubted = 0;
+        for parent in parents {
+            prop_assert!(*parent != id, "never itself");
+            let host = hosts.live(parent, self.sim.now_ms);
+            prop_assert!(host.is_some_and(|host| !host.report.sharing_off), "alive and sharing");
+            let complaint = task.peers[&id].complaint_about(parent);
+            prop_assert!(complaint != Some(WrongBytes));
+            doubted += usize::from(complaint.is_some());
+            let failed = task.peers.get(parent).is_some_and(|peer| peer.report.state == PeerState::Failed);
+            prop_assert!(
+                !failed || task.holds_lease(parent),
+                "a failed peer is no parent, unless it was told to try again"
+            );
+        }
+        prop_assert!(doubted == 0 || doubted == parents.len(), "the doubted only when nobody else is there");
+        let seed_has_it = hosts.live_seeds(self.sim.now_ms).any(|(seed, host)| {
+            task.whole.contains(seed)
+                && !host.report.sharing_off
+                && *seed != id
+                && task.peers[&id].complaint_about(seed).is_none()
+        });
+        prop_assert!(!seed_has_it || hosts.is_seed(parents.last().unwrap()), "a seed that has it is the last resort");
+        self.check_acyclic()
+    }
+
+    /// Over recorded parents; who is at the origin or whole reads from nobody.
+    fn check_acyclic(&self) -> Result<(), TestCaseError> {
+        let task = &self.sim.state.tasks[&task()];
+        let mut left: Vec<_> = task.peers.iter().collect();
+        loop {
+            let before = left.len();
+            let still: Vec<_> = left.iter().map(|(id, _)| *id).collect();
+            left.retain(|(_, peer)| peer.parents.iter().any(|parent| still.contains(&parent)));
+            match left.len() {
+                0 => return Ok(()),
+                after => prop_assert!(after < before, "a cycle among {still:?}"),
+            }
+        }
+    }
+
+    fn check_counts(&self) -> Result<(), TestCaseError> {
+        let State { tasks, hosts, .. } = &self.sim.state;
+        for name in NAMES {
+            let named = tasks.values().flat_map(|task| task.peers.values()).flat_map(|peer| &peer.parents);
+            let count = named.filter(|parent| **parent == host(name)).count();
+            prop_assert_eq!(hosts.children(&host(name)) as usize, count, "children of {}", name);
+        }
+        for task in tasks.values() {
+            prop_assert!(!task.peers.is_empty() || !task.whole.is_empty(), "no empty task is kept");
+            let idle = task.peers.values().filter(|peer| !peer.is_running());
+            prop_assert!(idle.into_iter().all(|peer| peer.parents.is_empty()));
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn parents_are_fit_and_never_form_a_cycle(events in prop::collection::vec(event(7), 1..120)) {
+        let mut play = Play::new(7);
+        for event in &events {
+            play.run(event)?;
+        }
+    }
+
+    #[test]
+    fn without_seeds_one_at_most_is_at_the_origin(events in prop::collection::vec(event(5), 1..80)) {
+        let mut play = Play::new(5);
+        for event in &events {
+            play.run(event)?;
+        }
+        // All share and nobody complains now; who is asked in one round is told of one holder.
+        for name in &NAMES[..5] {
+            play.sim.announce(name, |_| {});
+        }
+        let mut at_origin = 0;
+        for round in 0..2 {
+            at_origin = 0;
+            for who in 0..5 {
+                play.reports[who].complaints.clear();
+                play.reports[who].state = PeerState::Running;
+                play.reports[who].received_bytes += 1;
+                at_origin += usize::from(play.ask(who)? == Verdict::Origin);
+            }
+            prop_assert!(round == 0 || at_origin <= 1);
+        }
+        prop_assert_eq!(at_origin, 1, "all are running, so one has to");
+    }
+
+    #[test]
+    fn with_a_seed_any_number_of_askers_cause_one_duty(askers in prop::collection::vec(0..5usize, 1..40)) {
+        let mut play = Play::new(7);
+        for who in askers {
+            let verdict = play.ask(who)?;
+            prop_assert!(matches!(verdict, Verdict::Parents(_)));
+            prop_assert_eq!(play.sim.duties("s1") + play.sim.duties("s2"), 1);
+        }
+    }
+}
