@@ -41,7 +41,7 @@ pub async fn forward(mirror: &Mirror, caller: &Caller) -> Result<Relayed, Refusa
         // Nobody followed it: without `Location` it is the end of a pull for containerd.
         Ok(Ok(response)) if response.status().is_redirection() => {
             let failure = Failure::Malformed(format!("it answered {} without a way to go on", response.status()));
-            Err(Refusal::failure(&&caller.registry(), &failure))
+            Err(Refusal::failure(&caller.registry(), &failure))
         }
         Ok(Ok(response)) => Ok(Relayed { response }),
         Ok(Err(error)) => Err(Refusal::failure(&caller.registry(), &Failure::from(error))),
