@@ -107,3 +107,28 @@ fn every_crate_takes_lints_and_versions_from_its_workspace() {
     }
     assert_none("lints and dependencies come from the workspace", wrong);
 }
+
+/// By name: a crate that only switches a feature on is named in a comment of the code that needs it.
+#[test]
+fn every_dependency_is_used() {
+    let manifests =
+        FILES.iter().filter(|file| file.path.ends_with("/Cargo.toml") && !file.path.starts_with("web-console/"));
+    let mut wrong = Vec::new();
+    for file in manifests {
+        let folder = file.path.trim_end_matches("Cargo.toml");
+        let names = |crate_name: &str| {
+            let mut sources = FILES.iter().filter(|one| one.path.starts_with(folder) && one.extension() == "rs");
+            sources.any(|source| source.text.contains(&crate_name.replace('-', "_")))
+        };
+        let mut in_dependencies = false;
+        for (number, line) in file.lines() {
+            let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
+            if line.starts_with('[') {
+                in_dependencies = line.contains("dependencies");
+            } else if in_dependencies && !name.is_empty() && !line.starts_with('#') && !names(name) {
+                wrong.push(format!("{}: {name} is not used", file.at(number)));
+            }
+        }
+    }
+    assert_none("no dependency that nobody uses", wrong);
+}

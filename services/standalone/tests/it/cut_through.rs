@@ -40,7 +40,7 @@ async fn a_child_reads_from_a_parent_that_is_at_thirty_per_cent() {
 /// Both times in one run, the origin setting the pace: a child that starts at 30 % ends within 1.2 × the parent's time.
 #[tokio::test]
 async fn a_late_child_ends_with_its_parent() {
-    let cluster = Cluster::start(24 * MIB).await;
+    let cluster = Cluster::start(40 * MIB).await;
     let layer = cluster.layer().clone();
     cluster.change(&layer, |content| content.rate(8 * MIB as u64));
     let started = Instant::now();
