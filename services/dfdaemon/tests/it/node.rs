@@ -26,7 +26,6 @@ pub fn config(dir: &TempDir, registry: &FakeRegistry) -> Config {
     config.upload.listen = "127.0.0.1:0".parse().unwrap();
     config.storage.dir = dir.path().to_owned();
     config.upstream.allow = vec![registry.base_url()];
-    config.proxy.first_byte_timeout_ms = 2_000;
     config
 }
 
