@@ -46,7 +46,7 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
             tracing::warn!(task = %task.id(), %failure, "a task has failed");
             let useless = matches!(failure, Failure::WrongDigest { .. } | Failure::Malformed(_));
             if useless || task.stored().meta().is_none() {
-                peer.forget(&task);
+                peer.discard(&task);
             }
             let received = task.received();
             if matches!(failure, Failure::WrongDigest { .. }) && received.seed_bytes + received.peer_bytes > 0 {

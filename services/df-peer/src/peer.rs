@@ -70,6 +70,8 @@ pub struct Peer {
 /// How many seeds are asked for a task when no scheduler answers, and how long each may think.
 const SEEDS_ASKED: usize = 3;
 const SEED_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a task that failed can be asked why.
+const FAILURE_KEPT: Duration = Duration::from_secs(10);
 
 // === impl Peer ===
 
@@ -176,22 +178,38 @@ impl Peer {
     }
 
     fn get_or_create(&self, spec: &TaskSpec) -> io::Result<Arc<Task>> {
-        if let Some(task) = self.task(&spec.id) {
+        if let Some(task) = self.task(&spec.id).filter(|task| !task.is_discarded()) {
             return Ok(task);
         }
         let stored = self.store.get_or_create(&spec.id)?;
-        Ok(self.tasks().entry(spec.id.clone()).or_insert_with(|| Arc::new(Task::new(stored, spec.clone()))).clone())
+        let new = || Arc::new(Task::new(stored, spec.clone()));
+        let mut tasks = self.tasks();
+        match tasks.get(&spec.id).filter(|task| !task.is_discarded()) {
+            Some(task) => Ok(task.clone()),
+            None => {
+                let task = new();
+                tasks.insert(spec.id.clone(), task.clone());
+                Ok(task)
+            }
+        }
     }
 
-    /// Drops a task of which nothing is worth keeping.
-    pub(crate) fn forget(&self, task: &Arc<Task>) {
+    /// Drops what is stored of a task, because nothing of it is worth keeping. Why it failed is told a little longer, to
+    /// those who come with the next request; whoever starts it again gets a new one.
+    pub(crate) fn discard(self: &Arc<Self>, task: &Arc<Task>) {
+        // In this order: whoever starts it anew must not find the old files.
         let removed = self.store.remove(task.id());
-        self.tasks().retain(|_, known| !Arc::ptr_eq(known, task));
+        task.set_discarded();
         let id = task.id().clone();
         tokio::task::spawn_blocking(move || {
             if let Err(error) = removed.and_then(std::fs::remove_dir_all) {
                 tracing::warn!(%error, task = %id, "a dropped task's files are still there");
             }
+        });
+        let (peer, task) = (self.clone(), task.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(FAILURE_KEPT).await;
+            peer.tasks().retain(|_, known| !Arc::ptr_eq(known, &task));
         });
     }
 

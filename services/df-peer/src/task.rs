@@ -47,6 +47,8 @@ pub struct Task {
     reader: AtomicU64,
     /// A program of this node asked for it by URL.
     for_programs: AtomicBool,
+    /// Its files are gone: it only knows why it failed.
+    discarded: AtomicBool,
     run: Mutex<Run>,
 }
 
@@ -74,6 +76,7 @@ impl Task {
             received: Default::default(),
             reader: AtomicU64::new(0),
             for_programs: AtomicBool::new(false),
+            discarded: AtomicBool::new(false),
             run: Mutex::default(),
         }
     }
@@ -101,6 +104,14 @@ impl Task {
 
     pub fn set_for_programs(&self) {
         self.for_programs.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_discarded(&self) -> bool {
+        self.discarded.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_discarded(&self) {
+        self.discarded.store(true, Ordering::Relaxed);
     }
 
     pub fn failure(&self) -> Option<Arc<Failure>> {
