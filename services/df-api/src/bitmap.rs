@@ -27,14 +27,6 @@ impl Bitmap {
     /// More pieces than any task has (see [`crate::task::piece_length`]); bounds what a request can make us allocate.
     pub const PIECES_MAX: usize = 1 << 20;
 
-    pub fn full(pieces: u32) -> Self {
-        let mut bitmap = Self::default();
-        for piece in 0..pieces {
-            bitmap.set(piece);
-        }
-        bitmap
-    }
-
     pub fn has(&self, piece: u32) -> bool {
         self.bytes.get(piece as usize / 8).is_some_and(|byte| byte & (1 << (piece % 8)) != 0)
     }

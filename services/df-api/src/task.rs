@@ -6,9 +6,9 @@ use sha2::{Digest as _, Sha256};
 use crate::digest::{Algorithm, Digest};
 use crate::ids::TaskId;
 
-/// The smallest piece; also the length of every piece while the content's length is unknown… times sixteen.
+/// The smallest piece.
 pub const PIECE_LENGTH_MIN: u64 = 256 * 1024;
-/// The usual piece: the unit that is checked and marked.
+/// The usual piece: the unit that is checked and marked; also that of a content whose length nobody tells.
 pub const PIECE_LENGTH_USUAL: u64 = 4 * 1024 * 1024;
 /// Contents over 16 GiB get longer pieces, so that no task has more than about 4,096.
 pub const PIECE_LENGTH_MAX: u64 = 64 * 1024 * 1024;

@@ -7,9 +7,10 @@ use df_api::scheduler::{Complaint, ComplaintReason, Parent};
 use df_api::task::{piece_count, piece_length as piece_length_of};
 use df_store::Meta;
 use futures_util::StreamExt as _;
-use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+use tracing::Instrument as _;
 
 use crate::from_origin::piece;
 use crate::parent::{Landed, ParentLink};
@@ -55,10 +56,13 @@ pub(crate) async fn fetch(
         in_flight: Vec::new(),
         progress: Progress { bytes: 0, at: Instant::now() },
     };
-    swarm.run().await
+    let outcome = swarm.run().await;
+    swarm.end().await;
+    outcome
 }
 
-type Flight = BoxFuture<'static, (Arc<ParentLink>, u32, Landed)>;
+/// A task of its own, so that bytes go on landing while a parent is asked something.
+type Flight = JoinHandle<(Arc<ParentLink>, u32, Landed)>;
 
 struct Swarm<'a> {
     peer: &'a Arc<Peer>,
@@ -103,7 +107,7 @@ impl Swarm<'_> {
                 continue;
             }
             tokio::select! {
-                Some((link, index, landed)) = self.flights.next() => self.land(link, index, landed)?,
+                Some(landed) = self.flights.next() => self.land(landed)?,
                 Ok(()) = self.advice.changed() => {}
                 _ = tick.tick() => {
                     if !self.moves() { return Ok(Outcome::Stuck) }
@@ -204,14 +208,23 @@ impl Swarm<'_> {
                 link.excuse();
             }
             self.in_flight.push((fetch.piece, link.clone()));
-            self.flights.push(Box::pin(async move {
+            let flight = async move {
                 let landed = link.fetch(&task, writer).await;
                 (link, fetch.piece, landed)
-            }));
+            };
+            self.flights.push(tokio::spawn(flight.in_current_span()));
         }
     }
 
-    fn land(&mut self, link: Arc<ParentLink>, index: u32, landed: Landed) -> Result<(), Failure> {
+    /// Gives every parent up and waits until no piece has a writer any more: whoever goes on begins them anew.
+    async fn end(mut self) {
+        self.links.iter().for_each(|link| link.cancel());
+        self.in_flight.iter().for_each(|(_, link)| link.cancel());
+        while self.flights.next().await.is_some() {}
+    }
+
+    fn land(&mut self, landed: Result<(Arc<ParentLink>, u32, Landed), JoinError>) -> Result<(), Failure> {
+        let (link, index, landed) = landed.map_err(|panic| Failure::Storage(panic.to_string()))?;
         self.in_flight.retain(|(flying, _)| *flying != index);
         match landed {
             Landed::Marked | Landed::Cancelled => {}

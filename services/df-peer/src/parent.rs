@@ -116,8 +116,16 @@ impl ParentLink {
         }
     }
 
-    /// Reads what is missing of one piece, checks it against the digest this parent tells, marks it.
+    /// Reads what is missing of one piece, checks it against the digest this parent tells, marks it; or stops at any
+    /// point when the parent is given up.
     pub async fn fetch(&self, task: &Task, writer: PieceWriter) -> Landed {
+        tokio::select! {
+            landed = self.fetch_to_the_end(task, writer) => landed,
+            () = self.cancelled.cancelled() => Landed::Cancelled,
+        }
+    }
+
+    async fn fetch_to_the_end(&self, task: &Task, writer: PieceWriter) -> Landed {
         let index = writer.index();
         let (writer, digest) = match self.receive(task, writer).await {
             Ok(received) => received,
@@ -140,11 +148,7 @@ impl ParentLink {
     async fn receive(&self, task: &Task, mut writer: PieceWriter) -> Result<(PieceWriter, Option<Digest>), Landed> {
         let Some(rest) = writer.rest() else { return Ok((writer, None)) };
         let gone = |why: String| Landed::Broken(ComplaintReason::Gone, why);
-        let answered = tokio::select! {
-            answered = self.client.get_task_content(task.id(), Some(rest)) => answered,
-            () = self.cancelled.cancelled() => return Err(Landed::Cancelled),
-        };
-        let response = match answered {
+        let response = match self.client.get_task_content(task.id(), Some(rest)).await {
             Ok(response) => response,
             Err(error) => return Err(gone(df_http::error::chain(&error))),
         };
@@ -156,11 +160,7 @@ impl ParentLink {
         let digest = header(PIECE_DIGEST_HEADER).and_then(|value| value.parse().ok());
         let mut body = response.bytes_stream();
         while writer.rest().is_some() {
-            let chunk = tokio::select! {
-                chunk = body.next() => chunk,
-                () = self.cancelled.cancelled() => return Err(Landed::Cancelled),
-            };
-            let mut chunks = match chunk {
+            let mut chunks = match body.next().await {
                 Some(Ok(chunk)) => vec![chunk],
                 Some(Err(error)) => return Err(gone(df_http::error::chain(&error))),
                 None => return Err(gone("its answer ended early".to_owned())),

@@ -105,6 +105,9 @@ impl State {
     /// Contiguous bytes from `from` on.
     fn contiguous(&self, from: u64, checked_only: bool) -> u64 {
         let Some(meta) = &self.meta else { return 0 };
+        if let (true, Some(length)) = (self.complete, meta.length) {
+            return length.saturating_sub(from);
+        }
         let mut at = from;
         loop {
             let Ok(index) = u32::try_from(at / meta.piece_length) else { return at - from };

@@ -37,7 +37,6 @@ pub struct Standalone {
     pub scheduler_addr: SocketAddr,
     pub seed: Dfdaemon,
     pub peers: Vec<Dfdaemon>,
-    pub join_token: String,
     /// Ends the seed peer alone.
     pub seed_stop: CancellationToken,
     /// Ends the scheduler alone.
@@ -81,17 +80,8 @@ impl Standalone {
             let mirror = if number == 1 { options.first_mirror } else { ANY_PORT };
             peers.push(daemon(format!("peer-{number}"), false, mirror, stop.clone()).await?);
         }
-        let platform = Self {
-            manager_addr,
-            scheduler_addr,
-            seed,
-            peers,
-            join_token,
-            seed_stop,
-            scheduler_stop,
-            manager_stop,
-            servers,
-        };
+        let platform =
+            Self { manager_addr, scheduler_addr, seed, peers, seed_stop, scheduler_stop, manager_stop, servers };
         platform.wait_for_hosts().await?;
         Ok(platform)
     }
