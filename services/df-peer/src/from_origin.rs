@@ -95,7 +95,8 @@ impl OriginRun<'_> {
         let Some(length) = meta.length else {
             return Some(u64::from(snapshot.pieces.first_missing(0)) * meta.piece_length);
         };
-        let at_reader = u32::try_from(self.task.reader() / meta.piece_length).unwrap_or(0);
+        let at_reader =
+            u32::try_from(self.task.readers().offsets().first().unwrap_or(&0) / meta.piece_length).unwrap_or(0);
         [at_reader, 0]
             .into_iter()
             .map(|from| u64::from(snapshot.pieces.first_missing(from)) * meta.piece_length)

@@ -10,6 +10,8 @@ use df_api::{Digest, TaskId};
 use df_store::StoredTask;
 use http::HeaderMap;
 
+use crate::readers::Readers;
+
 /// Where bytes came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -43,8 +45,7 @@ pub struct Task {
     /// With the credentials of the latest reader.
     spec: RwLock<TaskSpec>,
     received: [AtomicU64; 3],
-    /// Where the latest reader started.
-    reader: AtomicU64,
+    readers: Readers,
     /// A program of this node asked for it by URL.
     for_programs: AtomicBool,
     /// Its files are gone: it only knows why it failed.
@@ -74,7 +75,7 @@ impl Task {
             stored,
             spec: RwLock::new(spec),
             received: Default::default(),
-            reader: AtomicU64::new(0),
+            readers: Readers::default(),
             for_programs: AtomicBool::new(false),
             discarded: AtomicBool::new(false),
             run: Mutex::default(),
@@ -114,6 +115,7 @@ impl Task {
         self.discarded.store(true, Ordering::Relaxed);
     }
 
+    /// Why there will be no more bytes, until somebody starts it again.
     pub fn failure(&self) -> Option<Arc<Failure>> {
         self.run().failure.clone()
     }
@@ -187,11 +189,7 @@ impl Task {
         metrics::counter!("dragonfly_client_download_traffic", "type" => source).increment(bytes);
     }
 
-    pub(crate) fn set_reader(&self, offset: u64) {
-        self.reader.store(offset, Ordering::Relaxed);
-    }
-
-    pub(crate) fn reader(&self) -> u64 {
-        self.reader.load(Ordering::Relaxed)
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
     }
 }
