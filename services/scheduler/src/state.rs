@@ -73,7 +73,7 @@ impl State {
         if former.is_none() && self.hosts.announced.len() >= HOSTS_MAX {
             return Err(Full::Hosts);
         }
-        let part = |report: &HostReport| (report.seed, report.sharing_off, report.url.clone());
+        let part = |report: &HostReport| (report.seed, report.sharing_off, report.storing, report.url.clone());
         let changed = former.as_ref().is_none_or(|host| part(&host.report) != part(&report));
         let seed = report.seed;
         let expires_ms = now_ms + self.policy.host_lease_ms;

@@ -63,6 +63,7 @@ impl Sim {
             url: format!("http://{name}"),
             seed: name.starts_with('s'),
             sharing_off: false,
+            storing: true,
             upload_slots: 100,
             tasks: None,
             duties_taken: Vec::new(),
