@@ -25,6 +25,8 @@ pub struct ManagerAccess {
     pub scheduler_cluster_id: Option<i64>,
 }
 
+/// After a change of what is stored: several are told at once, and what was completed before it has been heard of.
+const SETTLING: Duration = Duration::from_secs(1);
 /// A host's long poll at a scheduler.
 const HOLD: Duration = Duration::from_secs(20);
 
@@ -144,6 +146,7 @@ async fn announce_at(peer: Arc<Peer>, url: String, stop: CancellationToken) {
         peer: peer.clone(),
         url: url.clone(),
         full: true,
+        told: false,
         changes,
         duties_taken: Vec::new(),
     });
@@ -162,6 +165,8 @@ struct HostAnnouncement {
     peer: Arc<Peer>,
     url: String,
     full: bool,
+    /// It has been told once what this host holds.
+    told: bool,
     /// Of what is stored: a change makes the long poll end, and everything be told anew.
     changes: watch::Receiver<u64>,
     duties_taken: Vec<u64>,
@@ -194,11 +199,12 @@ impl Worker for HostAnnouncement {
             answered = client.report_host(self.peer.host_id(), &report, hold) => answered,
             Ok(()) = self.changes.changed() => {
                 self.full = true;
-                return Ok(Duration::ZERO);
+                return Ok(if self.told { SETTLING } else { Duration::ZERO });
             }
         };
         let decision = decision.inspect_err(|_| self.full = true)?;
         self.duties_taken.clear();
+        self.told |= report.tasks.is_some();
         // What cannot be told yet is told when the store has looked at all of it.
         self.full = decision.resend_tasks && report.tasks.is_some();
         // A scheduler that does not hold the answer back must not be asked in a tight loop.

@@ -116,7 +116,11 @@ impl Store {
     /// Forgets the task; who holds it reads on. Deleting the returned path may take a while, and is for a blocking
     /// thread. `None` when there is nothing to delete, or another task has taken its place.
     pub fn remove(&self, task: &StoredTask) -> io::Result<Option<PathBuf>> {
-        self.home.remove(&task.entry)
+        let removed = self.home.remove(&task.entry);
+        if task.is_complete() {
+            self.home.announce_change();
+        }
+        removed
     }
 
     // --- what others should know ---
