@@ -94,8 +94,9 @@ impl StoredTask {
             None => None,
         };
         let task = state.meta.clone().map(|meta| Line::Task { meta });
-        let pieces = state.marks.since(0).map(|(index, hash)| Line::piece(index, hash));
-        let complete = state.complete.then_some(Line::Complete);
+        let pieces =
+            state.marks.since(0).chain(state.doubted.marks.since(0)).map(|(index, hash)| Line::piece(index, hash));
+        let complete = (state.complete || state.doubted.complete).then_some(Line::Complete);
         record.rewrite(task.into_iter().chain(pieces).chain(complete))
     }
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use df_api::TaskId;
+use rustix::fs::FlockOperation;
 use tokio::sync::watch;
 
 use crate::aside::{self, Aside};
@@ -43,7 +44,7 @@ pub(crate) struct Home {
     evicted: AtomicU64,
     renamed: AtomicU64,
     /// Held for as long as the store lives.
-    _lock: File,
+    lock: File,
 }
 
 /// Why nothing is stored now.
@@ -52,6 +53,13 @@ pub(crate) enum Fault {
     None,
     NoSpace,
     ReadOnly,
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Not by closing: a child process that is just being started has a copy of every open file.
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+    }
 }
 
 // === impl Home ===
@@ -72,7 +80,7 @@ impl Home {
             evicting: Mutex::default(),
             evicted: AtomicU64::new(0),
             renamed: AtomicU64::new(0),
-            _lock: lock,
+            lock,
         }
     }
 

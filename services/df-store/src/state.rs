@@ -61,6 +61,8 @@ pub(crate) struct State {
 pub(crate) struct Doubted {
     pub marks: Marks,
     pub complete: bool,
+    /// Of the marked pieces.
+    pub bytes: u64,
 }
 
 // === impl State ===
@@ -70,7 +72,7 @@ impl State {
         let (held_bytes, pieces) = (recovered.held_bytes(), recovered.pieces());
         let Recovered { meta, marks, complete, .. } = recovered;
         match suspect {
-            true => Self { meta, doubted: Doubted { marks, complete }, ..Self::default() },
+            true => Self { meta, doubted: Doubted { marks, complete, bytes: held_bytes }, ..Self::default() },
             false => Self { meta, pieces, marks, held_bytes, complete, ..Self::default() },
         }
     }
@@ -92,6 +94,20 @@ impl State {
     pub fn has_all_pieces(&self) -> bool {
         let meta = self.meta.as_ref().filter(|meta| meta.length.is_some());
         meta.is_some_and(|meta| self.marks.len() == meta.pieces_at_most() as usize)
+    }
+
+    /// The first to know it tells.
+    pub fn learn_content_type(&mut self, told: Option<String>) {
+        if let Some(meta) = self.meta.as_mut().filter(|meta| meta.content_type.is_none()) {
+            meta.content_type = told;
+        }
+    }
+
+    /// The length is not known yet, and all that is marked lies within this one.
+    pub fn may_end_at(&self, length: u64) -> bool {
+        let Some(meta) = self.meta.as_ref().filter(|meta| meta.length.is_none()) else { return false };
+        let told = Meta { length: Some(length), ..meta.clone() };
+        told.is_sound() && self.marks.since(0).all(|(index, _)| told.piece_range(index).is_some())
     }
 
     pub fn set_length(&mut self, length: u64) {

@@ -79,7 +79,10 @@ impl Store {
         if let Err(error) = prepare(&home) {
             match StoreError::from(error) {
                 StoreError::Failed(error) => return Err(unusable(error)),
-                error => home.saw(&error),
+                error => {
+                    home.blocked.store(true, Ordering::Release);
+                    home.saw(&error);
+                }
             }
         }
         Ok(Self { home: Arc::new(home) })
@@ -146,7 +149,8 @@ impl Store {
     }
 
     pub fn usage(&self) -> Usage {
-        let (tasks, held_bytes) = (self.home.index().len(), self.home.held_bytes());
+        let tasks = self.home.index().len();
+        let held_bytes = self.home.held_bytes();
         Usage { tasks, held_bytes, evicted_tasks: self.home.evictions(), storing: self.is_storing() }
     }
 
@@ -158,9 +162,8 @@ impl Store {
             if self.home.is_closed() {
                 return;
             }
-            if !entry.brief().known
-                && let Err(error) = self.home.task_of(&entry, false)
-            {
+            let known = entry.brief().known;
+            if !known && let Err(error) = self.home.task_of(&entry, false) {
                 tracing::warn!(task = %entry.id, %error, "a stored task cannot be read; it is left out");
             }
         }
@@ -241,7 +244,6 @@ fn take_lock(dir: &Path) -> io::Result<File> {
 /// What must be so before the first write: the state file says that nothing is clean any more. It speaks of this boot
 /// only when nothing older is suspect.
 fn prepare(home: &Home) -> io::Result<()> {
-    home.blocked.store(true, Ordering::Release);
     if home.trash().symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
         home.aside.put(&home.trash(), "not a folder");
     }

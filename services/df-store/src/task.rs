@@ -137,7 +137,10 @@ impl StoredTask {
         let known = self.meta();
         match (known, given.length) {
             (None, _) => {}
-            (Some(known), length) if known.length == length || length.is_none() => return Ok(Ok(())),
+            (Some(known), length) if known.length == length || length.is_none() => {
+                self.state().learn_content_type(given.content_type);
+                return Ok(Ok(()));
+            }
             (Some(known), Some(length)) if known.length.is_none() => return self.set_length(length).map(Ok),
             (Some(known), _) => {
                 return Ok(Err(MetaConflict::Differs { known: Box::new(known), given: Box::new(given) }));
@@ -153,10 +156,9 @@ impl StoredTask {
         if self.meta().is_some_and(|known| known.length != given.length) { self.describe(given) } else { Ok(Ok(())) }
     }
 
-    /// The end of a content whose length nobody had told.
+    /// The end of a content whose length nobody had told. One that cannot be is not taken.
     pub fn set_length(&self, length: u64) -> Result<(), StoreError> {
-        let open = |state: &State| state.meta.as_ref().is_some_and(|meta| meta.length.is_none());
-        self.write_line(&Line::Length { length }, open, |state| state.set_length(length))?;
+        self.write_line(&Line::Length { length }, |state| state.may_end_at(length), |state| state.set_length(length))?;
         self.wake();
         Ok(())
     }
@@ -314,7 +316,7 @@ impl StoredTask {
     pub(crate) fn tell_brief(&self, state: &State) {
         let length = state.meta.as_ref().and_then(|meta| Some((meta.length?, meta.piece_length)));
         let whole = length.filter(|_| state.complete);
-        *self.entry.brief() = Brief { known: true, held_bytes: state.held_bytes, whole };
+        *self.entry.brief() = Brief { known: true, held_bytes: state.held_bytes + state.doubted.bytes, whole };
     }
 
     /// Its folder is about to lose its name: who holds the task keeps what is in it.
@@ -322,7 +324,10 @@ impl StoredTask {
         let _record = lock(&self.record);
         let mut handle = lock(&self.content);
         if let Handle::Shared(shared) = &*handle {
-            let open = || ContentFile::open(&self.dir.join("content"), false, self.entry.clone()).ok().map(Arc::new);
+            // A download goes on into the file without a name.
+            let to_write = !self.is_complete();
+            let path = self.dir.join("content");
+            let open = || ContentFile::open(&path, to_write, self.entry.clone()).ok().map(Arc::new);
             *handle = Handle::Removed(shared.upgrade().or_else(open));
         }
         self.entry.set_removed();

@@ -47,7 +47,7 @@ async fn what_is_sound_is_kept_and_the_rest_is_set_aside() {
         crate::folder::write_piece(&cut, piece, &content).await;
     }
     cut.mark_complete().unwrap();
-    assert_eq!(names(&root.join("aside")).len(), 9, "{:?}", names(&root.join("aside")));
+    assert_eq!(names(&root.join("aside")).len(), 10, "{:?}", names(&root.join("aside")));
     drop((cut, store));
     let store = open(root);
     assert_eq!(store.held().len(), 3);
