@@ -24,6 +24,9 @@ pub struct HostReport {
     /// Gives nothing to others (upload switched off, or a short-lived dfget).
     #[serde(default)]
     pub sharing_off: bool,
+    /// `false` while its disk takes nothing: full, or not writable. It still serves what it has.
+    #[serde(default = "yes")]
+    pub storing: bool,
     /// Children it serves at once at most.
     pub upload_slots: u32,
     /// Complete tasks on its disk. Left out when the scheduler knows them already (see [`HostDecision::resend_tasks`]).
@@ -32,6 +35,10 @@ pub struct HostReport {
     /// Duties received so far; they are not sent again.
     #[serde(default)]
     pub duties_taken: Vec<u64>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A whole task on a host's disk.

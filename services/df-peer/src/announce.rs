@@ -9,6 +9,7 @@ use df_api::scheduler::{DutyKind, HostReport, Parent, ParentRole};
 use df_api::{HostId, PeerId};
 use df_client::{ClientError, ManagerClient, Transport};
 use df_http::worker::{Worker, Workers};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::download::Start;
@@ -24,6 +25,8 @@ pub struct ManagerAccess {
     pub scheduler_cluster_id: Option<i64>,
 }
 
+/// After a change of what is stored: several are told at once, and what was completed before it has been heard of.
+const SETTLING: Duration = Duration::from_secs(1);
 /// A host's long poll at a scheduler.
 const HOLD: Duration = Duration::from_secs(20);
 
@@ -138,7 +141,15 @@ async fn announce_everywhere(peer: Arc<Peer>, stop: CancellationToken) {
 
 async fn announce_at(peer: Arc<Peer>, url: String, stop: CancellationToken) {
     let workers = Workers::new(stop.clone());
-    workers.spawn(HostAnnouncement { peer: peer.clone(), url: url.clone(), full: true, duties_taken: Vec::new() });
+    let changes = peer.store().changes();
+    workers.spawn(HostAnnouncement {
+        peer: peer.clone(),
+        url: url.clone(),
+        full: true,
+        told: false,
+        changes,
+        duties_taken: Vec::new(),
+    });
     stop.cancelled().await;
     workers.stopped().await;
     // Leaving is immediate; without this the lease would have to run out.
@@ -154,6 +165,10 @@ struct HostAnnouncement {
     peer: Arc<Peer>,
     url: String,
     full: bool,
+    /// It has been told once what this host holds.
+    told: bool,
+    /// Of what is stored: a change makes the long poll end, and everything be told anew.
+    changes: watch::Receiver<u64>,
     duties_taken: Vec<u64>,
 }
 
@@ -163,22 +178,35 @@ impl Worker for HostAnnouncement {
 
     async fn round(&mut self) -> Result<Duration, ClientError> {
         let Some(client) = self.peer.scheduler_client(&self.url) else { return Ok(HOLD) };
-        let config = self.peer.config();
+        let (config, store) = (self.peer.config(), self.peer.store());
+        self.full |= self.changes.has_changed().unwrap_or(false);
+        self.changes.borrow_and_update();
         let report = HostReport {
             place: config.place.clone(),
             url: config.url.clone(),
             seed: config.seed_peer_cluster_id.is_some(),
             sharing_off: config.sharing_off,
             upload_slots: config.upload_slots,
-            tasks: self.full.then(|| self.peer.store().held()),
-            duties_taken: std::mem::take(&mut self.duties_taken),
+            storing: store.is_storing(),
+            // Half a list would make the scheduler forget the other half.
+            tasks: (self.full && store.is_surveyed()).then(|| store.held()),
+            duties_taken: self.duties_taken.clone(),
         };
         // The first answer comes at once, so that the host is known before it is needed.
         let hold = if self.full { Duration::ZERO } else { HOLD };
         let asked = Instant::now();
-        let decision =
-            client.report_host(self.peer.host_id(), &report, hold).await.inspect_err(|_| self.full = true)?;
-        self.full = decision.resend_tasks;
+        let decision = tokio::select! {
+            answered = client.report_host(self.peer.host_id(), &report, hold) => answered,
+            Ok(()) = self.changes.changed() => {
+                self.full = true;
+                return Ok(if self.told { SETTLING } else { Duration::ZERO });
+            }
+        };
+        let decision = decision.inspect_err(|_| self.full = true)?;
+        self.duties_taken.clear();
+        self.told |= report.tasks.is_some();
+        // What cannot be told yet is told when the store has looked at all of it.
+        self.full = decision.resend_tasks && report.tasks.is_some();
         // A scheduler that does not hold the answer back must not be asked in a tight loop.
         let hasty = decision.duties.is_empty() && !hold.is_zero() && asked.elapsed() < Duration::from_secs(1);
         for duty in decision.duties {

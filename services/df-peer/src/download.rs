@@ -1,5 +1,6 @@
 //! The one download of a task: ask the cluster, follow its decision, verify, tell how it ended.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,13 @@ const VERIFY_BYTES: usize = 1024 * 1024;
 
 /// Runs to the end, and leaves the task complete or failed.
 pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
+    let _pin = task.stored().pin();
+    if let Err(error) = task.stored().settle().await {
+        tracing::warn!(task = %task.id(), %error, "what is stored of a task cannot be checked");
+    }
+    if task.stored().is_complete() {
+        return task.ended(None);
+    }
     let sync = Sync::start(peer.clone(), task.clone(), start == Start::Duty);
     let result = loop {
         let result = tokio::select! {
@@ -49,6 +57,7 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
             break result;
         }
     };
+    task.stored().pause();
     let Some(result) = result else {
         tracing::info!(task = %task.id(), "a download stops: whoever wanted it has left");
         task.ended(None);
@@ -88,7 +97,7 @@ async fn download(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start)
     };
     let Some(verifying) = verifying else { return fetched };
     fetched?;
-    verifying.await.unwrap_or_else(|panic| Err(Failure::Storage(panic.to_string())))
+    verifying.await.unwrap_or_else(|panic| Err(from_origin::storage(io::Error::other(panic))))
 }
 
 /// Does what the cluster says; alone, or when that leads nowhere, asks the origin.
@@ -175,6 +184,7 @@ async fn changed(advice: &mut watch::Receiver<Advice>, patience: Duration) -> bo
 async fn verify(stored: Arc<StoredTask>, expected: Digest) -> Result<(), Failure> {
     let mut changes = stored.subscribe();
     let mut hasher = ContentHasher::new(expected.algorithm());
+    let mut content = None;
     let mut at = 0;
     loop {
         changes.borrow_and_update();
@@ -183,13 +193,18 @@ async fn verify(stored: Arc<StoredTask>, expected: Digest) -> Result<(), Failure
             Available::Pending => drop(changes.changed().await),
             Available::Bytes(bytes) => {
                 let wanted = usize::try_from(bytes).unwrap_or(VERIFY_BYTES).min(VERIFY_BYTES);
-                let chunk = stored.read(at, wanted).await.map_err(from_origin::storage)?;
+                let open = match content.take() {
+                    Some(open) => open,
+                    None => stored.content().map_err(from_origin::storage)?,
+                };
+                let chunk = open.read(at, wanted).await.map_err(from_origin::storage)?;
+                content = Some(open);
                 at += chunk.len() as u64;
                 let hashed = tokio::task::spawn_blocking(move || {
                     hasher.update(&chunk);
                     hasher
                 });
-                hasher = hashed.await.map_err(|panic| Failure::Storage(panic.to_string()))?;
+                hasher = hashed.await.map_err(io::Error::other).map_err(from_origin::storage)?;
             }
         }
     }

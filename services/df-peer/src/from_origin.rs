@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use df_api::ByteRange;
-use df_store::{Meta, PieceError, PieceWriter};
+use df_store::{Meta, PieceError, PieceWriter, StoreError};
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::HeaderValue;
 
@@ -180,10 +180,14 @@ impl OriginRun<'_> {
     }
 }
 
-pub(crate) fn storage(error: std::io::Error) -> Failure {
-    Failure::Storage(error.to_string())
+pub(crate) fn storage(error: impl Into<StoreError>) -> Failure {
+    Failure::Storage(error.into())
 }
 
 pub(crate) fn piece(error: PieceError) -> Failure {
-    Failure::Storage(df_http::error::chain(&error))
+    match error {
+        PieceError::Write { source, .. } => Failure::Storage(source),
+        // Its own piece, and its own count: it cannot be short or wrong.
+        error => storage(std::io::Error::other(error)),
+    }
 }

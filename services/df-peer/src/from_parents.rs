@@ -1,5 +1,6 @@
 //! Fetching what is missing from parents: `plan` says what, this asks, times, and drops who does not deliver.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tracing::Instrument as _;
 
-use crate::from_origin::piece;
+use crate::from_origin::{piece, storage};
 use crate::parent::{Landed, ParentLink};
 use crate::peer::Peer;
 use crate::plan::{View, plan};
@@ -168,7 +169,7 @@ impl Swarm<'_> {
         };
         if self.task.stored().meta().is_some() {
             let known = list.length.map_or(Ok(()), |length| self.task.stored().set_length(length));
-            known.map_err(crate::from_origin::storage)?;
+            known.map_err(storage)?;
         }
         let Some(piece_length) = list.piece_length.filter(|_| self.task.stored().meta().is_none()) else {
             if !self.moves() {
@@ -183,7 +184,7 @@ impl Swarm<'_> {
         }
         let digest = self.task.spec().digest.or(list.digest);
         let meta = Meta { length: list.length, piece_length, content_type: list.content_type, digest };
-        let described = self.task.stored().describe(meta).map_err(crate::from_origin::storage)?;
+        let described = self.task.stored().describe(meta).map_err(storage)?;
         if let Err(conflict) = described {
             self.complain(&link, ComplaintReason::WrongBytes, &conflict.to_string());
         }
@@ -232,7 +233,7 @@ impl Swarm<'_> {
     }
 
     fn land(&mut self, landed: Result<(Arc<ParentLink>, u32, Landed), JoinError>) -> Result<(), Failure> {
-        let (link, index, landed) = landed.map_err(|panic| Failure::Storage(panic.to_string()))?;
+        let (link, index, landed) = landed.map_err(|panic| storage(io::Error::other(panic)))?;
         self.in_flight.retain(|(flying, _)| *flying != index);
         match landed {
             Landed::Marked | Landed::Cancelled => {}

@@ -11,6 +11,7 @@ pub mod announce;
 pub mod download;
 mod from_origin;
 mod from_parents;
+pub mod housekeeping;
 mod origin;
 mod parent;
 pub mod peer;

@@ -12,14 +12,15 @@ use df_api::task::{Origin, TaskSpec};
 use df_api::{HostId, PeerId, TaskId};
 use df_client::{DfdaemonClient, SchedulerClient, Transport};
 use df_http::credential::Gate;
-use df_store::Store;
+use df_store::{Policy, Store, StoreError, StoredTask};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use crate::download::{self, Start};
+use crate::from_origin;
 use crate::schedulers::Schedulers;
-use crate::task::{Failure, Task};
+use crate::task::Task;
 use crate::upstream::{Upstream, UpstreamConfig, UpstreamError};
 
 /// What a peer is told about itself.
@@ -35,6 +36,7 @@ pub struct PeerConfig {
     /// Children served at once.
     pub upload_slots: u32,
     pub storage_dir: PathBuf,
+    pub storage_policy: Policy,
     pub upstream: UpstreamConfig,
     /// Known without a manager.
     pub schedulers: Vec<String>,
@@ -70,6 +72,10 @@ pub struct Peer {
 /// How many seeds are asked for a task when no scheduler answers, and how long each may think.
 const SEEDS_ASKED: usize = 3;
 const SEED_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a task that nobody asks for stays in memory.
+const IDLE_KEPT: Duration = Duration::from_secs(300);
+/// How long a disk may take to write what is still in memory when the process ends.
+const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a task that failed can be asked why.
 const FAILURE_KEPT: Duration = Duration::from_secs(10);
 
@@ -77,7 +83,7 @@ const FAILURE_KEPT: Duration = Duration::from_secs(10);
 
 impl Peer {
     pub fn open(config: PeerConfig) -> Result<Arc<Self>, PeerError> {
-        let store = Store::open(&config.storage_dir)?;
+        let store = Store::open(&config.storage_dir, config.storage_policy)?;
         let upstream = Upstream::new(&config.upstream)?;
         let gate = if config.join_open { Gate::open() } else { Gate::closed() };
         Ok(Arc::new(Self {
@@ -138,16 +144,26 @@ impl Peer {
 
     /// The task if this host has any of it, from this process or an earlier one.
     pub fn task(&self, id: &TaskId) -> Option<Arc<Task>> {
-        let mut tasks = self.tasks();
-        if let Some(task) = tasks.get(id) {
-            return Some(task.clone());
+        let known = self.tasks().get(id).filter(|task| !task.is_evicted()).cloned();
+        if let Some(task) = known {
+            task.touch();
+            return Some(task);
         }
+        // Without the lock: a record may have to be read.
         let stored = self.store.get(id)?;
         let digest = stored.meta().and_then(|meta| meta.digest);
-        let spec = TaskSpec { id: id.clone(), origin: Origin::new(""), digest };
+        Some(self.adopt(stored, TaskSpec { id: id.clone(), origin: Origin::new(""), digest }))
+    }
+
+    fn adopt(&self, stored: Arc<StoredTask>, spec: TaskSpec) -> Arc<Task> {
+        let mut tasks = self.tasks();
+        if let Some(task) = tasks.get(&spec.id).filter(|task| !task.is_discarded() && !task.is_evicted()) {
+            return task.clone();
+        }
+        let id = spec.id.clone();
         let task = Arc::new(Task::new(stored, spec));
-        tasks.insert(id.clone(), task.clone());
-        Some(task)
+        tasks.insert(id, task.clone());
+        task
     }
 
     /// As [`Peer::task`], waiting for one that is about to start: a child may be faster than the duty.
@@ -166,7 +182,7 @@ impl Peer {
     }
 
     /// The task, complete or being downloaded: started now when it is neither.
-    pub fn start(self: &Arc<Self>, spec: TaskSpec, start: Start) -> io::Result<Arc<Task>> {
+    pub fn start(self: &Arc<Self>, spec: TaskSpec, start: Start) -> Result<Arc<Task>, StoreError> {
         let task = self.get_or_create(&spec)?;
         if task.claim(spec) {
             let span = tracing::info_span!("download", task = %task.id(), ?start, otel.kind = "internal");
@@ -177,20 +193,23 @@ impl Peer {
         Ok(task)
     }
 
-    fn get_or_create(&self, spec: &TaskSpec) -> io::Result<Arc<Task>> {
+    fn get_or_create(&self, spec: &TaskSpec) -> Result<Arc<Task>, StoreError> {
         if let Some(task) = self.task(&spec.id).filter(|task| !task.is_discarded()) {
             return Ok(task);
         }
-        let stored = self.store.get_or_create(&spec.id)?;
-        let new = || Arc::new(Task::new(stored, spec.clone()));
-        let mut tasks = self.tasks();
-        match tasks.get(&spec.id).filter(|task| !task.is_discarded()) {
-            Some(task) => Ok(task.clone()),
-            None => {
-                let task = new();
-                tasks.insert(spec.id.clone(), task.clone());
-                Ok(task)
-            }
+        Ok(self.adopt(self.store.get_or_create(&spec.id)?, spec.clone()))
+    }
+
+    /// What nobody has asked for in a while is forgotten here; what is stored of it is found again.
+    pub(crate) fn drop_idle_tasks(&self) {
+        self.tasks().retain(|_, task| Arc::strong_count(task) > 1 || !task.is_idle(IDLE_KEPT));
+    }
+
+    /// The clean end, after everything else has stopped: what is stored reaches the disk.
+    pub async fn close(self: &Arc<Self>) {
+        let peer = self.clone();
+        if let Err(panic) = tokio::task::spawn_blocking(move || peer.store.close(SYNC_PATIENCE)).await {
+            tracing::error!(%panic, "the store was not closed");
         }
     }
 
@@ -198,11 +217,11 @@ impl Peer {
     /// those who come with the next request; whoever starts it again gets a new one.
     pub(crate) fn discard(self: &Arc<Self>, task: &Arc<Task>) {
         // In this order: whoever starts it anew must not find the old files.
-        let removed = self.store.remove(task.id());
+        let removed = self.store.remove(task.stored());
         task.set_discarded();
         let id = task.id().clone();
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = removed.and_then(std::fs::remove_dir_all) {
+            if let Err(error) = removed.and_then(|path| path.map_or(Ok(()), std::fs::remove_dir_all)) {
                 tracing::warn!(%error, task = %id, "a dropped task's files are still there");
             }
         });
@@ -271,6 +290,6 @@ impl Peer {
 /// A download that panics must not leave its task running for ever.
 async fn end_after_panic(running: JoinHandle<()>, task: Arc<Task>) {
     if let Err(panic) = running.await {
-        task.ended(Some(Failure::Storage(panic.to_string())));
+        task.ended(Some(from_origin::storage(io::Error::other(panic))));
     }
 }

@@ -11,12 +11,13 @@ use bytes::Bytes;
 use df_api::range::Requested;
 use df_api::{ByteRange, Digest, RangeSpec};
 use df_http::respond::Slice;
-use df_store::{Available, Trust};
+use df_store::{Available, ContentFile, Trust};
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::from_origin;
 use crate::readers::Reading;
 use crate::task::{Failure, Task};
 
@@ -53,6 +54,8 @@ pub enum ReadError {
 struct Reader {
     reading: Reading,
     changes: watch::Receiver<u64>,
+    /// From the first byte on: what is open is not evicted.
+    content: Option<Arc<ContentFile>>,
     trust: Trust,
     at: u64,
     /// `None`: to the end, wherever that will be.
@@ -109,8 +112,10 @@ impl Task {
             None => (0, None),
         };
         reading.moved_to(at);
-        let mut reader = Reader { reading, changes, trust, at, end };
-        reader.ready().await?;
+        let mut reader = Reader { reading, changes, content: None, trust, at, end };
+        if reader.ready().await? > 0 {
+            reader.content().map_err(|error| ReadError::Failed(Arc::new(from_origin::storage(error))))?;
+        }
         Ok(Content { slice, content_type: meta.content_type, digest: meta.digest, reader })
     }
 
@@ -187,13 +192,21 @@ impl Reader {
         }
     }
 
+    fn content(&mut self) -> io::Result<Arc<ContentFile>> {
+        let content = match self.content.take() {
+            Some(content) => content,
+            None => self.task().stored().content()?,
+        };
+        Ok(self.content.insert(content).clone())
+    }
+
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         let ready = self.ready().await.map_err(io::Error::other)?;
         if ready == 0 {
             return Ok(None);
         }
         let wanted = usize::try_from(ready).unwrap_or(READ_BYTES).min(READ_BYTES);
-        let bytes = self.task().stored().read(self.at, wanted).await?;
+        let bytes = self.content()?.read(self.at, wanted).await?;
         self.at += bytes.len() as u64;
         self.reading.moved_to(self.at);
         Ok(Some(bytes))

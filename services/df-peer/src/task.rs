@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use df_api::dfdaemon::{ReceivedBytes, TaskState, TaskStatus};
 use df_api::task::TaskSpec;
 use df_api::{Digest, TaskId};
-use df_store::StoredTask;
+use df_store::{StoreError, StoredTask};
 use http::HeaderMap;
 
 use crate::readers::Readers;
@@ -34,8 +35,9 @@ pub enum Failure {
     Malformed(String),
     #[error("the content is {found}, expected {expected}; nothing of it was kept")]
     WrongDigest { found: Digest, expected: Digest },
-    #[error("cannot store it: {0}")]
-    Storage(String),
+    /// Not the content's fault: with [`StoreError::is_not_storing`] it can still be had, unstored.
+    #[error("cannot store it: {}", df_http::error::chain(.0))]
+    Storage(StoreError),
 }
 
 /// One task of this host, complete, running or failed.
@@ -51,6 +53,8 @@ pub struct Task {
     /// Its files are gone: it only knows why it failed.
     discarded: AtomicBool,
     run: Mutex<Run>,
+    /// When somebody last asked for it.
+    asked: Mutex<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +83,7 @@ impl Task {
             for_programs: AtomicBool::new(false),
             discarded: AtomicBool::new(false),
             run: Mutex::default(),
+            asked: Mutex::new(Instant::now()),
         }
     }
 
@@ -113,6 +118,20 @@ impl Task {
 
     pub(crate) fn set_discarded(&self) {
         self.discarded.store(true, Ordering::Relaxed);
+    }
+
+    /// Its files went although it is sound: whoever wants it gets another task.
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.stored.is_removed() && !self.is_discarded()
+    }
+
+    pub(crate) fn touch(&self) {
+        *self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Instant::now();
+    }
+
+    pub(crate) fn is_idle(&self, since: Duration) -> bool {
+        let asked = *self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        !self.is_running() && (self.is_evicted() || asked.elapsed() > since)
     }
 
     /// Why there will be no more bytes, until somebody starts it again.

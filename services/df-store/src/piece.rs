@@ -4,18 +4,22 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use df_api::{Algorithm, ByteRange, Digest};
+use df_api::{ByteRange, Digest};
 
-use crate::hash::ContentHasher;
+use crate::content::ContentFile;
+use crate::fault::StoreError;
+use crate::marks::piece_digest;
 use crate::task::StoredTask;
 
 /// Dropping it without [`PieceWriter::finish`] forgets what landed.
 pub struct PieceWriter {
     task: Arc<StoredTask>,
+    /// From the first write on.
+    content: Option<Arc<ContentFile>>,
     index: u32,
     range: ByteRange,
     landed: u64,
-    hash: Option<ContentHasher>,
+    hash: Box<blake3::Hasher>,
 }
 
 /// Why a piece was not marked.
@@ -26,14 +30,14 @@ pub enum PieceError {
     #[error("piece {index} is {found}, expected {expected}")]
     Wrong { index: u32, found: Digest, expected: Digest },
     #[error("cannot write piece {index}")]
-    Write { index: u32, source: io::Error },
+    Write { index: u32, source: StoreError },
 }
 
 // === impl PieceWriter ===
 
 impl PieceWriter {
     pub(crate) fn new(task: Arc<StoredTask>, index: u32, range: ByteRange) -> Self {
-        Self { task, index, range, landed: 0, hash: Some(ContentHasher::new(Algorithm::Blake3)) }
+        Self { task, content: None, index, range, landed: 0, hash: Box::default() }
     }
 
     pub fn index(&self) -> u32 {
@@ -58,10 +62,8 @@ impl PieceWriter {
                 let at = self.range.start + self.landed;
                 let room = self.range.end - at;
                 let chunk = &chunk[..chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
-                self.task.write_at(chunk, at)?;
-                if let Some(hash) = &mut self.hash {
-                    hash.update(chunk);
-                }
+                self.write_now(chunk, at)?;
+                self.hash.update(chunk);
                 self.landed += chunk.len() as u64;
             }
             self.task.set_landed(self.index, self.landed);
@@ -70,8 +72,19 @@ impl PieceWriter {
         match written.await {
             Ok(Ok(writer)) => Ok(writer),
             Ok(Err(source)) => Err(PieceError::Write { index, source }),
-            Err(panic) => Err(PieceError::Write { index, source: io::Error::other(panic) }),
+            Err(panic) => Err(PieceError::Write { index, source: io::Error::other(panic).into() }),
         }
+    }
+
+    fn write_now(&mut self, chunk: &[u8], at: u64) -> Result<(), StoreError> {
+        let Self { task, content, .. } = self;
+        task.with_room(|| {
+            let content = match content {
+                Some(content) => content,
+                None => content.insert(task.content_to_write()?),
+            };
+            content.write_now(chunk, at)
+        })
     }
 
     /// The last piece of a content that turned out to end here.
@@ -81,22 +94,20 @@ impl PieceWriter {
     }
 
     /// Checks and marks. Afterwards the piece is marked, or nothing of it is.
-    pub fn finish(mut self, expected: Option<&Digest>) -> Result<Digest, PieceError> {
-        let (index, task) = (self.index, self.task.clone());
+    pub fn finish(self, expected: Option<&Digest>) -> Result<Digest, PieceError> {
+        let index = self.index;
         let expected_bytes = self.end() - self.range.start;
         if self.landed < expected_bytes {
             return Err(PieceError::Short { index, landed: self.landed, expected: expected_bytes });
         }
-        let found = self.hash.take().map(ContentHasher::finish);
-        match (found, expected) {
-            (Some(found), Some(expected)) if found != *expected => {
-                Err(PieceError::Wrong { index, found, expected: expected.clone() })
-            }
-            (Some(found), _) => {
-                task.mark(index, &found).map_err(|source| PieceError::Write { index, source })?;
+        let hash = self.hash.finalize().into();
+        let found = piece_digest(&hash);
+        match expected {
+            Some(expected) if found != *expected => Err(PieceError::Wrong { index, found, expected: expected.clone() }),
+            _ => {
+                self.task.mark(index, hash).map_err(|source| PieceError::Write { index, source })?;
                 Ok(found)
             }
-            (None, _) => Err(PieceError::Short { index, landed: 0, expected: expected_bytes }),
         }
     }
 }

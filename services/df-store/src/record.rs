@@ -1,17 +1,20 @@
-//! What is known of a task, as lines of JSON appended beside its content. A torn last line is a piece that was not marked.
+//! What is known of a task, as lines appended beside its content: a checksum, a space, JSON. A torn or flipped line, and
+//! all behind it, is not believed.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 
 use df_api::{Bitmap, Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::task::Meta;
+use crate::content::open_plain;
+use crate::marks::{Marks, PieceHash, piece_digest, piece_hash};
+use crate::meta::Meta;
 
 /// One line. A later `Length` completes an earlier `Task`.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Line {
     Task {
         meta: Meta,
@@ -27,122 +30,202 @@ pub(crate) enum Line {
     Complete,
 }
 
-/// The file, open for appending.
+/// What the lines add up to. Whatever the bytes were, it is consistent: pieces lie within the content, and a complete
+/// task has them all.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    pub(crate) meta: Option<Meta>,
+    pub(crate) marks: Marks,
+    pub(crate) complete: bool,
+    /// How much of the file that is.
+    pub(crate) trusted_bytes: u64,
+    /// There was more, which is not believed.
+    pub(crate) has_rest: bool,
+}
+
+/// The file, for appending; open only between the first line and [`Record::close`].
 #[derive(Debug)]
 pub(crate) struct Record {
-    file: File,
+    path: PathBuf,
+    file: Option<File>,
+    /// What is behind this is cut off before the next line, which would be lost with it otherwise.
+    trusted_bytes: u64,
 }
 
-/// What the lines add up to.
-#[derive(Debug, Default)]
-pub(crate) struct Recovered {
-    pub meta: Option<Meta>,
-    pub pieces: Bitmap,
-    /// In the order they were marked.
-    pub marks: Vec<(u32, Digest)>,
-    pub complete: bool,
-    /// How much of the file that is.
-    pub trusted_bytes: u64,
+/// A description with a content type of the longest kind fits well.
+const LINE_BYTES_MAX: u64 = 8 * 1024;
+const CHECKSUM_DIGITS: usize = 16;
+
+// === impl Line ===
+
+impl Line {
+    pub fn piece(index: u32, hash: &PieceHash) -> Self {
+        Self::Piece { index, digest: piece_digest(hash) }
+    }
+
+    fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        let json = serde_json::to_vec(self)?;
+        let mut line = checksum(&json).into_bytes();
+        line.push(b' ');
+        line.extend(json);
+        line.push(b'\n');
+        Ok(line)
+    }
+
+    fn parse(line: &[u8]) -> Option<Self> {
+        let line = line.strip_suffix(b"\n")?;
+        let (sum, rest) = line.split_at_checked(CHECKSUM_DIGITS)?;
+        let json = rest.strip_prefix(b" ")?;
+        if checksum(json).as_bytes() != sum {
+            return None;
+        }
+        serde_json::from_slice(json).ok()
+    }
 }
 
-// === impl Record ===
-
-impl Record {
-    /// Cuts off what is not trusted: a line after a torn one would be lost with it at the next start.
-    pub fn open(path: &Path, trusted_bytes: u64) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(path)?;
-        file.set_len(trusted_bytes)?;
-        Ok(Self { file })
-    }
-
-    /// One `write`, so that a crash leaves the line whole or torn, never interleaved.
-    pub fn append(&mut self, line: &Line) -> io::Result<()> {
-        let mut text = serde_json::to_vec(line)?;
-        text.push(b'\n');
-        self.file.write_all(&text)
-    }
+/// Against accidents, not against forgers: those are bounded by what a line may say.
+fn checksum(json: &[u8]) -> String {
+    blake3::hash(json).to_hex()[..CHECKSUM_DIGITS].to_owned()
 }
 
 // === impl Recovered ===
 
 impl Recovered {
-    /// Trusts every whole line up to the first that is not one.
-    pub fn read(path: &Path) -> io::Result<Self> {
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+        match open_plain(path, File::options().read(true)) {
+            Ok(file) => Self::parse(BufReader::new(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Believes every line up to the first that is torn, flipped, or says what cannot be. Pure but for reading; its
+    /// memory is bounded by the most pieces a task may have.
+    pub fn parse(mut input: impl BufRead) -> io::Result<Self> {
         let mut found = Self::default();
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-            Err(error) => return Err(error),
-        };
-        let mut lines = BufReader::new(file);
         let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
-            match serde_json::from_slice(&line) {
-                Ok(Line::Task { meta }) if meta.piece_length == 0 => break,
-                Ok(line) => found.take(line),
-                Err(_) => break,
-            }
-            found.trusted_bytes += line.len() as u64;
+        loop {
             line.clear();
+            let read = (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+            if read == 0 {
+                return Ok(found);
+            }
+            if !Line::parse(&line).is_some_and(|line| found.take(line)) {
+                found.has_rest = true;
+                return Ok(found);
+            }
+            found.trusted_bytes += read as u64;
         }
-        Ok(found)
     }
 
-    /// The content must be at least this long.
-    pub fn marked_end(&self) -> u64 {
+    pub fn piece_count(&self) -> usize {
+        self.marks.len()
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Bytes of marked pieces.
+    pub fn held_bytes(&self) -> u64 {
         let Some(meta) = &self.meta else { return 0 };
-        let end = |index: u32| ((u64::from(index) + 1) * meta.piece_length).min(meta.length.unwrap_or(u64::MAX));
-        self.pieces.iter().map(end).max().unwrap_or(0)
+        self.marks.since(0).filter_map(|(index, _)| meta.piece_range(index)).map(|range| range.length()).sum()
     }
 
-    fn take(&mut self, line: Line) {
-        match line {
-            Line::Task { meta } => self.meta = Some(meta),
-            Line::Length { length } => {
-                if let Some(meta) = &mut self.meta {
-                    meta.length = Some(length);
-                }
+    /// Drops what lies beyond the content's file.
+    pub(crate) fn cut_to(&mut self, content_bytes: u64) -> bool {
+        let Some(meta) = self.meta.clone() else { return false };
+        let before = self.marks.len();
+        self.marks.retain(|index| meta.piece_range(index).is_some_and(|range| range.end <= content_bytes));
+        let cut = self.marks.len() < before;
+        self.complete &= !cut;
+        cut
+    }
+
+    /// `false` when the line cannot follow what was there.
+    fn take(&mut self, line: Line) -> bool {
+        match (line, &mut self.meta) {
+            _ if self.complete => false,
+            (Line::Task { meta: told }, known @ None) => {
+                let sound = told.is_sound();
+                *known = Some(told).filter(|_| sound);
+                sound
             }
-            Line::Piece { index, digest } => {
-                if !self.pieces.has(index) {
-                    self.pieces.set(index);
-                    self.marks.push((index, digest));
+            (Line::Length { length }, Some(meta)) if meta.length.is_none() => {
+                let told = Meta { length: Some(length), ..meta.clone() };
+                let holds = |index| told.piece_range(index).is_some();
+                let sound = told.is_sound() && self.marks.since(0).all(|(index, _)| holds(index));
+                if sound {
+                    *meta = told;
                 }
+                sound
             }
-            Line::Complete => self.complete = true,
+            (Line::Piece { index, digest }, Some(meta)) => {
+                let hash = piece_hash(&digest).filter(|_| index < meta.pieces_at_most());
+                hash.is_some_and(|hash| self.marks.add(index, hash))
+            }
+            (Line::Complete, Some(meta)) => {
+                self.complete = meta.length.is_some() && self.marks.len() == meta.pieces_at_most() as usize;
+                self.complete
+            }
+            (Line::Task { .. } | Line::Length { .. } | Line::Piece { .. } | Line::Complete, _) => false,
         }
+    }
+
+    pub(crate) fn pieces(&self) -> Bitmap {
+        let mut pieces = Bitmap::default();
+        self.marks.since(0).for_each(|(index, _)| pieces.set(index));
+        pieces
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    pub fn new(path: PathBuf, trusted_bytes: u64) -> Self {
+        Self { path, file: None, trusted_bytes }
+    }
+
+    pub fn trusted_bytes(&self) -> u64 {
+        self.trusted_bytes
+    }
+
+    /// One `write`; when it fails, nothing of the line counts.
+    pub fn append(&mut self, line: &Line) -> io::Result<()> {
+        let bytes = line.to_bytes()?;
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let file = open_plain(&self.path, File::options().create(true).append(true))?;
+                file.set_len(self.trusted_bytes)?;
+                file
+            }
+        };
+        // On failure the file is closed: the next line begins by cutting off the torn one.
+        file.write_all(&bytes)?;
+        self.trusted_bytes += bytes.len() as u64;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    pub fn close(&mut self) {
+        self.file = None;
+    }
+
+    /// Replaces all lines at once.
+    pub fn rewrite(&mut self, lines: impl Iterator<Item = Line>) -> io::Result<()> {
+        self.close();
+        let new = self.path.with_extension("new");
+        let mut bytes = Vec::new();
+        for line in lines {
+            bytes.extend(line.to_bytes()?);
+        }
+        std::fs::write(&new, &bytes)?;
+        std::fs::rename(&new, &self.path)?;
+        self.trusted_bytes = bytes.len() as u64;
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_torn_line_is_not_trusted() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("record");
-        let mut record = Record::open(&path, 0).unwrap();
-        let meta = Meta { length: Some(10), piece_length: 4, content_type: None, digest: None };
-        record.append(&Line::Task { meta: meta.clone() }).unwrap();
-        let digest: Digest = format!("blake3:{}", "ab".repeat(32)).parse().unwrap();
-        record.append(&Line::Piece { index: 1, digest: digest.clone() }).unwrap();
-        let mut file = File::options().append(true).open(&path).unwrap();
-        file.write_all(br#"{"kind":"piece","index":2,"dig"#).unwrap();
-
-        let found = Recovered::read(&path).unwrap();
-        assert_eq!(found.meta, Some(meta));
-        assert_eq!(found.marks, [(1, digest)]);
-        assert!(!found.complete && !found.pieces.has(2));
-
-        // What is written after the torn line counts.
-        Record::open(&path, found.trusted_bytes).unwrap().append(&Line::Length { length: 11 }).unwrap();
-        assert_eq!(Recovered::read(&path).unwrap().meta.unwrap().length, Some(11));
-    }
-
-    #[test]
-    fn nothing_on_disk_is_nothing_known() {
-        let found = Recovered::read(Path::new("/nonexistent/record")).unwrap();
-        assert!(found.meta.is_none() && found.marks.is_empty());
-    }
-}
+mod tests;

@@ -1,27 +1,31 @@
-//! The directory: one folder per task, one process per directory.
+//! All tasks of one dfdaemon, in one directory.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use df_api::TaskId;
 use df_api::scheduler::HeldTask;
 use rustix::fs::FlockOperation;
+use tokio::sync::watch;
 
+use crate::entry::Entry;
+use crate::fault::StoreError;
+use crate::home::{Fault, Home};
+use crate::policy::Policy;
+use crate::recover::list_tasks;
 use crate::task::StoredTask;
+use crate::{aside, boot};
 
-/// All tasks of one dfdaemon.
+/// The tasks, and what keeps their number bounded. Cheap to ask; what blocks says so.
 #[derive(Debug)]
 pub struct Store {
-    dir: PathBuf,
-    trash: PathBuf,
-    removed: AtomicU64,
-    tasks: Mutex<HashMap<TaskId, Arc<StoredTask>>>,
-    /// Held for as long as the store lives.
-    _lock: File,
+    home: Arc<Home>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -32,85 +36,243 @@ pub enum OpenError {
     Locked { lock: PathBuf },
 }
 
+/// For metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    pub tasks: usize,
+    /// Marked bytes of all tasks.
+    pub held_bytes: u64,
+    /// Since the start.
+    pub evicted_tasks: u64,
+    pub storing: bool,
+}
+
+/// Free space that must be there before a full disk counts as usable again: this much, or a twentieth of a small one.
+const FREE_BYTES: u64 = 64 * 1024 * 1024;
+const FREE_SHARE: u64 = 20;
+const PROBE_BYTES: usize = 64 * 1024;
+
 // === impl Store ===
 
 impl Store {
-    /// Takes the lock and reads what is there. Content is not read: only marked pieces are believed.
-    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+    /// Takes the lock and lists the tasks; blocks only for that. What cannot be written to is served from all the same.
+    pub fn open(dir: &Path, policy: Policy) -> Result<Self, OpenError> {
         let unusable = |source| OpenError::Unusable { dir: dir.to_owned(), source };
         let tasks_dir = dir.join("tasks");
-        std::fs::create_dir_all(&tasks_dir).map_err(unusable)?;
-        let lock_path = dir.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(unusable)?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| OpenError::Locked { lock: lock_path })?;
-        let trash = dir.join("trash");
-        if trash.exists() {
-            std::fs::remove_dir_all(&trash).map_err(unusable)?;
+        if let Err(error) = std::fs::create_dir_all(&tasks_dir) {
+            return Err(unusable(error));
         }
-        std::fs::create_dir(&trash).map_err(unusable)?;
-        let tasks = recover(&tasks_dir).map_err(unusable)?;
-        Ok(Self { dir: tasks_dir, trash, removed: AtomicU64::new(0), tasks: Mutex::new(tasks), _lock: lock })
-    }
-
-    fn tasks(&self) -> MutexGuard<'_, HashMap<TaskId, Arc<StoredTask>>> {
-        self.tasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    pub fn get(&self, id: &TaskId) -> Option<Arc<StoredTask>> {
-        self.tasks().get(id).cloned()
-    }
-
-    pub fn get_or_create(&self, id: &TaskId) -> io::Result<Arc<StoredTask>> {
-        let mut tasks = self.tasks();
-        if let Some(task) = tasks.get(id) {
-            return Ok(task.clone());
+        let lock = take_lock(dir).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked { lock: dir.join("lock") },
+            _ => unusable(error),
+        })?;
+        let believed = boot::is_believed(dir);
+        let quarantine = aside::Aside::new(dir.join("aside"));
+        let index = list_tasks(&tasks_dir, &quarantine, !believed).map_err(unusable)?;
+        if !believed && !index.is_empty() {
+            tracing::warn!(
+                tasks = index.len(),
+                "the machine has ended uncleanly: what is stored is checked before use"
+            );
         }
-        let task = Arc::new(StoredTask::open(id.clone(), &folder(&self.dir, id))?);
-        tasks.insert(id.clone(), task.clone());
-        Ok(task)
-    }
-
-    /// Forgets the task; who holds it reads on. Its folder is renamed under the lock, so that a new task of the same id
-    /// never meets it; deleting the returned path may take a while, and is for a blocking thread.
-    pub fn remove(&self, id: &TaskId) -> io::Result<PathBuf> {
-        let mut tasks = self.tasks();
-        tasks.remove(id);
-        let doomed = self.trash.join(format!("{id}-{}", self.removed.fetch_add(1, Ordering::Relaxed)));
-        std::fs::rename(folder(&self.dir, id), &doomed)?;
-        Ok(doomed)
-    }
-
-    /// Complete tasks, to announce.
-    pub fn held(&self) -> Vec<HeldTask> {
-        let complete = |(id, task): (&TaskId, &Arc<StoredTask>)| {
-            let meta = task.meta().filter(|_| task.is_complete())?;
-            Some(HeldTask { id: id.clone(), length: meta.length?, piece_length: meta.piece_length })
-        };
-        self.tasks().iter().filter_map(complete).collect()
-    }
-}
-
-/// Two levels, so that no folder has more than a few thousand entries.
-fn folder(dir: &Path, id: &TaskId) -> PathBuf {
-    dir.join(&id.as_str()[..2]).join(id.as_str())
-}
-
-fn recover(dir: &Path) -> io::Result<HashMap<TaskId, Arc<StoredTask>>> {
-    let mut tasks = HashMap::new();
-    for shelf in std::fs::read_dir(dir)? {
-        for entry in std::fs::read_dir(shelf?.path())? {
-            let entry = entry?;
-            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<TaskId>().ok()) else { continue };
-            match StoredTask::open(id.clone(), &entry.path()) {
-                // Never described: an origin that did not answer.
-                Ok(task) if task.meta().is_none() => std::fs::remove_dir_all(entry.path())?,
-                Ok(task) => {
-                    tasks.insert(id, Arc::new(task));
+        let home = Home::new(dir.to_owned(), policy, index, lock);
+        if let Err(error) = prepare(&home) {
+            match StoreError::from(error) {
+                StoreError::Failed(error) => return Err(unusable(error)),
+                error => {
+                    home.blocked.store(true, Ordering::Release);
+                    home.saw(&error);
                 }
-                Err(error) => tracing::warn!(%error, task = %id, "a stored task cannot be read; it is left out"),
+            }
+        }
+        Ok(Self { home: Arc::new(home) })
+    }
+
+    /// The task if there is anything of it. Reads its record when nobody uses it yet.
+    pub fn get(&self, id: &TaskId) -> Option<Arc<StoredTask>> {
+        let entry = self.home.index().get(id).cloned()?;
+        self.home.task_of(&entry, false).unwrap_or_else(|error| {
+            tracing::warn!(task = %id, %error, "a stored task cannot be read");
+            None
+        })
+    }
+
+    /// Nothing is written before there is something to write.
+    pub fn get_or_create(&self, id: &TaskId) -> Result<Arc<StoredTask>, StoreError> {
+        loop {
+            let entry = {
+                let mut index = self.home.index();
+                let known = index.get(id).filter(|entry| !entry.is_removed()).cloned();
+                known.unwrap_or_else(|| {
+                    let new = Arc::new(Entry::new(id.clone(), true, false));
+                    index.insert(id.clone(), new.clone());
+                    new
+                })
+            };
+            // `None` when it has been removed in between.
+            if let Some(task) = self.home.task_of(&entry, true)? {
+                return Ok(task);
             }
         }
     }
-    Ok(tasks)
+
+    /// Forgets the task; who holds it reads on. Deleting the returned path may take a while, and is for a blocking
+    /// thread. `None` when there is nothing to delete, or another task has taken its place.
+    pub fn remove(&self, task: &StoredTask) -> io::Result<Option<PathBuf>> {
+        let removed = self.home.remove(&task.entry);
+        if task.is_complete() {
+            self.home.announce_change();
+        }
+        removed
+    }
+
+    // --- what others should know ---
+
+    /// Complete tasks, to announce: all of them once [`Store::is_surveyed`].
+    pub fn held(&self) -> Vec<HeldTask> {
+        self.home.index().values().filter_map(|entry| entry.held()).collect()
+    }
+
+    /// Every record has been read: what [`Store::held`] leaves out is not there, or not believed yet.
+    pub fn is_surveyed(&self) -> bool {
+        self.home.surveyed.load(Ordering::Acquire)
+    }
+
+    /// Whether contents can be written. If not, what is there is served all the same.
+    pub fn is_storing(&self) -> bool {
+        self.home.fault() == Fault::None
+    }
+
+    /// Changes when tasks have gone or been found, or storing has stopped or begun: a host's full announcement is due.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.home.changes()
+    }
+
+    pub fn usage(&self) -> Usage {
+        let tasks = self.home.index().len();
+        let held_bytes = self.home.held_bytes();
+        Usage { tasks, held_bytes, evicted_tasks: self.home.evictions(), storing: self.is_storing() }
+    }
+
+    // --- housekeeping: all of it blocks ---
+
+    /// Reads every record that has not been read yet, and deletes what an earlier process left to be deleted.
+    pub fn survey(&self) {
+        for entry in self.home.entries() {
+            if self.home.is_closed() {
+                return;
+            }
+            let known = entry.brief().known;
+            if !known && let Err(error) = self.home.task_of(&entry, false) {
+                tracing::warn!(task = %entry.id, %error, "a stored task cannot be read; it is left out");
+            }
+        }
+        self.home.surveyed.store(true, Ordering::Release);
+        self.home.announce_change();
+        for doomed in std::fs::read_dir(self.home.trash()).into_iter().flatten().flatten() {
+            if let Err(error) = aside::remove(&doomed.path()) {
+                tracing::debug!(%error, path = %doomed.path().display(), "rubbish is still there");
+            }
+        }
+    }
+
+    /// Checks one task that is suspect after an unclean end of the machine. `false` when there is none, and marks of
+    /// this boot are believed from now on.
+    pub fn check_one(&self) -> bool {
+        let suspect = self.home.entries().into_iter().find(|entry| entry.is_suspect() && !entry.was_tried());
+        if let Some(entry) = suspect {
+            entry.set_tried();
+            let checked = self.home.task_of(&entry, false).and_then(|task| task.map_or(Ok(()), |task| task.check()));
+            if let Err(error) = checked {
+                tracing::warn!(task = %entry.id, %error, "a stored task cannot be checked; it stays out of use");
+            }
+            return !self.home.is_closed();
+        }
+        if !self.home.boot_told.load(Ordering::Acquire)
+            && let Err(error) = prepare(&self.home)
+        {
+            self.home.saw(&error.into());
+        }
+        false
+    }
+
+    /// Evicts by the policy; returns how many tasks went. Then, if nothing could be stored, tries whether that is over.
+    pub fn keep_house(&self) -> usize {
+        let went = self.home.evict_now();
+        if !self.is_storing() {
+            match probe(&self.home).and_then(|()| prepare(&self.home)) {
+                Ok(()) => self.home.set_fault(Fault::None),
+                Err(error) => self.home.saw(&error.into()),
+            }
+        }
+        went
+    }
+
+    /// The clean end: from now on nothing is written; all that was reaches the disk, and the next start believes it. A
+    /// disk that takes longer than `patience` makes it an unclean one.
+    pub fn close(&self, patience: Duration) {
+        self.home.set_closed();
+        if self.home.fault() == Fault::ReadOnly || !self.home.boot_told.load(Ordering::Acquire) {
+            return;
+        }
+        let (done, synced) = mpsc::channel();
+        let root = self.home.root.clone();
+        std::thread::spawn(move || done.send(sync_disk(&root)));
+        let saved = match synced.recv_timeout(patience) {
+            Ok(synced) => synced.and_then(|()| boot::save(&self.home.root, true)),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        if let Err(error) = saved {
+            tracing::warn!(%error, "not everything stored has reached the disk");
+        }
+    }
+}
+
+fn take_lock(dir: &Path) -> io::Result<File> {
+    let path = dir.join("lock");
+    let opened = File::options().create(true).truncate(false).write(true).open(&path);
+    let lock = match opened.map_err(StoreError::from) {
+        Ok(lock) => lock,
+        // Of a directory that cannot be written to, an old lock will do, or the directory itself.
+        Err(error) if error.is_not_storing() => File::open(&path).or_else(|_| File::open(dir))?,
+        Err(error) => return Err(io::Error::other(error)),
+    };
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(lock)
+}
+
+/// What must be so before the first write: the state file says that nothing is clean any more. It speaks of this boot
+/// only when nothing older is suspect.
+fn prepare(home: &Home) -> io::Result<()> {
+    if home.trash().symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+        home.aside.put(&home.trash(), "not a folder");
+    }
+    std::fs::create_dir_all(home.trash())?;
+    let state = home.root.join("state");
+    if state.symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
+        home.aside.put(&state, "not a file");
+    }
+    if !home.entries().iter().any(|entry| entry.is_suspect()) {
+        boot::save(&home.root, false)?;
+        home.boot_told.store(true, Ordering::Release);
+    }
+    home.blocked.store(false, Ordering::Release);
+    Ok(())
+}
+
+fn probe(home: &Home) -> io::Result<()> {
+    let disk = rustix::fs::statvfs(&home.root)?;
+    let (all, free) = (disk.f_blocks.saturating_mul(disk.f_frsize), disk.f_bavail.saturating_mul(disk.f_frsize));
+    if free < FREE_BYTES.min(all / FREE_SHARE) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    std::fs::create_dir_all(home.trash())?;
+    let path = home.trash().join("probe");
+    let written = std::fs::write(&path, [1; PROBE_BYTES]);
+    std::fs::remove_file(&path)?;
+    written
+}
+
+fn sync_disk(root: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(root)?.as_fd())?)
 }

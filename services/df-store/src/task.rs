@@ -1,178 +1,74 @@
-//! One task on disk and in memory: what it is, which pieces are marked, how far the others have landed, who waits.
+//! One task in use: which pieces are marked, how far the others have landed, who waits, and its two files.
+//!
+//! **Invariant.** Whoever changes the record holds `record`, and takes `state` only to say so in memory: readers wait for
+//! no disk. Bytes, check, record, memory: in this order.
 
-use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use df_api::dfdaemon::Piece;
-use df_api::task::piece_count;
-use df_api::{Bitmap, ByteRange, Digest, TaskId};
-use rustix::io::{IoSliceMut, ReadWriteFlags};
-use serde::{Deserialize, Serialize};
+use df_api::{ByteRange, Digest, TaskId};
 use tokio::sync::watch;
 
+use crate::content::ContentFile;
+use crate::entry::{Brief, Entry, Pin};
+use crate::fault::StoreError;
+use crate::home::Home;
+use crate::lock;
+use crate::marks::PieceHash;
+use crate::meta::{Meta, MetaConflict};
 use crate::piece::PieceWriter;
 use crate::record::{Line, Record, Recovered};
+use crate::state::{Available, Snapshot, State, Trust};
 
-/// What a content is, known once its origin, or a parent, has answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Meta {
-    /// `None` while an origin that does not tell is still sending.
-    pub length: Option<u64>,
-    pub piece_length: u64,
-    pub content_type: Option<String>,
-    pub digest: Option<Digest>,
-}
-
-/// Two sources describe the same task differently.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a source says {given:?}, but the task is known as {known:?}")]
-pub struct MetaConflict {
-    pub known: Box<Meta>,
-    pub given: Box<Meta>,
-}
-
-/// Whose bytes count as available.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// All that have landed, also inside unmarked pieces: for peers, who check for themselves.
-    Landed,
-    /// Marked pieces only, and the last piece of a digest-addressed content only when the whole has matched: a runtime
-    /// must never be given a complete wrong body.
-    HoldLast,
-    /// Marked pieces only.
-    Checked,
-}
-
-/// How far a reader can go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Available {
-    /// This many bytes are there, at least one.
-    Bytes(u64),
-    /// None yet.
-    Pending,
-    /// The content ends here.
-    End,
-}
-
-/// What a task amounts to at one moment.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    pub meta: Option<Meta>,
-    pub pieces: Bitmap,
-    /// Marked bytes.
-    pub held_bytes: u64,
-    /// Marked bytes and those landed in unmarked pieces.
-    pub landed_bytes: u64,
-    pub complete: bool,
-}
-
-/// A task's file, its record, and its waiters. Shared by its one writer and all its readers.
+/// A task's pieces, its files, and its waiters. Shared by its one writer and all its readers.
 #[derive(Debug)]
 pub struct StoredTask {
-    id: TaskId,
-    content: File,
-    /// Until the task is complete: then nothing is added any more.
-    record: Mutex<Option<Record>>,
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) home: Weak<Home>,
+    dir: PathBuf,
+    content: Mutex<Handle>,
+    pub(crate) record: Mutex<Record>,
     state: Mutex<State>,
     version: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    meta: Option<Meta>,
-    pieces: Bitmap,
-    marks: Vec<(u32, Digest)>,
-    /// Unmarked pieces with a writer: how many of their first bytes have landed.
-    landed: BTreeMap<u32, u64>,
-    complete: bool,
-}
-
-// === impl State ===
-
-impl State {
-    fn piece_range(&self, index: u32) -> Option<ByteRange> {
-        let meta = self.meta.as_ref()?;
-        let start = u64::from(index) * meta.piece_length;
-        let end = start + meta.piece_length;
-        ByteRange::new(start, meta.length.map_or(end, |length| end.min(length)))
-    }
-
-    /// Contiguous bytes from `from` on.
-    fn contiguous(&self, from: u64, checked_only: bool) -> u64 {
-        let Some(meta) = &self.meta else { return 0 };
-        if let (true, Some(length)) = (self.complete, meta.length) {
-            return length.saturating_sub(from);
-        }
-        let mut at = from;
-        loop {
-            let Ok(index) = u32::try_from(at / meta.piece_length) else { return at - from };
-            let Some(range) = self.piece_range(index).filter(|range| range.start <= at && at < range.end) else {
-                return at - from;
-            };
-            if self.pieces.has(index) {
-                at = range.end;
-                continue;
-            }
-            let landed = if checked_only { 0 } else { self.landed.get(&index).copied().unwrap_or(0) };
-            return at.max((range.start + landed).min(range.end)) - from;
-        }
-    }
-
-    fn available(&self, from: u64, trust: Trust) -> Available {
-        let unverified =
-            trust == Trust::HoldLast && !self.complete && self.meta.as_ref().is_some_and(|m| m.digest.is_some());
-        let length = self.meta.as_ref().and_then(|meta| meta.length);
-        if length.is_some_and(|length| from >= length) {
-            // The end is what makes a body complete: it must not be seen before the whole has matched.
-            return if unverified { Available::Pending } else { Available::End };
-        }
-        let mut bytes = self.contiguous(from, trust != Trust::Landed);
-        if unverified && let (Some(length), Some(meta)) = (length, &self.meta) {
-            let held_from = length.saturating_sub(1) / meta.piece_length * meta.piece_length;
-            bytes = bytes.min(held_from.saturating_sub(from));
-        }
-        if bytes == 0 { Available::Pending } else { Available::Bytes(bytes) }
-    }
-
-    fn held_bytes(&self) -> u64 {
-        self.pieces.iter().filter_map(|index| self.piece_range(index)).map(ByteRange::length).sum()
-    }
+/// The open content, if somebody has it open.
+#[derive(Debug)]
+enum Handle {
+    Shared(Weak<ContentFile>),
+    /// The task has been removed: its file has no name any more. `None` when it never had one.
+    Removed(Option<Arc<ContentFile>>),
 }
 
 // === impl StoredTask ===
 
 impl StoredTask {
-    pub(crate) fn open(id: TaskId, dir: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(dir)?;
-        let mut recovered = Recovered::read(&dir.join("record"))?;
-        let content = File::options().read(true).write(true).create(true).truncate(false).open(dir.join("content"))?;
-        if content.metadata()?.len() < recovered.marked_end() {
-            tracing::warn!(task = %id, "the content is shorter than its record says; nothing of it is believed");
-            recovered = Recovered::default();
+    pub(crate) fn new(entry: Arc<Entry>, home: Weak<Home>, dir: PathBuf, recovered: Recovered) -> Self {
+        let record = Record::new(dir.join("record"), recovered.trusted_bytes);
+        let state = State::new(recovered, entry.is_suspect());
+        Self {
+            entry,
+            home,
+            dir,
+            content: Mutex::new(Handle::Shared(Weak::new())),
+            record: Mutex::new(record),
+            state: Mutex::new(state),
+            version: watch::Sender::new(0),
         }
-        let Recovered { meta, pieces, marks, complete, trusted_bytes } = recovered;
-        let record = if complete { None } else { Some(Record::open(&dir.join("record"), trusted_bytes)?) };
-        let state = State { meta, pieces, marks, complete, ..State::default() };
-        Ok(Self { id, content, record: Mutex::new(record), state: Mutex::new(state), version: watch::Sender::new(0) })
     }
 
     pub fn id(&self) -> &TaskId {
-        &self.id
+        &self.entry.id
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 
-    fn append(&self, line: &Line) -> io::Result<()> {
-        let mut record = self.record.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        record.as_mut().map_or(Ok(()), |record| record.append(line))
-    }
+    // --- waiting and looking ---
 
     /// Makes every waiter look again: its owner knows something that the store does not.
     pub fn wake(&self) {
@@ -185,15 +81,7 @@ impl StoredTask {
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        let state = self.state();
-        let held_bytes = state.held_bytes();
-        Snapshot {
-            meta: state.meta.clone(),
-            pieces: state.pieces.clone(),
-            held_bytes,
-            landed_bytes: held_bytes + state.landed.values().sum::<u64>(),
-            complete: state.complete,
-        }
+        self.state().snapshot()
     }
 
     pub fn meta(&self) -> Option<Meta> {
@@ -204,78 +92,147 @@ impl StoredTask {
         self.state().complete
     }
 
+    /// It is no longer in the store, though its holders read on. Whoever begins anew gets another one.
+    pub fn is_removed(&self) -> bool {
+        self.entry.is_removed()
+    }
+
     pub fn available(&self, from: u64, trust: Trust) -> Available {
         self.state().available(from, trust)
     }
 
     pub fn piece_range(&self, index: u32) -> Option<ByteRange> {
-        self.state().piece_range(index)
+        self.state().meta.as_ref()?.piece_range(index)
     }
 
     /// The digest of the marked piece that `range` lies in.
     pub fn piece_digest_around(&self, range: ByteRange) -> Option<Digest> {
         let state = self.state();
-        let piece_length = state.meta.as_ref()?.piece_length;
-        let index = u32::try_from(range.start / piece_length).ok()?;
-        let inside = state.piece_range(index).is_some_and(|piece| range.end <= piece.end);
-        state.marks.iter().find(|(marked, _)| inside && *marked == index).map(|(_, digest)| digest.clone())
+        let meta = state.meta.as_ref()?;
+        let index = u32::try_from(range.start / meta.piece_length).ok()?;
+        let inside = meta.piece_range(index).is_some_and(|piece| range.end <= piece.end);
+        state.marks.digest(index).filter(|_| inside)
     }
 
     /// What has happened since event `since`, and what to ask with next time. Event 0 is the description, the others are
     /// marks; so `(…, 0)` means that nothing is known yet.
     pub fn events_since(&self, since: u64) -> (Vec<Piece>, u64) {
-        let state = self.state();
-        let from = usize::try_from(since.saturating_sub(1)).unwrap_or(usize::MAX).min(state.marks.len());
-        let pieces = state.marks[from..].iter().map(|(index, digest)| Piece { index: *index, digest: digest.clone() });
-        (pieces.collect(), state.meta.iter().count() as u64 + state.marks.len() as u64)
+        self.state().events_since(since)
     }
+
+    /// Every piece of a known length is marked.
+    pub fn has_all_pieces(&self) -> bool {
+        self.state().has_all_pieces()
+    }
+
+    // --- what the content is ---
 
     /// The first source to describe the content decides, also on how it is cut; a later one with another length is
     /// refused. A length may come later.
-    pub fn describe(&self, given: Meta) -> io::Result<Result<(), MetaConflict>> {
-        let mut state = self.state();
-        match &mut state.meta {
-            Some(known) if known.length == given.length => {
-                if known.content_type.is_none() {
-                    known.content_type = given.content_type;
-                }
+    pub fn describe(&self, given: Meta) -> Result<Result<(), MetaConflict>, StoreError> {
+        let given = given.without_long_texts();
+        if !given.is_sound() {
+            return Ok(Err(MetaConflict::Impossible { given: Box::new(given) }));
+        }
+        let known = self.meta();
+        match (known, given.length) {
+            (None, _) => {}
+            (Some(known), length) if known.length == length || length.is_none() => {
+                self.state().learn_content_type(given.content_type);
                 return Ok(Ok(()));
             }
-            Some(known) if known.length.is_none() => {
-                drop(state);
-                return given.length.map_or(Ok(()), |length| self.set_length(length)).map(Ok);
+            (Some(known), Some(length)) if known.length.is_none() => return self.set_length(length).map(Ok),
+            (Some(known), _) => {
+                return Ok(Err(MetaConflict::Differs { known: Box::new(known), given: Box::new(given) }));
             }
-            Some(_) if given.length.is_none() => return Ok(Ok(())),
-            Some(known) => {
-                return Ok(Err(MetaConflict { known: Box::new(known.clone()), given: Box::new(given) }));
-            }
-            None => {}
         }
-        self.append(&Line::Task { meta: given.clone() })?;
-        state.meta = Some(given);
-        drop(state);
+        self.write_line(
+            &Line::Task { meta: given.clone() },
+            |state| state.meta.is_none(),
+            |state| state.meta = Some(given.clone()),
+        )?;
         self.wake();
-        Ok(Ok(()))
+        // Somebody else may have been first.
+        if self.meta().is_some_and(|known| known.length != given.length) { self.describe(given) } else { Ok(Ok(())) }
     }
 
-    /// The end of a content whose length nobody had told.
-    pub fn set_length(&self, length: u64) -> io::Result<()> {
-        let mut state = self.state();
-        let Some(meta) = &mut state.meta else { return Ok(()) };
-        if meta.length.is_none() {
-            self.append(&Line::Length { length })?;
-            meta.length = Some(length);
-        }
-        drop(state);
+    /// The end of a content whose length nobody had told. One that cannot be is not taken.
+    pub fn set_length(&self, length: u64) -> Result<(), StoreError> {
+        self.write_line(&Line::Length { length }, |state| state.may_end_at(length), |state| state.set_length(length))?;
         self.wake();
         Ok(())
+    }
+
+    /// The caller has seen that the whole matches its digest, or that it has none.
+    pub fn mark_complete(&self) -> Result<(), StoreError> {
+        self.write_line(&Line::Complete, |state| !state.complete, |state| state.complete = true)?;
+        lock(&self.record).close();
+        self.wake();
+        Ok(())
+    }
+
+    // --- its bytes ---
+
+    /// The open content: what readers hold while they read. Opened by the first, closed with the last.
+    pub fn content(self: &Arc<Self>) -> io::Result<Arc<ContentFile>> {
+        self.open_content(false)
+    }
+
+    pub(crate) fn content_to_write(&self) -> io::Result<Arc<ContentFile>> {
+        self.open_content(true)
+    }
+
+    fn open_content(&self, to_write: bool) -> io::Result<Arc<ContentFile>> {
+        let mut handle = lock(&self.content);
+        let shared = match &*handle {
+            Handle::Removed(content) => return content.clone().ok_or_else(|| io::ErrorKind::NotFound.into()),
+            Handle::Shared(shared) => shared.upgrade(),
+        };
+        if let Some(content) = shared.filter(|content| content.is_writable() || !to_write) {
+            return Ok(content);
+        }
+        if to_write {
+            std::fs::create_dir_all(&self.dir)?;
+        }
+        let content = Arc::new(ContentFile::open(&self.dir.join("content"), to_write, self.entry.clone())?);
+        *handle = Handle::Shared(Arc::downgrade(&content));
+        drop(handle);
+        self.save_last_read();
+        Ok(content)
+    }
+
+    /// For a download, which has nothing open at times. Who reads is safe while it holds [`StoredTask::content`].
+    pub fn pin(&self) -> Pin {
+        Pin::new(self.entry.clone())
+    }
+
+    /// Nothing more will be written soon: gives the record's descriptor back.
+    pub fn pause(&self) {
+        lock(&self.record).close();
+    }
+
+    /// Up to `max` bytes from `offset`, which must be available. Who reads more than once holds [`StoredTask::content`].
+    pub async fn read(self: &Arc<Self>, offset: u64, max: usize) -> io::Result<Bytes> {
+        self.content()?.read(offset, max).await
+    }
+
+    /// As the record's time of change, for the next start.
+    fn save_last_read(&self) {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+        if self.entry.read_to_save() {
+            let now = Timespec { tv_sec: self.entry.last_read_s().cast_signed(), tv_nsec: 0 };
+            let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: now };
+            // Not worth an error: the next reader tries again.
+            let _ = utimensat(CWD, self.dir.join("record"), &times, AtFlags::SYMLINK_NOFOLLOW);
+        }
     }
 
     /// `None` when the piece is marked, lies outside, or has a writer already.
     pub fn begin_piece(self: &Arc<Self>, index: u32) -> Option<PieceWriter> {
         let mut state = self.state();
-        let range = state.piece_range(index)?;
-        if state.pieces.has(index) || state.landed.contains_key(&index) {
+        let meta = state.meta.as_ref()?;
+        let range = meta.piece_range(index).filter(|_| index < meta.pieces_at_most())?;
+        if !state.may_be_written(index) {
             return None;
         }
         state.landed.insert(index, 0);
@@ -296,68 +253,15 @@ impl StoredTask {
         }
     }
 
-    /// Every piece of a known length is marked.
-    pub fn has_all_pieces(&self) -> bool {
-        let state = self.state();
-        let meta = state.meta.as_ref().and_then(|meta| Some((meta.length?, meta.piece_length)));
-        meta.is_some_and(|(length, piece_length)| state.pieces.count() == piece_count(length, piece_length))
-    }
-
-    /// The caller has seen that the whole matches its digest, or that it has none.
-    pub fn mark_complete(&self) -> io::Result<()> {
-        let mut state = self.state();
-        if !state.complete {
-            self.append(&Line::Complete)?;
-            state.complete = true;
-            *self.record.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
-        }
-        drop(state);
-        self.wake();
-        Ok(())
-    }
-
-    /// Up to `max` bytes from `offset`, which must be available. From the page cache without leaving the caller's
-    /// thread; from the disk on a blocking one.
-    pub async fn read(self: &Arc<Self>, offset: u64, max: usize) -> io::Result<Bytes> {
-        let mut buffer = BytesMut::zeroed(max);
-        let mut slices = [IoSliceMut::new(&mut buffer)];
-        match rustix::io::preadv2(&self.content, &mut slices, offset, ReadWriteFlags::NOWAIT) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => {
-                buffer.truncate(read);
-                Ok(buffer.freeze())
-            }
-            // Not in the page cache, or a file system without NOWAIT.
-            Err(_) => {
-                let task = self.clone();
-                let read = move || -> io::Result<Bytes> {
-                    let read = task.content.read_at(&mut buffer, offset)?;
-                    buffer.truncate(read);
-                    if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(buffer.freeze()) }
-                };
-                tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
-            }
-        }
-    }
-
     // --- for the piece writer ---
-
-    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.content.write_all_at(bytes, offset)
-    }
 
     pub(crate) fn set_landed(&self, index: u32, bytes: u64) {
         self.state().landed.insert(index, bytes);
         self.wake();
     }
 
-    pub(crate) fn mark(&self, index: u32, digest: &Digest) -> io::Result<()> {
-        let mut state = self.state();
-        self.append(&Line::Piece { index, digest: digest.clone() })?;
-        state.landed.remove(&index);
-        state.pieces.set(index);
-        state.marks.push((index, digest.clone()));
-        drop(state);
+    pub(crate) fn mark(&self, index: u32, hash: PieceHash) -> Result<(), StoreError> {
+        self.write_line(&Line::piece(index, &hash), |state| !state.pieces.has(index), |state| state.mark(index, hash))?;
         self.wake();
         Ok(())
     }
@@ -366,5 +270,81 @@ impl StoredTask {
         if self.state().landed.remove(&index).is_some() {
             self.wake();
         }
+    }
+
+    /// Does something that needs room on the disk; when there is none, makes some and does it again.
+    pub(crate) fn with_room<T>(&self, mut write: impl FnMut() -> io::Result<T>) -> Result<T, StoreError> {
+        let home = self.home.upgrade();
+        let seen = home.as_ref().map_or(0, |home| home.evictions());
+        let mut result = write().map_err(StoreError::from);
+        if let (Some(home), Err(StoreError::NoSpace(_))) = (&home, &result)
+            && home.make_room(seen)
+        {
+            result = write().map_err(StoreError::from);
+        }
+        if let (Some(home), Err(error)) = (&home, &result) {
+            home.saw(error);
+        }
+        result
+    }
+
+    // --- the record ---
+
+    /// On disk first, then in memory; neither when `wanted` says no.
+    fn write_line(
+        &self,
+        line: &Line,
+        wanted: impl Fn(&State) -> bool,
+        apply: impl FnOnce(&mut State),
+    ) -> Result<(), StoreError> {
+        let mut apply = Some(apply);
+        self.with_room(|| {
+            let mut record = lock(&self.record);
+            if !wanted(&self.state()) {
+                return Ok(());
+            }
+            if !self.is_removed() {
+                self.append(&mut record, line)?;
+            }
+            let mut state = self.state();
+            if let Some(apply) = apply.take() {
+                apply(&mut state);
+            }
+            self.tell_brief(&state);
+            Ok(())
+        })
+    }
+
+    fn append(&self, record: &mut Record, line: &Line) -> io::Result<()> {
+        let home = self.home.upgrade();
+        // A store that has been closed said that all is on disk: nothing may follow.
+        let _open = match &home {
+            Some(home) => Some(home.begin_write()?),
+            None => None,
+        };
+        if record.trusted_bytes() == 0 {
+            std::fs::create_dir_all(&self.dir)?;
+        }
+        record.append(line)
+    }
+
+    pub(crate) fn tell_brief(&self, state: &State) {
+        let length = state.meta.as_ref().and_then(|meta| Some((meta.length?, meta.piece_length)));
+        let whole = length.filter(|_| state.complete);
+        *self.entry.brief() = Brief { known: true, held_bytes: state.held_bytes + state.doubted.bytes, whole };
+    }
+
+    /// Its folder is about to lose its name: who holds the task keeps what is in it.
+    pub(crate) fn detach(&self) {
+        let _record = lock(&self.record);
+        let mut handle = lock(&self.content);
+        if let Handle::Shared(shared) = &*handle {
+            // A download goes on into the file without a name.
+            let to_write = !self.is_complete();
+            let path = self.dir.join("content");
+            let open = || ContentFile::open(&path, to_write, self.entry.clone()).ok().map(Arc::new);
+            *handle = Handle::Removed(shared.upgrade().or_else(open));
+        }
+        self.entry.set_removed();
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod bytes;
 pub mod content;
+pub mod disk;
 pub mod docker_registry;
 pub mod fault_proxy;
 pub mod image;
@@ -21,6 +22,7 @@ mod wire;
 
 pub use bytes::{random_bytes, sha256_hex};
 pub use content::{Content, ContentStats};
+pub use disk::SmallDisk;
 pub use docker_registry::DockerRegistry;
 pub use fault_proxy::{FaultProxy, Faults};
 pub use image::{Blob, Image, Layer};

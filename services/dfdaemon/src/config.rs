@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use df_peer::UpstreamConfig;
+use df_store::{Policy, Quota};
 use serde::{Deserialize, Serialize};
 
 /// Settings of one node's daemon, or of a seed peer.
@@ -17,6 +19,7 @@ pub struct Config {
     pub proxy: ProxyConfig,
     pub upload: UploadConfig,
     pub storage: StorageConfig,
+    pub gc: GcConfig,
     pub upstream: UpstreamConfig,
     /// `token`: peers show a cluster credential. `open`: for closed networks, nobody is asked. Default: token with a
     /// manager, open without one.
@@ -117,6 +120,29 @@ pub struct UploadConfig {
 pub struct StorageConfig {
     /// Default: /var/lib/dragonfly.
     pub dir: PathBuf,
+    /// What this node's tasks may take: a size such as `200GiB`, or a share of the file system such as `80%`. Whatever
+    /// else is on the disk does not count. Default: 80%.
+    pub quota: Quota,
+}
+
+/// What goes from the disk, and when.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GcConfig {
+    /// Between two looks; a disk that is full is looked at right away. In milliseconds. Default: 60000.
+    pub interval_ms: u64,
+    pub policy: GcPolicyConfig,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GcPolicyConfig {
+    /// A task goes when nobody has read it for this long, in milliseconds. Default: 2592000000, 30 days.
+    pub task_ttl_ms: u64,
+    /// Above this share of the quota, in percent, the least recently read tasks go … Default: 90.
+    pub high_percent: u8,
+    /// … until this share is left. Default: 70.
+    pub low_percent: u8,
 }
 
 fn tcp() -> String {
@@ -142,7 +168,20 @@ impl Default for UploadConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { dir: PathBuf::from("/var/lib/dragonfly") }
+        Self { dir: PathBuf::from("/var/lib/dragonfly"), quota: Policy::default().quota }
+    }
+}
+
+impl Default for GcConfig {
+    fn default() -> Self {
+        Self { interval_ms: 60_000, policy: GcPolicyConfig::default() }
+    }
+}
+
+impl Default for GcPolicyConfig {
+    fn default() -> Self {
+        let Policy { ttl, high_percent, low_percent, .. } = Policy::default();
+        Self { task_ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX), high_percent, low_percent }
     }
 }
 
@@ -156,6 +195,15 @@ impl Config {
     pub fn seed_peer_cluster_id(&self) -> Option<i64> {
         let seed_peer = &self.scheduler.manager.seed_peer;
         seed_peer.enable.then(|| seed_peer.cluster_id.unwrap_or(1))
+    }
+
+    pub fn storage_policy(&self) -> anyhow::Result<Policy> {
+        let GcPolicyConfig { task_ttl_ms, high_percent, low_percent } = self.gc.policy;
+        anyhow::ensure!(
+            (1..=high_percent).contains(&low_percent) && high_percent <= 100,
+            "gc.policy: lowPercent {low_percent} and highPercent {high_percent} must be 1 ≤ low ≤ high ≤ 100"
+        );
+        Ok(Policy { quota: self.storage.quota, high_percent, low_percent, ttl: Duration::from_millis(task_ttl_ms) })
     }
 
     pub fn join_open(&self) -> bool {
@@ -186,6 +234,23 @@ impl std::fmt::Debug for ManagerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_can_be_set_and_is_checked() {
+        let read = |value| serde_json::from_value::<Config>(value);
+        let config = read(serde_json::json!({
+            "storage": { "quota": "200GiB" },
+            "gc": { "policy": { "highPercent": 50, "lowPercent": 40, "taskTtlMs": 1000 } },
+        }));
+        let policy = config.unwrap().storage_policy().unwrap();
+        let ttl = Duration::from_secs(1);
+        assert_eq!(policy, Policy { quota: Quota::Bytes(200 << 30), high_percent: 50, low_percent: 40, ttl });
+        assert_eq!(Config::default().storage_policy().unwrap(), Policy::default());
+
+        let crossed = read(serde_json::json!({ "gc": { "policy": { "highPercent": 30 } } })).unwrap();
+        assert!(crossed.storage_policy().unwrap_err().to_string().contains("lowPercent 70"));
+        assert!(read(serde_json::json!({ "storage": { "quota": "lots" } })).unwrap_err().to_string().contains("lots"));
+    }
 
     #[test]
     fn the_keys_of_the_walk_are_understood() {

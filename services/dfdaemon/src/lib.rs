@@ -19,7 +19,7 @@ use df_api::cluster::Place;
 use df_http::serve;
 use df_http::worker::Workers;
 use df_peer::announce::{self, ManagerAccess};
-use df_peer::{Peer, PeerConfig};
+use df_peer::{Peer, PeerConfig, housekeeping};
 use df_store::Trust;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,6 +58,7 @@ impl Dfdaemon {
         servers.spawn(serve::serve(local, routes::local_router(state(Trust::HoldLast), mirror), stop.clone()));
         servers.spawn(serve::serve(peers, routes::peer_router(state(Trust::Landed)), stop.clone()));
         let workers = Workers::new(stop.clone());
+        housekeeping::start(&peer, Duration::from_millis(config.gc.interval_ms), &workers);
         announce::start(&peer, manager_access(&config), &workers, &stop);
         tracing::info!(host = %peer.host_id(), mirror = %local_addr, peers = peer.config().url, "dfdaemon is ready");
         Ok(Self { peer, local_addr, peer_addr, servers, workers })
@@ -68,6 +69,7 @@ impl Dfdaemon {
         self.servers.close();
         self.servers.wait().await;
         self.workers.stopped().await;
+        self.peer.close().await;
     }
 }
 
@@ -104,6 +106,7 @@ fn peer_config(config: &Config, peer_addr: SocketAddr) -> anyhow::Result<PeerCon
         sharing_off: config.upload.disable_shared,
         upload_slots: config.upload.load_limit,
         storage_dir: config.storage.dir.clone(),
+        storage_policy: config.storage_policy()?,
         upstream: config.upstream.clone(),
         schedulers: config.scheduler.net_addrs.iter().map(config::NetAddr::url).collect(),
         join_open: config.join_open(),

@@ -38,7 +38,7 @@ fn main() -> anyhow::Result<()> {
     })
 }
 
-/// Every task has its file open; the soft limit of a service is often 1,024.
+/// Every connection and every task in use has its file; the soft limit of a service is often 1,024.
 fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

@@ -124,6 +124,7 @@ fn peer_config(folder: &TempDir, url: &Url) -> Result<PeerConfig, FetchError> {
         sharing_off: true,
         upload_slots: 0,
         storage_dir: folder.path().to_owned(),
+        storage_policy: df_store::Policy::default(),
         upstream: UpstreamConfig {
             allow: vec![format!("{}://{host}{port}", url.scheme())],
             ..UpstreamConfig::default()

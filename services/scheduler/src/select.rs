@@ -124,7 +124,8 @@ fn origin(effects: Vec<Effect>) -> Selection {
 impl<'a> Question<'a> {
     /// A host that is not known yet may turn out to share: peers report before their hosts when a scheduler starts.
     fn shares(&self) -> bool {
-        self.view.hosts.announced.get(self.id).is_none_or(|host| !host.report.sharing_off)
+        let own = self.view.hosts.announced.get(self.id);
+        own.is_none_or(|host| !host.report.sharing_off && host.report.storing)
     }
 
     fn has_whole_source(&self) -> bool {
@@ -132,10 +133,12 @@ impl<'a> Question<'a> {
         whole.into_iter().any(|id| self.readable(id).is_some() && self.trusts(id, Trust::Clean))
     }
 
-    /// Somebody else, alive, and willing.
+    /// Somebody else, alive, willing and able.
     fn readable(&self, id: &HostId) -> Option<&'a Host> {
         let host = self.view.hosts.live(id, self.view.now_ms)?;
-        (id != self.id && !host.report.sharing_off).then_some(host)
+        // What is not stored cannot be passed on; what was stored before can.
+        let has_bytes = host.report.storing || self.view.task.whole.contains(id);
+        (id != self.id && !host.report.sharing_off && has_bytes).then_some(host)
     }
 
     fn trusts(&self, id: &HostId, trust: Trust) -> bool {
@@ -173,6 +176,7 @@ impl<'a> Question<'a> {
         }
         let fit = hosts.live_seeds(now_ms).filter(|(id, host)| {
             !host.report.sharing_off
+                && host.report.storing
                 && host.duties.len() < DUTIES_MAX
                 && task.rests(id, now_ms).is_none()
                 && Some(*id) != self.revoked

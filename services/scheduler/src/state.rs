@@ -10,7 +10,7 @@ use df_api::task::TaskSpec;
 use df_api::{HostId, TaskId};
 
 use crate::host::{Host, Hosts};
-use crate::policy::{HELD_MAX, HOSTS_MAX, PEERS_MAX, Policy, TASKS_MAX};
+use crate::policy::{HELD_MAX, HOSTS_MAX, LIST_LAG_MS, PEERS_MAX, Policy, TASKS_MAX};
 use crate::select::{Effect, Selection, Verdict, View, select};
 use crate::task::{Lease, Peer, Rest, RestReason, Task, host_of};
 
@@ -73,7 +73,7 @@ impl State {
         if former.is_none() && self.hosts.announced.len() >= HOSTS_MAX {
             return Err(Full::Hosts);
         }
-        let part = |report: &HostReport| (report.seed, report.sharing_off, report.url.clone());
+        let part = |report: &HostReport| (report.seed, report.sharing_off, report.storing, report.url.clone());
         let changed = former.as_ref().is_none_or(|host| part(&host.report) != part(&report));
         let seed = report.seed;
         let expires_ms = now_ms + self.policy.host_lease_ms;
@@ -85,7 +85,7 @@ impl State {
         host.told_tasks |= tasks.is_some();
         self.hosts.insert(id.clone(), host);
         if let Some(tasks) = tasks {
-            self.replace_held(id, tasks);
+            self.replace_held(now_ms, id, tasks);
         }
         match changed {
             true if seed => self.rings.push(Ring::AllTasks),
@@ -103,7 +103,7 @@ impl State {
         }
     }
 
-    fn replace_held(&mut self, id: &HostId, tasks: Vec<HeldTask>) {
+    fn replace_held(&mut self, now_ms: u64, id: &HostId, tasks: Vec<HeldTask>) {
         let Some(host) = self.hosts.announced.get_mut(id) else { return };
         let former = std::mem::take(&mut host.held);
         let mut held = BTreeSet::new();
@@ -121,7 +121,13 @@ impl State {
             self.parts.entry(id.clone()).or_default().insert(task_id.clone());
             held.insert(task_id);
         }
-        for gone in former.difference(&held) {
+        // Also what its peer had completed since the last list, unless that was while this one was on its way.
+        let completed = self.parts.get(id).into_iter().flatten().filter(|task_id| {
+            let peer = self.tasks.get(*task_id).and_then(|task| task.peers.get(id));
+            peer.is_some_and(|peer| peer.report.state == PeerState::Complete && peer.seen_ms + LIST_LAG_MS <= now_ms)
+        });
+        let gone: BTreeSet<TaskId> = former.iter().chain(completed).filter(|id| !held.contains(*id)).cloned().collect();
+        for gone in &gone {
             self.delete_peer(gone, id);
         }
         if let Some(host) = self.hosts.announced.get_mut(id) {

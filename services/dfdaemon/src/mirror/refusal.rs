@@ -4,6 +4,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use df_api::dfdaemon::ERROR_TYPE_HEADER;
 use df_peer::{Failure, ReadError, UpstreamRefused};
+use df_store::StoreError;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 
@@ -59,8 +60,12 @@ impl Refusal {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "UNAVAILABLE", format!("{registry}: {message}"))
     }
 
-    pub fn storage(error: &std::io::Error) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", format!("this node cannot store content: {error}"))
+    pub fn storage(error: &StoreError) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "UNKNOWN",
+            format!("this node cannot store content: {}", df_http::error::chain(error)),
+        )
     }
 
     pub fn failure(registry: &str, failure: &Failure) -> Self {

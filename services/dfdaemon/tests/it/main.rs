@@ -7,5 +7,6 @@ mod mirror;
 mod node;
 mod origins;
 mod refusals;
+mod restart;
 mod tasks;
 mod trace;

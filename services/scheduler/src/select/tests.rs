@@ -64,6 +64,7 @@ impl Sim {
             url: format!("http://{name}"),
             seed: name.starts_with('s'),
             sharing_off: false,
+            storing: true,
             upload_slots: 100,
             tasks: None,
             duties_taken: Vec::new(),
@@ -349,4 +350,31 @@ fn silent_peers_and_tasks_without_anybody_are_forgotten() {
     sim.announce("a", |_| {});
     sim.state.expire(sim.now_ms);
     assert_eq!((sim.state.tasks.len(), sim.state.hosts.announced.len()), (0, 1));
+}
+
+/// A full list says what is there, so also what is not there any more, however it had come to be known.
+#[test]
+fn what_a_host_no_longer_lists_it_no_longer_has() {
+    let mut sim = Sim::with(&["a", "b"]);
+    sim.ask_at_origin("a", 1);
+    sim.end("a", PeerState::Complete);
+    sim.announce("a", |report| report.tasks = Some(Vec::new()));
+    assert_eq!(sim.ask("b"), parents(&["a"]), "the list was on its way when the task was completed");
+    sim.now_ms += 1_000;
+    sim.announce("a", |report| report.tasks = Some(Vec::new()));
+    assert_eq!(sim.ask("b"), Verdict::Origin);
+}
+
+#[test]
+fn a_host_that_stores_nothing_gets_no_duty_and_passes_on_only_what_it_has() {
+    let mut sim = Sim::with(&["a", "b"]);
+    sim.announce("s1", |report| report.storing = false);
+    assert_eq!(sim.ask("a"), Verdict::Origin, "no seed is sent");
+    sim.announce("a", |report| report.storing = false);
+    assert_eq!(sim.ask("b"), Verdict::Origin, "nobody can read what is not stored");
+
+    let mut sim = Sim::with(&["a", "b"]);
+    sim.hold("a");
+    sim.announce("a", |report| report.storing = false);
+    assert_eq!(sim.ask("b"), parents(&["a"]));
 }

@@ -92,6 +92,7 @@ fn host_report(name: &str) -> HostReport {
         url: format!("http://{name}:4001"),
         seed: name.starts_with("seed"),
         sharing_off: false,
+        storing: true,
         upload_slots: 50,
         tasks: Some(Vec::new()),
         duties_taken: Vec::new(),

@@ -91,3 +91,24 @@ async fn files_are_shared_as_blobs_are() {
         assert_eq!(cluster.registry.origin().stats(name).bytes, bodies[0].len() as u64);
     }
 }
+
+#[tokio::test]
+async fn a_node_that_has_removed_a_blob_is_no_longer_named_as_its_parent() {
+    let cluster = Cluster::start(1_000_000).await;
+    let layer = cluster.layer().clone();
+    cluster.pull(1, &layer).await;
+    let id = task_id(&layer);
+    let store = cluster.peer(1).peer.store();
+    let removed = store.remove(&store.get(&id).unwrap()).unwrap().unwrap();
+    std::fs::remove_dir_all(removed).unwrap();
+    let scheduler = cluster.platform.scheduler_client().unwrap();
+    until("the scheduler has forgotten its copy", BOUND, async || {
+        let peers = scheduler.get_task(&id).await?.peers;
+        Ok(peers.iter().all(|peer| !peer.host_id.as_str().starts_with("peer-1-")).then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(cluster.pull(2, &layer).await, layer.bytes);
+    assert_eq!(cluster.pull(1, &layer).await, layer.bytes);
+    assert_eq!(cluster.served_bytes(&layer), layer.size_bytes());
+}

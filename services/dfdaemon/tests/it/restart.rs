@@ -1,0 +1,112 @@
+//! What a daemon's disk is worth after it was killed, and what goes from it by itself.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use df_testkit::registry::{RegistryAccess, blob_name};
+use df_testkit::{Blob, FakeRegistry, Image, Layer, Program, free_port, until};
+use futures_util::StreamExt as _;
+
+use crate::node::{Node, REPOSITORY};
+
+const BOUND: Duration = Duration::from_secs(60);
+
+/// The real program: only a process can be killed.
+async fn start(dir: &Path, registry: &FakeRegistry) -> (Program, SocketAddr) {
+    let mirror = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dfdaemon"));
+    command.env("DF_DFDAEMON__PROXY__LISTEN", mirror.to_string());
+    command.env("DF_DFDAEMON__UPLOAD__LISTEN", "127.0.0.1:0");
+    command.env("DF_DFDAEMON__STORAGE__DIR", dir.join("storage"));
+    command.env("DF_DFDAEMON__UPSTREAM__ALLOW", format!("[\"{}\"]", registry.base_url()));
+    let mut program = Program::start("dfdaemon", &mut command, &dir.join("log")).unwrap();
+    program.wait_for_port(mirror, BOUND).await.unwrap();
+    (program, mirror)
+}
+
+fn request(mirror: SocketAddr, registry: &FakeRegistry, blob: &Blob) -> reqwest::RequestBuilder {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    http.get(format!("http://{mirror}/v2/{REPOSITORY}/blobs/{}?ns={}", blob.digest, registry.address()))
+}
+
+#[tokio::test]
+async fn a_killed_daemon_fetches_again_only_what_was_not_marked() {
+    let registry = FakeRegistry::start(RegistryAccess::Open).await.unwrap();
+    let image = Image::build(1, &[Layer::tar(12_000_000)]).unwrap();
+    registry.add(REPOSITORY, "v1", &image);
+    let layer = &image.layers[0];
+    let name = blob_name(REPOSITORY, &layer.digest);
+    registry.origin().change(&name, |content| content.hold_at(7_000_000));
+    let dir = tempfile::tempdir().unwrap();
+
+    let (mut daemon, mirror) = start(dir.path(), &registry).await;
+    let mut body = request(mirror, &registry, layer).send().await.unwrap().bytes_stream();
+    let mut received = 0;
+    // A runtime is given marked pieces only.
+    while received < 5_000_000 {
+        received += body.next().await.unwrap().unwrap().len() as u64;
+    }
+    daemon.kill();
+    let before = registry.blob_stats(REPOSITORY, &layer.digest).bytes;
+    registry.origin().release(&name);
+
+    let (_daemon, mirror) = start(dir.path(), &registry).await;
+    let answer = request(mirror, &registry, layer).send().await.unwrap();
+    assert_eq!(answer.bytes().await.unwrap(), layer.bytes);
+    let again = registry.blob_stats(REPOSITORY, &layer.digest).bytes - before;
+    assert!(
+        again <= layer.size_bytes() - received,
+        "{again} bytes again, of {}, though {received} were marked",
+        layer.size_bytes()
+    );
+}
+
+#[tokio::test]
+async fn what_is_over_the_quota_goes_and_comes_back_when_asked_for() {
+    let node = Node::with(RegistryAccess::Open, |config| {
+        config.storage.quota = "2MB".parse().unwrap();
+        config.gc.interval_ms = 20;
+    })
+    .await;
+    let layer = node.layer().clone();
+    for fetched in 1..=2 {
+        let answer = node.get(&node.blob_path(&layer)).send().await.unwrap();
+        assert_eq!(answer.bytes().await.unwrap(), layer.bytes);
+        assert_eq!(node.served(&layer), (fetched, fetched * layer.size_bytes()));
+        until("the layer is evicted", BOUND, async || {
+            Ok((node.daemon.peer.store().usage().evicted_tasks == fetched).then_some(()))
+        })
+        .await
+        .unwrap();
+        assert!(node.daemon.peer.task(&node.task_id(&layer)).is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_stop_leaves_a_clean_store() {
+    let mut node = Node::start(RegistryAccess::Open).await;
+    let layer = node.layer().clone();
+    node.get(&node.blob_path(&layer)).send().await.unwrap().bytes().await.unwrap();
+    node.stop.cancel();
+    node.daemon.stopped().await;
+    let state = std::fs::read_to_string(node.dir.path().join("state")).unwrap();
+    assert!(state.contains(r#""clean":true"#), "{state}");
+
+    // What the disk lost in the meantime would not be noticed; what another boot finds is.
+    std::fs::write(node.dir.path().join("state"), r#"{"boot_id":"another","clean":false}"#).unwrap();
+    let id = node.task_id(&layer);
+    let content = node.dir.path().join("tasks").join(&id.as_str()[..2]).join(id.as_str()).join("content");
+    use std::os::unix::fs::FileExt as _;
+    std::fs::File::options().write(true).open(content).unwrap().write_all_at(b"flipped", 1_000_000).unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let config = crate::node::config(&node.dir, &node.registry);
+    node.daemon = dfdaemon::Dfdaemon::start(config, stop.clone()).await.unwrap();
+    let before = node.served(&layer).1;
+    let answer = node.get(&node.blob_path(&layer)).send().await.unwrap();
+    assert_eq!(answer.bytes().await.unwrap(), layer.bytes);
+    let again = node.served(&layer).1 - before;
+    assert!((1..1_000_000).contains(&again), "one piece, not {again} bytes");
+    stop.cancel();
+}
