@@ -11,6 +11,8 @@ use crate::options::Options;
 
 const PROGRAMS: [&str; 6] = ["ip", "tc", "unshare", "nginx", "curl", "docker-registry"];
 
+const NICENESS: i32 = -15;
+
 /// In the order in which they are shown.
 pub(crate) struct Machine {
     facts: Vec<(&'static str, String)>,
@@ -24,6 +26,13 @@ pub(crate) fn missing() -> Option<String> {
     let made = Command::new("unshare").args(["--net", "--mount", "true"]).status();
     (!made.is_ok_and(|status| status.success()))
         .then(|| "this user may not make network namespaces: run as root".to_owned())
+}
+
+/// For this process and all it starts, so for both sides: what else runs here disturbs less.
+pub(crate) fn take_precedence() {
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        eprintln!("bench: no precedence over other processes: {error}");
+    }
 }
 
 // === impl Machine ===
@@ -40,7 +49,8 @@ impl Machine {
             ("cpu", line_of("/proc/cpuinfo", "model name")),
             ("memory", format!("{} available", line_of("/proc/meminfo", "MemAvailable"))),
             ("kernel", said("uname", &["-sr"])),
-            ("load", format!("{} (1, 5, 15 min; others load the absolute figures, and both sides of a ratio)", load())),
+            ("load", format!("{} (1, 5, 15 min; what else runs here changes the figures of both sides)", load())),
+            ("niceness", rustix::process::nice(0).map(|nice| nice.to_string()).unwrap_or_default()),
             ("congestion control", format!("{}, set in every namespace", ground::congestion_control()?)),
             (
                 "links",

@@ -44,6 +44,7 @@ fn main() -> anyhow::Result<ExitCode> {
         eprintln!("bench: {missing}");
         return Ok(ExitCode::from(77));
     }
+    machine::take_precedence();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(async {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
