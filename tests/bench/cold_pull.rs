@@ -2,7 +2,7 @@
 //! docker-registry: shaped link and unshaped. Registry and seed peer are in `ctl`; what is shaped is the node's link.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, ensure};
 use df_testkit::DockerRegistry;
@@ -71,7 +71,7 @@ fn fetch(address: SocketAddr, target: &str) -> anyhow::Result<crate::client::Fet
 }
 
 /// A new blob, in the registry and nowhere else.
-async fn push(folder: &PathBuf, seed: u64, bytes: u64, registry: &DockerRegistry) -> anyhow::Result<Blob> {
+async fn push(folder: &Path, seed: u64, bytes: u64, registry: &DockerRegistry) -> anyhow::Result<Blob> {
     let blob = Blob::random(folder, seed, bytes)?;
     let client = reqwest::Client::builder().no_proxy().build()?;
     let begun = client.post(format!("{}/v2/{REPOSITORY}/blobs/uploads/", registry.base_url())).send().await?;

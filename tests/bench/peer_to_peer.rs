@@ -2,17 +2,14 @@
 //! file. B's daemon begins with nothing each time; the time runs until its task is complete, as curl's until the file
 //! is. Two variants: per-piece BLAKE3 only, and the SHA-256 of digest-addressed content as well.
 
-use std::time::Instant;
-
 use tests::cluster::Cluster;
 
-use crate::client::Connection;
 use crate::curl::curl;
 use crate::goal::Goal;
 use crate::ground::Ground;
 use crate::made::{Blob, MIB};
 use crate::nginx::Nginx;
-use crate::node::{local, start, until_complete};
+use crate::node::Content;
 use crate::options::Options;
 use crate::process::{cpu_seconds, spent};
 use crate::row::{Part, Row, Unit};
@@ -29,14 +26,6 @@ struct Figures {
     their_cpu: Part,
 }
 
-/// A file that A holds as a task, and that its nginx has.
-#[derive(Clone)]
-struct Content {
-    blob: Blob,
-    url: String,
-    digest: Option<String>,
-}
-
 pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
     let size = options.peer_mib;
     // The file, A's two tasks, B's, curl's.
@@ -50,7 +39,7 @@ pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
         let digest = (variant != VARIANTS[0]).then(|| blob.digest.clone());
         let content = Content { blob: blob.clone(), url: nginx.url(&blob.target()), digest };
         let held = content.clone();
-        ground.node(0).inside(move || pull(&held).map(drop)).await?;
+        ground.node(0).inside(move || held.pull().map(drop)).await?;
         let figures = measure(options, &ground, &nginx, &mut cluster, &content).await?;
         rows.extend(figures.rows(variant, size));
     }
@@ -87,11 +76,11 @@ async fn by_peers(ground: &Ground, cluster: &mut Cluster, content: &Content) -> 
     let [parent, child] = [0, 1].map(|node| cluster.dfdaemons[node].id());
     let before = [cpu_seconds(&[parent])?, cpu_seconds(&[child])?];
     let pulled = content.clone();
-    let seconds = ground.node(1).inside(move || pull(&pulled)).await?;
+    let seconds = ground.node(1).inside(move || pulled.pull()).await?;
     let [parent, child] = [spent(before[0], cpu_seconds(&[parent])?), spent(before[1], cpu_seconds(&[child])?)];
     cluster.restart_empty(1).await?;
     let pulled = content.clone();
-    let reading = ground.node(1).inside(move || pull_and_read(&pulled)).await?;
+    let reading = ground.node(1).inside(move || pulled.pull_and_read()).await?;
     Ok([gib / seconds, gib / reading, (parent + child) / gib, parent / gib])
 }
 
@@ -102,25 +91,6 @@ async fn by_curl(ground: &Ground, nginx: &Nginx, content: &Content) -> anyhow::R
     let curled = curl(ground.node(1), &content.url, &ground.folder().join("curled"), content.blob.bytes).await?;
     let cpu = spent(before, cpu_seconds(&[nginx.id()])? + curled.cpu_seconds);
     Ok([gib / curled.seconds, cpu / gib])
-}
-
-/// Seconds until the node has it all.
-fn pull(content: &Content) -> anyhow::Result<f64> {
-    let mut connection = Connection::open(local())?;
-    let began = Instant::now();
-    let id = start(&mut connection, &content.url, content.digest.as_deref())?;
-    until_complete(&mut connection, &id)?;
-    Ok(began.elapsed().as_secs_f64())
-}
-
-/// Seconds until a client of the node has it all.
-fn pull_and_read(content: &Content) -> anyhow::Result<f64> {
-    let mut connection = Connection::open(local())?;
-    let began = Instant::now();
-    let id = start(&mut connection, &content.url, content.digest.as_deref())?;
-    let fetched = connection.get(&format!("/v1/tasks/{id}/content"), "")?;
-    anyhow::ensure!(fetched.bytes == content.blob.bytes, "{} bytes", fetched.bytes);
-    Ok(began.elapsed().as_secs_f64())
 }
 
 // === impl Figures ===

@@ -11,7 +11,7 @@ use crate::goal::{Goal, percentile, sorted};
 use crate::ground::Ground;
 use crate::made::Blob;
 use crate::nginx::Nginx;
-use crate::node::{local, mirror_target, start};
+use crate::node::{Content, local, mirror_target};
 use crate::options::Options;
 use crate::row::{Part, Row, Unit};
 
@@ -63,7 +63,8 @@ fn fetch_all(way: usize, blobs: &[Blob], origin: SocketAddr) -> anyhow::Result<V
         match way {
             0 => connection.get(&mirror_target(blob, origin), "")?,
             1 => {
-                let id = start(&mut connection, &format!("http://{origin}{}", blob.target()), None)?;
+                let url = format!("http://{origin}{}", blob.target());
+                let id = Content { blob: blob.clone(), url, digest: None }.start(&mut connection)?;
                 connection.get(&format!("/v1/tasks/{id}/content"), "")?
             }
             _ => connection.get(&blob.target(), "")?,

@@ -4,7 +4,7 @@
 //!
 //! **Invariant.** Each run has a new cluster, with empty stores.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use tests::cluster::Cluster;
@@ -17,7 +17,7 @@ use crate::goal::{Goal, sorted};
 use crate::ground::Ground;
 use crate::made::{Blob, MIB};
 use crate::nginx::Nginx;
-use crate::node::{local, start, until_complete, until_pieces};
+use crate::node::{Content, local, until_pieces};
 use crate::options::Options;
 use crate::row::{Part, Row, Unit};
 
@@ -37,13 +37,6 @@ struct Outcome {
     origin: f64,
     /// How busy all cores were.
     busy: f64,
-}
-
-#[derive(Clone)]
-struct Content {
-    blob: Blob,
-    url: String,
-    digest: Option<String>,
 }
 
 pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
@@ -102,7 +95,7 @@ async fn measure(options: &Options, victim: Victim, run: usize) -> anyhow::Resul
         ground.network.shape(node, options.megabit)?;
     }
     let mut direct = None;
-    if run % 2 == 0 {
+    if run.is_multiple_of(2) {
         direct = Some(download(&ground, &content).await?);
     }
     let before = origin.sent_bytes().await?;
@@ -137,7 +130,7 @@ async fn spread(
     let mut pulls = JoinSet::new();
     for (number, node) in ground.network.nodes().iter().cloned().enumerate().take(nodes) {
         let content = content.clone();
-        pulls.spawn(async move { (number, node.inside(move || pull(&content)).await) });
+        pulls.spawn(async move { (number, node.inside(move || content.pull()).await) });
     }
     let mut killed = None;
     if victim != Victim::Nobody {
@@ -158,7 +151,7 @@ async fn spread(
         let (number, pulled) = pulled?;
         // Whom we killed cannot say when it was done.
         if killed != Some(number) {
-            seconds.push(pulled.with_context(|| format!("node {number}"))?.as_secs_f64());
+            seconds.push(pulled.with_context(|| format!("node {number}"))?);
         }
     }
     let after = cores_busy()?;
@@ -173,20 +166,12 @@ async fn half_way(ground: &Ground, nodes: usize, content: &Content) -> anyhow::R
         let content = content.clone();
         node.inside(move || {
             let mut connection = Connection::open(local())?;
-            let id = start(&mut connection, &content.url, content.digest.as_deref())?;
-            until_pieces(&mut connection, &id, pieces / 2).map(drop)
+            let id = content.start(&mut connection)?;
+            until_pieces(&mut connection, &id, pieces / 2)
         })
         .await?;
     }
     Ok(())
-}
-
-fn pull(content: &Content) -> anyhow::Result<Duration> {
-    let mut connection = Connection::open(local())?;
-    let began = Instant::now();
-    let id = start(&mut connection, &content.url, content.digest.as_deref())?;
-    until_complete(&mut connection, &id)?;
-    Ok(began.elapsed())
 }
 
 /// Seconds that all cores together have not been idle since the machine was started.
