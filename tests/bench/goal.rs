@@ -78,7 +78,8 @@ impl Spread {
     /// `None` of nothing.
     pub(crate) fn of(values: &[f64]) -> Option<Self> {
         let sorted = sorted(values);
-        let median = percentile(&sorted, 0.5)?;
+        let middle = |from: usize| sorted.get(from / 2).copied();
+        let median = (middle(sorted.len().checked_sub(1)?)? + middle(sorted.len())?) / 2.0;
         Some(Self { min: *sorted.first()?, median, max: *sorted.last()? })
     }
 }
@@ -119,5 +120,7 @@ mod tests {
         assert_eq!(percentile(&[7.0], 0.01), Some(7.0));
         assert_eq!(percentile(&[], 0.5), None);
         assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Some(Spread { min: 1.0, median: 2.0, max: 3.0 }));
+        assert_eq!(Spread::of(&[4.0, 1.0]), Some(Spread { min: 1.0, median: 2.5, max: 4.0 }));
+        assert_eq!(Spread::of(&[]), None);
     }
 }

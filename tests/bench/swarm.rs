@@ -19,6 +19,7 @@ use crate::made::{Blob, MIB};
 use crate::nginx::Nginx;
 use crate::node::{Content, local, until_pieces};
 use crate::options::Options;
+use crate::process::cpu_seconds;
 use crate::row::{Part, Row, Unit};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +36,10 @@ struct Outcome {
     seconds: Vec<f64>,
     /// Origin bytes by size of the content.
     origin: f64,
-    /// How busy all cores were.
+    /// How busy all cores were, whoever kept them so.
     busy: f64,
+    /// CPU seconds of all daemons that lived, by GiB that nodes and seed received.
+    cost: f64,
 }
 
 pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
@@ -49,10 +52,17 @@ pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
         let mut parts = ["slowest node", "median node", "fastest node", "one curl from the origin"]
             .map(|name| Part::new(name, Unit::Seconds));
         let mut busy = Part::new("all cores busy (1: this machine is the limit, not the links)", Unit::Ratio);
+        let mut cost = Part::new("CPU of all daemons, by GiB received", Unit::CpuPerGib);
         let mut origin = Vec::new();
         let runs = if victim == Victim::Nobody { options.runs_with_warm_up() } else { options.runs };
         for run in 0..runs {
             let (outcome, direct) = measure(options, victim, run).await?;
+            // A run takes long enough for somebody to wonder.
+            let last = outcome.seconds.last().copied().unwrap_or_default();
+            let origin_bytes = outcome.origin;
+            eprintln!(
+                "bench:   {victim:?} killed: slowest {last:.1} s, curl {direct:.1} s, origin × {origin_bytes:.3}"
+            );
             if victim == Victim::Nobody && options.is_warm_up(run) {
                 continue;
             }
@@ -61,17 +71,18 @@ pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
             let values = [*last, seconds[seconds.len() / 2], *first, direct];
             parts.iter_mut().zip(values).for_each(|(part, value)| part.values.push(value));
             busy.values.push(outcome.busy);
+            cost.values.push(outcome.cost);
             origin.push(outcome.origin);
         }
         let [slowest, median, fastest, direct] = parts;
         let what = format!("{} MiB to {} nodes at {} Mbit/s", options.swarm_mib, options.swarm_nodes, options.megabit);
         if victim == Victim::Nobody {
             let row = Row::ratio(format!("{what}: slowest ÷ curl"), Goal::at_most(1.25, 1.10), &slowest, &direct);
-            rows.push(row.with([median, fastest, busy]));
+            rows.push(row.with([median, fastest, cost, busy]));
             rows.push(Row::new(format!("{what}: origin bytes ÷ size"), Unit::Ratio, goal, origin));
         } else {
             let row = Row::new(format!("{what}{name}: origin bytes ÷ size"), Unit::Ratio, goal, origin);
-            rows.push(row.with([slowest, median, fastest, direct, busy]));
+            rows.push(row.with([slowest, median, fastest, direct, cost, busy]));
         }
     }
     Ok(rows)
@@ -100,6 +111,9 @@ async fn measure(options: &Options, victim: Victim, run: usize) -> anyhow::Resul
     }
     let before = origin.sent_bytes().await?;
     let (seconds, busy) = spread(&ground, nodes, &mut cluster, &content, victim).await?;
+    let daemons = cluster.dfdaemons.iter_mut().chain(&mut cluster.seed_peer);
+    let living: Vec<u32> = daemons.filter_map(|one| one.exited().is_none().then(|| one.id())).collect();
+    let cost = cpu_seconds(&living)? / (living.len() as f64 * content.blob.gib());
     let sent = origin.sent_bytes().await? - before;
     let direct = match direct {
         Some(seconds) => seconds,
@@ -109,7 +123,8 @@ async fn measure(options: &Options, victim: Victim, run: usize) -> anyhow::Resul
             download(&ground, &content).await?
         }
     };
-    Ok((Outcome { seconds: sorted(&seconds), origin: sent as f64 / content.blob.bytes as f64, busy }, direct))
+    let origin = sent as f64 / content.blob.bytes as f64;
+    Ok((Outcome { seconds: sorted(&seconds), origin, busy, cost }, direct))
 }
 
 async fn download(ground: &Ground, content: &Content) -> anyhow::Result<f64> {
