@@ -107,7 +107,9 @@ pub(crate) fn place(options: &Options, need_mib: u64) -> anyhow::Result<PathBuf>
 
 impl Folder {
     fn create(parent: &Path, keep: bool) -> anyhow::Result<Self> {
-        remove_leftovers(parent)?;
+        for place in [Path::new(MEMORY), Path::new(DISK), parent] {
+            remove_leftovers(place)?;
+        }
         let prefix = format!("{FOLDER_PREFIX}{}-", std::process::id());
         Ok(Self { path: tempfile::Builder::new().prefix(&prefix).tempdir_in(parent)?.keep(), keep })
     }
@@ -125,6 +127,9 @@ impl Drop for Folder {
 
 /// Folders of runs that are no more.
 fn remove_leftovers(parent: &Path) -> anyhow::Result<()> {
+    if !parent.is_dir() {
+        return Ok(());
+    }
     for entry in std::fs::read_dir(parent)? {
         let entry = entry?;
         let name = entry.file_name();
