@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::client::Connection;
 use crate::goal::{Goal, percentile, sorted};
-use crate::ground::Ground;
+use crate::ground::{Ground, on_disk};
 use crate::made::MIB;
 use crate::node::{local, mirror_target};
 use crate::options::Options;
@@ -19,7 +19,7 @@ const KINDS: [&str; 2] = ["first KiB, kept connection", "whole, new connection"]
 const PARTS: [(&str, f64); 2] = [("p50", 0.5), ("p99", 0.99)];
 
 pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
-    let ground = Ground::prepare(options, 1, 3 * options.hit_mib).await?;
+    let ground = Ground::prepare(&on_disk(options), 1, 0).await?;
     let held = Held::start(&ground, options.hit_mib * MIB).await?;
     let sides =
         [(local(), mirror_target(&held.blob, held.origin.address)), (held.nginx.loopback(), held.blob.target())];

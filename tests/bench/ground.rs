@@ -103,6 +103,20 @@ pub(crate) fn place(options: &Options, need_mib: u64) -> anyhow::Result<PathBuf>
     Ok(DISK.into())
 }
 
+/// For a row that only reads: on a real file system, whose page cache a node reads from. tmpfs is another thing there:
+/// it refuses `RWF_NOWAIT`, which sends every read of a hit to another thread.
+pub(crate) fn on_disk(options: &Options) -> Options {
+    Options { folder: options.folder.clone().or_else(|| Some(DISK.into())), ..options.clone() }
+}
+
+/// What kind of file system that is.
+pub(crate) fn file_system(place: &Path) -> String {
+    let kind = rustix::fs::statfs(place).map(|stat| stat.f_type as u64).unwrap_or(0);
+    let known = [(0xef53, "ext4"), (0x0102_1994, "tmpfs"), (0x5846_5342, "xfs"), (0x9123_683e, "btrfs")];
+    let name = known.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| (*name).to_owned());
+    name.unwrap_or_else(|| format!("file system {kind:#x}"))
+}
+
 // === impl Folder ===
 
 impl Folder {

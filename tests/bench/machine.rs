@@ -40,7 +40,8 @@ pub(crate) fn take_precedence() {
 impl Machine {
     pub(crate) fn look(options: &Options) -> anyhow::Result<Self> {
         let cores = std::thread::available_parallelism()?.to_string();
-        let default_place = ground::place(options, 0)?;
+        let places = [ground::place(options, 0)?, ground::place(&ground::on_disk(options), 0)?];
+        let [most, hits] = places.map(|place| format!("{} ({})", place.display(), ground::file_system(&place)));
         let facts = vec![
             ("date", Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true)),
             ("commit", said("git", &["-C", &tests::root().to_string_lossy(), "describe", "--always", "--dirty"])),
@@ -56,7 +57,7 @@ impl Machine {
                 "links",
                 "veth to one bridge, loopback within a node; shaped with tbf both ways where a row says so".into(),
             ),
-            ("data", format!("{}; incompressible; page cache warm", default_place.display())),
+            ("data", format!("{most}, warm hits {hits}; incompressible; page cache warm")),
             (
                 "runs",
                 format!(

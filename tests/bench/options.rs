@@ -22,7 +22,7 @@ pub(crate) struct Options {
     /// Where the report goes, as JSON; default: report.json in the folder `bench` of Cargo's target folder.
     #[arg(long)]
     pub(crate) report: Option<PathBuf>,
-    /// Where the data lies; default: /dev/shm when memory allows, else /tmp.
+    /// Where the data lies; default: /dev/shm when memory allows, else /tmp; warm hits always /tmp.
     #[arg(long)]
     pub(crate) folder: Option<PathBuf>,
     /// Keep logs and data of each row, and name the folder.

@@ -8,7 +8,7 @@ use df_testkit::Program;
 
 use crate::client::Connection;
 use crate::goal::Goal;
-use crate::ground::Ground;
+use crate::ground::{Ground, on_disk};
 use crate::made::{Blob, MIB};
 use crate::nginx::Nginx;
 use crate::node::{local, mirror_target};
@@ -29,7 +29,7 @@ pub(crate) struct Held {
 }
 
 pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
-    let ground = Ground::prepare(options, 1, 3 * options.hit_mib).await?;
+    let ground = Ground::prepare(&on_disk(options), 1, 0).await?;
     let held = Held::start(&ground, options.hit_mib * MIB).await?;
     let sides = [
         (held.dfdaemon.id(), local(), mirror_target(&held.blob, held.origin.address)),
