@@ -33,7 +33,7 @@ run *args: console
     @cargo build --workspace --bin dragonfly
     @"$CARGO_TARGET_DIR/debug/dragonfly" run "$@"
 
-# Install what the recipes need and this machine lacks: all, demo, test, console, lint or fuzz
+# Install what the recipes need and this machine lacks: all, demo, test, bench, console, lint or fuzz
 setup what="all":
     @infra/scripts/setup.sh {{ if what == "all" { "test lint fuzz" } else { quote(what) } }}
 
@@ -54,6 +54,11 @@ test: (setup "test") console build
 # Real containerd pulls through dfdaemon, in network namespaces
 e2e *args: (setup "test") build
     {{ cargo_test }} --test e2e -- "$@"
+
+# Speed and memory beside nginx, curl and docker-registry: a table and target/bench/report.json; `just bench --help`
+bench *args: (setup "bench")
+    cargo build --workspace --release --bins
+    @"$CARGO_TARGET_DIR/release/bench" "$@"
 
 # The console in Chromium, against a manager started for it
 browser: (setup "test") console

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the system packages that a recipe needs and this machine lacks; silent when nothing is missing.
 #
-#   setup.sh [demo|test|console|lint|fuzz]…     (default: all of them)
+#   setup.sh [demo|test|bench|console|lint|fuzz]…     (default: all of them)
 #
 # As root on Debian and its kin through apt-get; elsewhere it names them. Always status 0: what can do without runs, and
 # what cannot says so itself.
@@ -30,13 +30,20 @@ demo() {
   console
   need docker-registry docker-registry
 }
-tests() {
-  demo
-  need containerd containerd
-  need runc runc
+bench() {
+  server
+  need docker-registry docker-registry
+  need nginx nginx
   need ip iproute2
+  need tc iproute2
   need unshare util-linux
   need curl curl
+}
+tests() {
+  demo
+  bench
+  need containerd containerd
+  need runc runc
   need node nodejs
   need npm npm
   need chromium chromium
@@ -53,9 +60,9 @@ fuzz() {
 
 for recipe in "${@:-test}"; do
   case $recipe in
-    demo | console | lint | fuzz) "$recipe" ;;
+    demo | bench | console | lint | fuzz) "$recipe" ;;
     test) tests ;;
-    *) echo "setup.sh: no recipe $recipe; there are demo, test, console, lint and fuzz" >&2 && exit 2 ;;
+    *) echo "setup.sh: no recipe $recipe; there are demo, test, bench, console, lint and fuzz" >&2 && exit 2 ;;
   esac
 done
 

@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use df_testkit::{Program, command_in, until};
+use tests::cluster::only_environment;
 
-use crate::cluster::only_environment;
 use crate::crictl::Crictl;
 
 const START_BOUND: Duration = Duration::from_secs(30);

@@ -1,8 +1,9 @@
 //! Files by dfget: through the node's daemon, so that a second node reads them from the first.
 
 use df_testkit::{command_in, sha256_hex};
+use tests::cluster::only_environment;
+use tests::program;
 
-use crate::cluster::only_environment;
 use crate::lab::{Lab, REGISTRY, large_image};
 use crate::node::Node;
 use crate::requirements;
@@ -32,7 +33,7 @@ async fn dfget_on_a_second_node_reads_from_peers() -> anyhow::Result<()> {
 }
 
 async fn dfget(node: &Node, url: &str, file: &std::path::Path, digest: &str) -> anyhow::Result<()> {
-    let mut command = command_in(Some(&node.namespace.name), requirements::program("dfget")?);
+    let mut command = command_in(Some(&node.namespace.name), program(&requirements::programs()?, "dfget")?);
     only_environment(&mut command, &[]);
     command.args([url, "-O"]).arg(file).args(["--digest", digest]);
     let output = tokio::task::spawn_blocking(move || command.output()).await??;

@@ -8,11 +8,11 @@ use std::sync::OnceLock;
 
 use anyhow::Context;
 use df_testkit::{DockerRegistry, Image, Layer, push_image, skip};
+use tests::cluster::{Cluster, Setting};
+use tests::netns::Network;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::cluster::Cluster;
 use crate::crictl::Crictl;
-use crate::netns::Network;
 use crate::node::Node;
 use crate::requirements;
 
@@ -78,8 +78,16 @@ impl Lab {
     /// With manager, scheduler, seed peer, and on every node a dfdaemon that containerd asks first.
     pub(crate) async fn start_with_dragonfly() -> anyhow::Result<Option<Self>> {
         let Some(mut lab) = Self::start().await? else { return Ok(None) };
-        let cluster = Cluster::start(&lab._folder.path, &lab._network).await?;
-        lab.cluster = Some(cluster);
+        let setting = Setting {
+            folder: lab._folder.path.clone(),
+            programs: requirements::programs()?,
+            ctl: lab._network.ctl().clone(),
+            seed: Some(lab._network.ctl().clone()),
+            nodes: lab._network.nodes().to_vec(),
+            origins: vec![format!("http://{REGISTRY}")],
+            verbose: true,
+        };
+        lab.cluster = Some(Cluster::start(setting).await?);
         for node in &lab.nodes {
             node.use_mirror()?;
         }

@@ -5,13 +5,11 @@
 //! program, so that `--test-threads=1` only saves waiting threads. What a test run that was killed left behind, the next
 //! one removes. `E2E_KEEP=1` keeps the folder with all logs and names it.
 
-mod cluster;
 mod containerd;
 mod crictl;
 mod direct_pull;
 mod files;
 mod lab;
-mod netns;
 mod node;
 mod outage;
 mod peer_pull;

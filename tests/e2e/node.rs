@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::ensure;
 use df_testkit::Image;
+use tests::netns::Namespace;
 
 use crate::containerd::Containerd;
 use crate::crictl::Crictl;
 use crate::lab::REGISTRY;
-use crate::netns::Namespace;
 
 /// Where a node's dfdaemon serves containerd.
 const MIRROR: &str = "http://127.0.0.1:65001";

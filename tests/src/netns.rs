@@ -1,4 +1,4 @@
-//! A network of its own for one test: namespaces on one bridge, with names of their own and no way out.
+//! A network of its own for one test or one row of the bench: namespaces on one bridge, with names of their own and no way out.
 //!
 //! ```text
 //!  test (root namespace) ── 10.77.x.1 ─┐
@@ -8,34 +8,40 @@
 //! ```
 //! The bridge is in `ctl`, where no firewall of the machine (docker's, say) looks at what passes.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 const CTL_HOST: u8 = 2;
 const FIRST_NODE_HOST: u8 = 11;
+/// A packet before segmentation has up to 64 KiB; a smaller bucket would cut them all.
+const TBF_BURST: &str = "128kb";
+const TBF_LATENCY: &str = "20ms";
 
 /// Removed with everything in it when dropped.
 #[derive(Debug)]
-pub(crate) struct Network {
+pub struct Network {
     namespaces: Vec<Namespace>,
     /// The test's own interface in the root namespace.
     link: String,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Namespace {
-    pub(crate) name: String,
-    pub(crate) address: Ipv4Addr,
+pub struct Namespace {
+    pub name: String,
+    pub address: Ipv4Addr,
 }
 
 // === impl Network ===
 
 impl Network {
     /// `ctl` and so many nodes.
-    pub(crate) fn create(nodes: u8) -> anyhow::Result<Self> {
+    pub fn create(nodes: u8) -> anyhow::Result<Self> {
         remove_leftovers()?;
         let run = std::process::id();
         let third = free_subnet()?;
@@ -63,12 +69,33 @@ impl Network {
         Ok(network)
     }
 
-    pub(crate) fn ctl(&self) -> &Namespace {
+    pub fn ctl(&self) -> &Namespace {
         &self.namespaces[0]
     }
 
-    pub(crate) fn nodes(&self) -> &[Namespace] {
+    pub fn nodes(&self) -> &[Namespace] {
         &self.namespaces[1..]
+    }
+
+    /// Both directions of a node's link carry so much and no more; again for another rate.
+    pub fn shape(&self, node: &Namespace, megabit: u32) -> anyhow::Result<()> {
+        let port = node.name.rsplit('-').next().unwrap_or_default();
+        for (namespace, device) in [(&node.name, "eth0"), (&self.ctl().name, port)] {
+            tc(&["-n", namespace, "qdisc", "replace", "dev", device, "root", "tbf"]
+                .into_iter()
+                .chain(["rate", &format!("{megabit}mbit"), "burst", TBF_BURST, "latency", TBF_LATENCY])
+                .collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    /// As it was made: as fast as the machine.
+    pub fn unshape(&self, node: &Namespace) -> anyhow::Result<()> {
+        let port = node.name.rsplit('-').next().unwrap_or_default();
+        for (namespace, device) in [(&node.name, "eth0"), (&self.ctl().name, port)] {
+            tc(&["-n", namespace, "qdisc", "del", "dev", device, "root"])?;
+        }
+        Ok(())
     }
 
     fn add(&mut self, name: &str, address: Ipv4Addr) -> anyhow::Result<Namespace> {
@@ -83,6 +110,35 @@ impl Network {
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         std::fs::write(folder.join("hosts"), hosts)?;
         Ok(namespace)
+    }
+}
+
+// === impl Namespace ===
+
+impl Namespace {
+    /// Does `work` on a thread that lives in this namespace and ends with it; `lo` is the namespace's own there.
+    pub async fn inside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        let path = Path::new("/run/netns").join(&self.name);
+        std::thread::Builder::new().name(self.name.clone()).spawn(move || {
+            let entered = File::open(&path).map_err(anyhow::Error::from).and_then(|namespace| {
+                Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
+            });
+            // Nobody waits for the answer of a run that was interrupted.
+            let _ =
+                sender.send(entered.with_context(|| format!("cannot enter {}", path.display())).and_then(|()| work()));
+        })?;
+        answer.await.context("a thread in a namespace has panicked")?
+    }
+
+    /// Bytes that have left through the node's link, headers and all.
+    pub fn sent_bytes(&self) -> anyhow::Result<u64> {
+        let shown = ip(&["-n", &self.name, "-s", "-j", "link", "show", "dev", "eth0"])?;
+        let shown: serde_json::Value = serde_json::from_str(&shown)?;
+        shown[0]["stats64"]["tx"]["bytes"].as_u64().context("ip shows no sent bytes")
     }
 }
 
@@ -141,8 +197,16 @@ fn etc(namespace: &str) -> PathBuf {
 }
 
 fn ip(arguments: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new("ip").args(arguments).output().context("cannot start ip")?;
+    run("ip", arguments)
+}
+
+fn tc(arguments: &[&str]) -> anyhow::Result<String> {
+    run("tc", arguments)
+}
+
+fn run(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(program).args(arguments).output().with_context(|| format!("cannot start {program}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "ip {}: {}", arguments.join(" "), said.trim());
+    ensure!(output.status.success(), "{program} {}: {}", arguments.join(" "), said.trim());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

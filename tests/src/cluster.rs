@@ -1,0 +1,214 @@
+//! Dragonfly in namespaces: manager and scheduler in `ctl`, a seed peer, a dfdaemon on every node. What each of them is
+//! told stands here and nowhere else.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use df_api::cluster::Place;
+use df_api::manager::DiscoveryRequest;
+use df_client::{ManagerClient, SchedulerClient, Transport};
+use df_testkit::{Program, command_in, until};
+use serde_json::{Value, json};
+
+use crate::netns::Namespace;
+use crate::program;
+
+const START_BOUND: Duration = Duration::from_secs(30);
+const STOP_BOUND: Duration = Duration::from_secs(30);
+const MANAGER_PORT: u16 = 8080;
+const SCHEDULER_PORT: u16 = 8002;
+/// Where peers ask for pieces.
+pub const PEER_PORT: u16 = 65002;
+const JOIN_TOKEN: &str = "end-to-end-join-token";
+
+/// What is started, where, and what it is told.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Stores, configurations and logs.
+    pub folder: PathBuf,
+    /// Where Cargo put the programs.
+    pub programs: PathBuf,
+    /// Manager and scheduler run here.
+    pub ctl: Namespace,
+    pub seed: Option<Namespace>,
+    pub nodes: Vec<Namespace>,
+    /// What daemons may ask although it is private, as `http://host:port`.
+    pub origins: Vec<String>,
+    pub verbose: bool,
+}
+
+/// All running; killed when dropped. Fields a test wants to end early can be killed by it.
+#[derive(Debug)]
+pub struct Cluster {
+    pub manager: Program,
+    pub scheduler: Program,
+    pub seed_peer: Option<Program>,
+    /// By node, in the setting's order.
+    pub dfdaemons: Vec<Program>,
+    setting: Setting,
+}
+
+/// How one daemon is started, and where it says that it is ready.
+struct Daemon<'a> {
+    name: &'a str,
+    program: &'static str,
+    namespace: &'a Namespace,
+    /// Written as JSON, which is YAML.
+    config: Value,
+    environment: &'static [(&'static str, &'static str)],
+    port: u16,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    pub async fn start(setting: Setting) -> anyhow::Result<Self> {
+        let manager = manager(&setting).start(&setting).await?;
+        let scheduler = scheduler(&setting).start(&setting).await?;
+        let seed_peer = match &setting.seed {
+            Some(seed) => Some(setting.daemon("seed-peer", seed, Role::SeedPeer).start(&setting).await?),
+            None => None,
+        };
+        let mut cluster = Self { manager, scheduler, seed_peer, dfdaemons: Vec::new(), setting };
+        for number in 0..cluster.setting.nodes.len() {
+            let dfdaemon = cluster.setting.start_node(number).await?;
+            cluster.dfdaemons.push(dfdaemon);
+        }
+        cluster.until_joined().await?;
+        Ok(cluster)
+    }
+
+    /// A node's daemon anew, with nothing on disk.
+    pub async fn restart_empty(&mut self, number: usize) -> anyhow::Result<()> {
+        self.dfdaemons[number].terminate(STOP_BOUND).await?;
+        std::fs::remove_dir_all(self.setting.store_of(number))?;
+        self.dfdaemons[number] = self.setting.start_node(number).await?;
+        self.until_joined().await
+    }
+
+    async fn until_joined(&self) -> anyhow::Result<()> {
+        let hosts = self.seed_peer.iter().count() + self.dfdaemons.len();
+        let joined = until_joined(&self.setting.ctl, hosts).await;
+        joined.with_context(|| format!("the scheduler's log ends with:\n{}", self.scheduler.log_tail()))
+    }
+}
+
+/// A daemon serves as soon as it listens; that it is known to the scheduler, only the scheduler says.
+async fn until_joined(ctl: &Namespace, hosts: usize) -> anyhow::Result<()> {
+    let at = |port, bearer: &str| {
+        let transport = Transport::new(&format!("http://{}:{port}", ctl.address), df_client::http_client())?;
+        anyhow::Ok(transport.with_bearer(Some(bearer.to_owned())))
+    };
+    let place = Place { hostname: "test".to_owned(), ip: ctl.address.to_string(), ..Place::default() };
+    let request = DiscoveryRequest { place, scheduler_cluster_id: Some(1) };
+    let discovered = ManagerClient::new(at(MANAGER_PORT, JOIN_TOKEN)?).discover_cluster(&request).await?;
+    let scheduler = SchedulerClient::new(at(SCHEDULER_PORT, &discovered.membership.credential)?);
+    until(&format!("{hosts} hosts have announced themselves"), START_BOUND, async || {
+        Ok((scheduler.list_hosts().await?.len() == hosts).then_some(()))
+    })
+    .await
+}
+
+fn manager(setting: &Setting) -> Daemon<'_> {
+    Daemon {
+        name: "manager",
+        program: "manager",
+        namespace: &setting.ctl,
+        config: json!({ "listen": format!("0.0.0.0:{MANAGER_PORT}"), "dataDir": setting.folder.join("manager") }),
+        environment: &[("DRAGONFLY_JOIN_TOKEN", JOIN_TOKEN)],
+        port: MANAGER_PORT,
+    }
+}
+
+fn scheduler(setting: &Setting) -> Daemon<'_> {
+    Daemon {
+        name: "scheduler",
+        program: "scheduler",
+        namespace: &setting.ctl,
+        config: json!({
+            "verbose": setting.verbose,
+            "listen": format!("0.0.0.0:{SCHEDULER_PORT}"),
+            // Without a way out there is no address that packets to the world leave from.
+            "host": { "hostname": "scheduler", "advertiseIP": setting.ctl.address.to_string() },
+            "manager": { "addr": manager_address(), "schedulerClusterID": 1, "joinToken": JOIN_TOKEN },
+        }),
+        environment: &[],
+        port: SCHEDULER_PORT,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    SeedPeer,
+    Node,
+    /// Knows no manager, and so no peers.
+    Alone,
+}
+
+// === impl Setting ===
+
+impl Setting {
+    /// A daemon that belongs to no cluster, on the first node.
+    pub async fn start_alone(&self) -> anyhow::Result<Program> {
+        let node = self.nodes.first().context("no node to start a daemon on")?;
+        self.daemon(&node_name(0), node, Role::Alone).start(self).await
+    }
+
+    pub fn store_of(&self, number: usize) -> PathBuf {
+        self.folder.join(node_name(number))
+    }
+
+    async fn start_node(&self, number: usize) -> anyhow::Result<Program> {
+        self.daemon(&node_name(number), &self.nodes[number], Role::Node).start(self).await
+    }
+
+    fn daemon<'a>(&'a self, name: &'a str, namespace: &'a Namespace, role: Role) -> Daemon<'a> {
+        let mut config = json!({
+            "verbose": self.verbose,
+            "host": { "hostname": name, "advertiseIP": namespace.address.to_string() },
+            "storage": { "dir": self.folder.join(name) },
+            "upstream": { "allow": self.origins, "anyPublic": false },
+        });
+        if role != Role::Alone {
+            config["scheduler"] = json!({ "manager": {
+                "netAddrs": [{ "type": "tcp", "addr": manager_address() }],
+                "joinToken": JOIN_TOKEN,
+                "seedPeer": { "enable": role == Role::SeedPeer, "clusterID": 1 },
+            }});
+        }
+        Daemon { name, program: "dfdaemon", namespace, config, environment: &[], port: PEER_PORT }
+    }
+}
+
+fn node_name(number: usize) -> String {
+    format!("dfdaemon{}", number + 1)
+}
+
+fn manager_address() -> String {
+    format!("manager.test:{MANAGER_PORT}")
+}
+
+// === impl Daemon ===
+
+impl Daemon<'_> {
+    /// Returns when it is ready.
+    async fn start(self, setting: &Setting) -> anyhow::Result<Program> {
+        let folder = &setting.folder;
+        let config = folder.join(format!("{}.yaml", self.name));
+        std::fs::write(&config, format!("{:#}\n", self.config))?;
+        let mut command = command_in(Some(&self.namespace.name), program(&setting.programs, self.program)?);
+        command.arg("--config").arg(&config);
+        only_environment(&mut command, self.environment);
+        let mut program = Program::start(self.name, &mut command, &folder.join(format!("{}.log", self.name)))?;
+        let url = format!("http://{}:{}/readyz", self.namespace.address, self.port);
+        program.wait_for_url(&url, START_BOUND).await.with_context(|| format!("{} is not ready", self.name))?;
+        Ok(program)
+    }
+}
+
+/// Nothing of the machine's own: a proxy or a setting for another Dragonfly would change what is tested.
+pub fn only_environment(command: &mut Command, variables: &[(&str, &str)]) {
+    command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path))).envs(variables.iter().copied());
+}
