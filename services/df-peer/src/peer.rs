@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use crate::download::{self, Start};
+use crate::limits::{DownloadConfig, Limits};
 use crate::schedulers::Schedulers;
 use crate::task::{Failure, Task};
 use crate::upstream::{Upstream, UpstreamConfig, UpstreamError};
@@ -36,6 +37,7 @@ pub struct PeerConfig {
     pub upload_slots: u32,
     pub storage_dir: PathBuf,
     pub upstream: UpstreamConfig,
+    pub download: DownloadConfig,
     /// Known without a manager.
     pub schedulers: Vec<String>,
     /// Accept peers without a credential.
@@ -55,6 +57,7 @@ pub struct Peer {
     config: PeerConfig,
     store: Store,
     upstream: Upstream,
+    limits: Arc<Limits>,
     http: reqwest::Client,
     gate: Gate,
     schedulers: Schedulers,
@@ -84,6 +87,7 @@ impl Peer {
             schedulers: Schedulers::new(config.schedulers.clone()),
             store,
             upstream,
+            limits: Arc::new(Limits::new(&config.download)),
             http: df_client::http_client(),
             gate,
             seeds: Mutex::default(),
@@ -112,6 +116,10 @@ impl Peer {
 
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     pub fn store(&self) -> &Store {

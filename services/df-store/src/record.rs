@@ -123,7 +123,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("record");
         let mut record = Record::open(&path, 0).unwrap();
-        let meta = Meta { length: Some(10), piece_length: 4, content_type: None, digest: None };
+        let meta = Meta { length: Some(10), piece_length: 4, content_type: None, digest: None, validator: None };
         record.append(&Line::Task { meta: meta.clone() }).unwrap();
         let digest: Digest = format!("blake3:{}", "ab".repeat(32)).parse().unwrap();
         record.append(&Line::Piece { index: 1, digest: digest.clone() }).unwrap();

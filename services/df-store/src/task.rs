@@ -26,6 +26,8 @@ pub struct Meta {
     pub piece_length: u64,
     pub content_type: Option<String>,
     pub digest: Option<Digest>,
+    /// `ETag` or `Last-Modified` of an origin's content that has no digest: a rest of it is of the same version, or not taken.
+    pub validator: Option<String>,
 }
 
 /// Two sources describe the same task differently.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use df_peer::UpstreamConfig;
+pub use df_peer::{DownloadConfig, RegistryConfig, UpstreamConfig};
 use serde::{Deserialize, Serialize};
 
 /// Settings of one node's daemon, or of a seed peer.
@@ -18,6 +18,7 @@ pub struct Config {
     pub upload: UploadConfig,
     pub storage: StorageConfig,
     pub upstream: UpstreamConfig,
+    pub download: DownloadConfig,
     /// `token`: peers show a cluster credential. `open`: for closed networks, nobody is asked. Default: token with a
     /// manager, open without one.
     pub join: Option<Join>,

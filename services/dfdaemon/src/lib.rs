@@ -105,6 +105,7 @@ fn peer_config(config: &Config, peer_addr: SocketAddr) -> anyhow::Result<PeerCon
         upload_slots: config.upload.load_limit,
         storage_dir: config.storage.dir.clone(),
         upstream: config.upstream.clone(),
+        download: config.download.clone(),
         schedulers: config.scheduler.net_addrs.iter().map(config::NetAddr::url).collect(),
         join_open: config.join_open(),
     })

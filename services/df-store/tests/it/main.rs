@@ -19,7 +19,7 @@ fn id() -> TaskId {
 }
 
 fn meta(length: Option<u64>, digest: Option<Digest>) -> Meta {
-    Meta { length, piece_length: PIECE, content_type: Some("text/plain".to_owned()), digest }
+    Meta { length, piece_length: PIECE, content_type: Some("text/plain".to_owned()), digest, validator: None }
 }
 
 fn new_task(dir: &Path, meta: Meta) -> (Store, Arc<StoredTask>) {
