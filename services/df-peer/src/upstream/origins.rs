@@ -103,16 +103,15 @@ impl Origins {
     /// Waits for a place, and until the origin may be asked; the hold itself when that is more than `patience` away.
     pub async fn admit(&self, url: &Url, patience: Duration) -> Result<StreamPermit, Box<Hold>> {
         let origin = self.of(url);
-        let _stream = self.streams.clone().acquire_owned().await.ok();
-        let _slot = origin.slots.clone().acquire_owned().await.ok();
-        origin.requests.take(1).await;
         loop {
-            let now = Instant::now();
-            let Some(hold) = origin.mood().hold(now) else { return Ok(StreamPermit { _stream, _slot }) };
-            if hold.until.duration_since(now) > patience {
-                return Err(Box::new(hold));
+            // Without a place: those who wait for one origin must not be in the way of others.
+            origin.left_alone(patience).await?;
+            let _stream = self.streams.clone().acquire_owned().await.ok();
+            let _slot = origin.slots.clone().acquire_owned().await.ok();
+            origin.requests.take(1).await;
+            if origin.mood().hold(Instant::now()).is_none() {
+                return Ok(StreamPermit { _stream, _slot });
             }
-            tokio::time::sleep_until(hold.until + Duration::from_millis(fastrand::u64(0..SPREAD_MS))).await;
         }
     }
 
@@ -139,6 +138,18 @@ impl Origins {
 // === impl OriginState ===
 
 impl OriginState {
+    /// Returns when the origin may be asked.
+    async fn left_alone(&self, patience: Duration) -> Result<(), Box<Hold>> {
+        loop {
+            let now = Instant::now();
+            let Some(hold) = self.mood().hold(now) else { return Ok(()) };
+            if hold.until.duration_since(now) > patience {
+                return Err(Box::new(hold));
+            }
+            tokio::time::sleep_until(hold.until + Duration::from_millis(fastrand::u64(0..SPREAD_MS))).await;
+        }
+    }
+
     fn mood(&self) -> MutexGuard<'_, Mood> {
         self.mood.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
