@@ -33,9 +33,9 @@ run *args: console
     @cargo build --workspace --bin dragonfly
     @"$CARGO_TARGET_DIR/debug/dragonfly" run "$@"
 
-# Install what the recipes need and this machine lacks: all, demo, test, console or lint
+# Install what the recipes need and this machine lacks: all, demo, test, console, lint or fuzz
 setup what="all":
-    @infra/scripts/setup.sh {{ if what == "all" { "test lint" } else { quote(what) } }}
+    @infra/scripts/setup.sh {{ if what == "all" { "test lint fuzz" } else { quote(what) } }}
 
 # Build every program
 build:
@@ -76,3 +76,7 @@ fmt:
 # Write openapi/*.json anew from the handlers
 openapi:
     UPDATE_OPENAPI=1 {{ cargo_test }} --test contract
+
+# Feed the parsers of ranges, piece maps and store records with so many inputs each
+fuzz runs="300000": (setup "fuzz")
+    @infra/scripts/fuzz.sh {{ quote(runs) }}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the system packages that a recipe needs and this machine lacks; silent when nothing is missing.
 #
-#   setup.sh [demo|test|console|lint]…     (default: all of them)
+#   setup.sh [demo|test|console|lint|fuzz]…     (default: all of them)
 #
 # As root on Debian and its kin through apt-get; elsewhere it names them. Always status 0: what can do without runs, and
 # what cannot says so itself.
@@ -45,12 +45,17 @@ lint() {
   server
   need shellcheck shellcheck
 }
+fuzz() {
+  server
+  # libFuzzer is C++.
+  need c++ g++
+}
 
 for recipe in "${@:-test}"; do
   case $recipe in
-    demo | console | lint) "$recipe" ;;
+    demo | console | lint | fuzz) "$recipe" ;;
     test) tests ;;
-    *) echo "setup.sh: no recipe $recipe; there are demo, test, console and lint" >&2 && exit 2 ;;
+    *) echo "setup.sh: no recipe $recipe; there are demo, test, console, lint and fuzz" >&2 && exit 2 ;;
   esac
 done
 

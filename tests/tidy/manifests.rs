@@ -14,7 +14,7 @@ const ROWS: [&[&str]; 6] = [
     &["df-peer"],
     &["manager", "scheduler", "dfdaemon", "dfget"],
     &["standalone"],
-    &["tests"],
+    &["tests", "fuzz"],
 ];
 
 /// Fakes and images for tests: in programs only of those who make an image for the demo.

@@ -104,6 +104,9 @@ pub struct PeerReport {
     /// The parents of the last answer: when they are still right, a long poll waits instead of answering.
     #[serde(default)]
     pub parents: Vec<PeerId>,
+    /// The row of the last answer, so that a scheduler that has just started knows the table again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<Row>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +138,8 @@ pub enum ComplaintReason {
     Silent,
     /// Bytes that do not match their digest.
     WrongBytes,
+    /// It serves as many as it can (503): no fault of its own.
+    Busy,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +148,9 @@ pub struct PeerDecision {
     pub decision: Decision,
     /// Best first; empty unless the decision is `parents`.
     pub parents: Vec<Parent>,
+    /// How the parents share the pieces out; without it they are alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<Row>,
     pub task: TaskFacts,
     /// Report again after this long, sooner when something went wrong.
     pub refresh_after_ms: u64,
@@ -160,6 +168,27 @@ pub enum Decision {
     Wait,
 }
 
+/// Rows of relays, as one peer sees them (see [`crate::rows`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// Slots of every row of the task.
+    pub width: u32,
+    /// Where the peer stands; `None` when it only reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<RowPlace>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RowPlace {
+    pub row: u64,
+    /// Below the width.
+    pub slot: u32,
+}
+
 /// Somebody to read from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -169,6 +198,23 @@ pub struct Parent {
     /// `http://host:port`; its content is at `/v1/tasks/{task_id}/content`.
     pub url: String,
     pub seed: bool,
+    pub role: ParentRole,
+    /// Of a mate or one above: the slot it stands in.
+    #[serde(default)]
+    pub slot: u32,
+}
+
+/// What a parent is to the asker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ParentRole {
+    /// In the same row.
+    Mate,
+    /// In the row above, or with the whole content above the first row.
+    Above,
+    /// To be asked when the others do not deliver.
+    Reserve,
 }
 
 /// What the cluster knows of a task's content.

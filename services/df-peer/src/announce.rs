@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use df_api::manager::{DiscoveryRequest, SeedPeerLeaseRequest};
-use df_api::scheduler::{DutyKind, HostReport, Parent};
+use df_api::scheduler::{DutyKind, HostReport, Parent, ParentRole};
 use df_api::{HostId, PeerId};
 use df_client::{ClientError, ManagerClient, Transport};
 use df_http::worker::{Worker, Workers};
@@ -79,7 +79,7 @@ impl Worker for Discovery {
         let seed = |seed: df_api::manager::SeedPeer| {
             let id = seed.host_name;
             let (peer_id, host_id) = (PeerId::try_from(id.clone()).ok()?, HostId::try_from(id).ok()?);
-            Some(Parent { peer_id, host_id, url: seed.url, seed: true })
+            Some(Parent { peer_id, host_id, url: seed.url, seed: true, role: ParentRole::Reserve, slot: 0 })
         };
         self.peer.set_seeds(found.seed_peers.into_iter().filter_map(seed).collect());
         Ok(Duration::from_millis(found.refresh_after_ms.max(500)))

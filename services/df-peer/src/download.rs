@@ -8,6 +8,7 @@ use df_api::scheduler::{Decision, PeerDecision, PeerState, TaskFacts};
 use df_store::{Available, ContentHasher, StoredTask, Trust};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::from_origin;
 use crate::from_parents::{self, Outcome, PATIENCE};
@@ -28,12 +29,31 @@ pub enum Start {
 const FIRST_ADVICE: Duration = Duration::from_millis(1500);
 /// How often new parents are asked for after all that were named have failed.
 const REFUSALS: u32 = 2;
+/// Without any reader for this long a download stops, unless it is nearly done. A runtime that was only restarted is back
+/// by then, and a child asks piece by piece.
+const UNWANTED_AFTER: Duration = Duration::from_secs(10);
+const ABANDONED_CHECK: Duration = Duration::from_millis(200);
 const VERIFY_BYTES: usize = 1024 * 1024;
 
 /// Runs to the end, and leaves the task complete or failed.
 pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
     let sync = Sync::start(peer.clone(), task.clone(), start == Start::Duty);
-    let result = download(&peer, &task, &sync, start).await;
+    let result = loop {
+        let result = tokio::select! {
+            result = download(&peer, &task, &sync, start) => Some(result),
+            () = abandoned(&task) => None,
+        };
+        task.stored().without_writers().await;
+        // Somebody may have come while it was being stopped.
+        if result.is_some() || task.readers().absent_for().is_some() {
+            break result;
+        }
+    };
+    let Some(result) = result else {
+        tracing::info!(task = %task.id(), "a download stops: whoever wanted it has left");
+        task.ended(None);
+        return sync.leave().await;
+    };
     let state = match result.and_then(|()| task.stored().mark_complete().map_err(from_origin::storage)) {
         Ok(()) => {
             let received = task.received();
@@ -60,16 +80,14 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
 }
 
 async fn download(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start) -> Result<(), Failure> {
-    let verifying = task.spec().digest.map(|digest| tokio::spawn(verify(task.stored().clone(), digest)));
+    let verifying =
+        task.spec().digest.map(|digest| AbortOnDropHandle::new(tokio::spawn(verify(task.stored().clone(), digest))));
     let fetched = match start {
         Start::Duty => from_origin::fetch(peer, task).await,
         Start::Ask => follow(peer, task, sync).await,
     };
     let Some(verifying) = verifying else { return fetched };
-    if let Err(failure) = fetched {
-        verifying.abort();
-        return Err(failure);
-    }
+    fetched?;
     verifying.await.unwrap_or_else(|panic| Err(Failure::Storage(panic.to_string())))
 }
 
@@ -114,8 +132,13 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), F
 async fn alone(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), Failure> {
     let parents = peer.seeds_holding(task.id()).await;
     if !parents.is_empty() {
-        let decision =
-            PeerDecision { decision: Decision::Parents, parents, task: TaskFacts::default(), refresh_after_ms: 0 };
+        let decision = PeerDecision {
+            decision: Decision::Parents,
+            parents,
+            row: None,
+            task: TaskFacts::default(),
+            refresh_after_ms: 0,
+        };
         let (_sender, advice) = watch::channel(Advice::Decided(Arc::new(decision)));
         if from_parents::fetch(peer, task, sync, advice).await? == Outcome::Done {
             return Ok(());
@@ -123,6 +146,25 @@ async fn alone(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), Fa
     }
     sync.at_origin();
     from_origin::fetch(peer, task).await
+}
+
+/// Resolves when the download is worth nobody's while any more.
+async fn abandoned(task: &Task) {
+    loop {
+        let absent = task.readers().absent_for();
+        if absent.is_some_and(|absent| absent >= UNWANTED_AFTER) {
+            let snapshot = task.stored().snapshot();
+            if !nearly_done(snapshot.landed_bytes, snapshot.meta.and_then(|meta| meta.length)) {
+                return;
+            }
+        }
+        tokio::time::sleep(UNWANTED_AFTER.saturating_sub(absent.unwrap_or_default()).max(ABANDONED_CHECK)).await;
+    }
+}
+
+/// The rest costs less than what it would cost to fetch it all again.
+fn nearly_done(landed: u64, length: Option<u64>) -> bool {
+    length.is_some_and(|length| length - landed.min(length) <= length / 10)
 }
 
 async fn changed(advice: &mut watch::Receiver<Advice>, patience: Duration) -> bool {

@@ -136,7 +136,7 @@ impl OriginRun {
         let Some(Meta { length: Some(length), piece_length, .. }) = snapshot.meta else { return Vec::new() };
         let in_flight: Vec<_> = self.in_flight.iter().map(|(_, run)| run.clone()).collect();
         let begun: Vec<_> = self.begun.iter().map(PieceWriter::index).collect();
-        let readers: Vec<_> = readers(&self.task).into_iter().map(|at| piece_at(at, piece_length)).collect();
+        let readers: Vec<_> = self.task.readers().offsets().into_iter().map(|at| piece_at(at, piece_length)).collect();
         plan_origin(&View {
             held: &snapshot.pieces,
             pieces: piece_count(length, piece_length),
@@ -258,11 +258,6 @@ impl OriginRun {
         tracing::debug!(task = %self.task.id(), %failure, "asking the origin again");
         Ok(())
     }
-}
-
-/// Where somebody reads or waits.
-fn readers(task: &Task) -> Vec<u64> {
-    vec![task.reader()]
 }
 
 fn piece_at(offset: u64, piece_length: u64) -> u32 {

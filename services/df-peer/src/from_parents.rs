@@ -83,6 +83,14 @@ struct Progress {
 
 // === impl Swarm ===
 
+/// Also when the download is dropped in the middle: its flights are tasks of their own.
+impl Drop for Swarm<'_> {
+    fn drop(&mut self) {
+        self.links.iter().for_each(|link| link.cancel());
+        self.in_flight.iter().for_each(|(_, link)| link.cancel());
+    }
+}
+
 impl Swarm<'_> {
     async fn run(&mut self) -> Result<Outcome, Failure> {
         let mut tick = tokio::time::interval(Duration::from_millis(500));
@@ -198,7 +206,7 @@ impl Swarm<'_> {
             pieces,
             in_flight: &in_flight,
             parents: self.links.len(),
-            reader: u32::try_from(self.task.reader() / meta.piece_length).unwrap_or(0),
+            reader: u32::try_from(self.task.readers().offsets().first().unwrap_or(&0) / meta.piece_length).unwrap_or(0),
             per_parent: PER_PARENT,
         };
         for fetch in plan(&view) {

@@ -17,6 +17,7 @@ mod parent;
 pub mod peer;
 mod plan;
 pub mod reader;
+mod readers;
 mod schedulers;
 mod sync;
 pub mod task;

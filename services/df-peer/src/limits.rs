@@ -67,14 +67,9 @@ impl Limits {
         if source == Source::Origin {
             self.origin.take(bytes).await;
         }
-        if !is_awaited(task) {
+        if task.readers().offsets().is_empty() {
             self.prefetch.take(bytes).await;
         }
         self.total.take(bytes).await;
     }
-}
-
-/// Whether somebody reads it now.
-fn is_awaited(_task: &Task) -> bool {
-    true
 }

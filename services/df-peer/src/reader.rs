@@ -17,6 +17,7 @@ use futures_util::stream::try_unfold;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::readers::Reading;
 use crate::task::{Failure, Task};
 
 /// Bytes per read: large enough to be fast, small enough for many readers.
@@ -50,7 +51,7 @@ pub enum ReadError {
 }
 
 struct Reader {
-    task: Arc<Task>,
+    reading: Reading,
     changes: watch::Receiver<u64>,
     trust: Trust,
     at: u64,
@@ -88,6 +89,11 @@ impl Task {
 
     async fn open_when_ready(self: Arc<Self>, requested: Requested, trust: Trust) -> Result<Content, ReadError> {
         let mut changes = self.stored().subscribe();
+        let from = match requested {
+            Requested::One(RangeSpec::Bounded { start, .. } | RangeSpec::From { start }) => start,
+            Requested::One(_) | Requested::Whole => 0,
+        };
+        let reading = Reading::start(&self, from);
         let (meta, slice) = loop {
             changes.borrow_and_update();
             if let Some(meta) = self.stored().meta()
@@ -102,8 +108,8 @@ impl Task {
             Some(slice) => slice.range.map_or((0, Some(0)), |range| (range.start, Some(range.end))),
             None => (0, None),
         };
-        self.set_reader(at);
-        let mut reader = Reader { task: self, changes, trust, at, end };
+        reading.moved_to(at);
+        let mut reader = Reader { reading, changes, trust, at, end };
         reader.ready().await?;
         Ok(Content { slice, content_type: meta.content_type, digest: meta.digest, reader })
     }
@@ -158,21 +164,25 @@ impl Content {
 // === impl Reader ===
 
 impl Reader {
+    fn task(&self) -> &Arc<Task> {
+        self.reading.task()
+    }
+
     /// How many bytes can be read now; 0 at the end.
     async fn ready(&mut self) -> Result<u64, ReadError> {
         loop {
             self.changes.borrow_and_update();
             let left = self.end.map_or(u64::MAX, |end| end.saturating_sub(self.at));
             // The end of the whole content is not shown before it is known to be right, even if nothing came before it.
-            if left == 0 && self.task.stored().meta().and_then(|meta| meta.length) != Some(self.at) {
+            if left == 0 && self.task().stored().meta().and_then(|meta| meta.length) != Some(self.at) {
                 return Ok(0);
             }
-            match self.task.stored().available(self.at, self.trust) {
+            match self.task().stored().available(self.at, self.trust) {
                 Available::Bytes(bytes) => return Ok(bytes.min(left)),
                 Available::End => return Ok(0),
                 Available::Pending => {}
             }
-            self.task.still_coming()?;
+            self.task().still_coming()?;
             let _ = self.changes.changed().await;
         }
     }
@@ -183,8 +193,9 @@ impl Reader {
             return Ok(None);
         }
         let wanted = usize::try_from(ready).unwrap_or(READ_BYTES).min(READ_BYTES);
-        let bytes = self.task.stored().read(self.at, wanted).await?;
+        let bytes = self.task().stored().read(self.at, wanted).await?;
         self.at += bytes.len() as u64;
+        self.reading.moved_to(self.at);
         Ok(Some(bytes))
     }
 }

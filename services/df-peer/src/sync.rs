@@ -94,6 +94,18 @@ impl Sync {
             tokio::time::sleep(RETRY).await;
         }
     }
+
+    /// This peer is no part of the task any more, neither as a parent nor at the origin.
+    pub async fn leave(self) {
+        self.task.abort();
+        let Shared { peer, task, .. } = &*self.shared;
+        for scheduler in peer.schedulers_of(task.id()) {
+            match scheduler.delete_peer(task.id(), &peer.peer_id()).await {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(%error, "a scheduler was not told that a peer leaves"),
+            }
+        }
+    }
 }
 
 impl Drop for Sync {
@@ -157,6 +169,7 @@ impl Shared {
             complaints: self.complaints().clone(),
             at_origin: self.at_origin.load(Ordering::Relaxed),
             parents,
+            row: None,
         };
         let mut last = None;
         for scheduler in self.peer.schedulers_of(self.task.id()) {

@@ -11,6 +11,8 @@ use df_http::RateLimit;
 use df_store::StoredTask;
 use http::HeaderMap;
 
+use crate::readers::Readers;
+
 /// Where bytes came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -45,8 +47,7 @@ pub struct Task {
     spec: RwLock<TaskSpec>,
     received: [AtomicU64; 3],
     rate: OnceLock<RateLimit>,
-    /// Where the latest reader started.
-    reader: AtomicU64,
+    readers: Readers,
     /// A program of this node asked for it by URL.
     for_programs: AtomicBool,
     /// Its files are gone: it only knows why it failed.
@@ -77,7 +78,7 @@ impl Task {
             spec: RwLock::new(spec),
             received: Default::default(),
             rate: OnceLock::new(),
-            reader: AtomicU64::new(0),
+            readers: Readers::default(),
             for_programs: AtomicBool::new(false),
             discarded: AtomicBool::new(false),
             run: Mutex::default(),
@@ -117,6 +118,7 @@ impl Task {
         self.discarded.store(true, Ordering::Relaxed);
     }
 
+    /// Why there will be no more bytes, until somebody starts it again.
     pub fn failure(&self) -> Option<Arc<Failure>> {
         self.run().failure.clone()
     }
@@ -195,11 +197,7 @@ impl Task {
         self.rate.get_or_init(new)
     }
 
-    pub(crate) fn set_reader(&self, offset: u64) {
-        self.reader.store(offset, Ordering::Relaxed);
-    }
-
-    pub(crate) fn reader(&self) -> u64 {
-        self.reader.load(Ordering::Relaxed)
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
     }
 }

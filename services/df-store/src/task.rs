@@ -285,6 +285,19 @@ impl StoredTask {
         Some(PieceWriter::new(self.clone(), index, range))
     }
 
+    /// Resolves when no piece has a writer: whoever goes on may begin any of them.
+    pub async fn without_writers(&self) {
+        let mut changes = self.subscribe();
+        loop {
+            changes.borrow_and_update();
+            if self.state().landed.is_empty() {
+                return;
+            }
+            // Fails only when the task is gone, and with it every writer.
+            let _ = changes.changed().await;
+        }
+    }
+
     /// Every piece of a known length is marked.
     pub fn has_all_pieces(&self) -> bool {
         let state = self.state();
@@ -352,6 +365,8 @@ impl StoredTask {
     }
 
     pub(crate) fn abandon(&self, index: u32) {
-        self.state().landed.remove(&index);
+        if self.state().landed.remove(&index).is_some() {
+            self.wake();
+        }
     }
 }

@@ -142,7 +142,7 @@ impl<'a> Question<'a> {
         match self.peer.complaint_about(id) {
             None => true,
             Some(ComplaintReason::WrongBytes) => false,
-            Some(ComplaintReason::Gone | ComplaintReason::Silent) => trust == Trust::Doubted,
+            Some(ComplaintReason::Gone | ComplaintReason::Silent | ComplaintReason::Busy) => trust == Trust::Doubted,
         }
     }
 

@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use df_api::scheduler::{
-    Decision, HostDecision, HostReport, HostView, Parent, PeerDecision, PeerReport, PeerState, PeerView, TaskFacts,
-    TaskView,
+    Decision, HostDecision, HostReport, HostView, Parent, ParentRole, PeerDecision, PeerReport, PeerState, PeerView,
+    TaskFacts, TaskView,
 };
 use df_api::task::piece_count;
 use df_api::{HostId, TaskId};
@@ -220,9 +220,17 @@ fn peer_decision(state: &mut State, now_ms: u64, id: &TaskId, host: &HostId) -> 
     };
     let parents = ids.into_iter().filter_map(|id| {
         let report = &state.hosts.announced.get(&id)?.report;
-        Some(Parent { peer_id: peer_of(&id), url: report.url.clone(), seed: report.seed, host_id: id })
+        Some(Parent {
+            peer_id: peer_of(&id),
+            url: report.url.clone(),
+            seed: report.seed,
+            host_id: id,
+            role: ParentRole::Reserve,
+            slot: 0,
+        })
     });
-    let answer = PeerDecision { decision, parents: parents.collect(), task: task.facts.clone(), refresh_after_ms };
+    let answer =
+        PeerDecision { decision, parents: parents.collect(), row: None, task: task.facts.clone(), refresh_after_ms };
     Some(Pending { answer, stale, hold_ms, recheck_ms })
 }
 

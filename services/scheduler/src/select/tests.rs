@@ -40,6 +40,7 @@ fn peer_report(name: &str, state: PeerState) -> PeerReport {
         complaints: Vec::new(),
         at_origin: false,
         parents: Vec::new(),
+        row: None,
     }
 }
 

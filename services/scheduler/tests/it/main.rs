@@ -116,6 +116,7 @@ fn peer_report(name: &str) -> PeerReport {
         complaints: Vec::new(),
         at_origin: false,
         parents: Vec::new(),
+        row: None,
     }
 }
 

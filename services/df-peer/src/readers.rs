@@ -1,0 +1,84 @@
+//! Who reads a task right now, and where: what the download fetches first, and whether it is still wanted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::task::Task;
+
+/// The readers of one task: the runtime's, those of programs of this node, and children.
+#[derive(Debug, Default)]
+pub(crate) struct Readers {
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    /// Reader → the next byte it needs.
+    at: BTreeMap<u64, u64>,
+    /// When the last one left.
+    left: Option<Instant>,
+}
+
+/// One reader; it is gone when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    task: Arc<Task>,
+    key: u64,
+}
+
+// === impl Readers ===
+
+impl Readers {
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Where they read, without repetition, ascending.
+    pub fn offsets(&self) -> Vec<u64> {
+        let mut offsets: Vec<u64> = self.open().at.values().copied().collect();
+        offsets.sort_unstable();
+        offsets.dedup();
+        offsets
+    }
+
+    /// For how long nobody has been reading. `None` while somebody does, and before anybody ever did: what was started
+    /// without a reader is wanted by whoever started it.
+    pub fn absent_for(&self) -> Option<Duration> {
+        let open = self.open();
+        let left = open.left.filter(|_| open.at.is_empty())?;
+        Some(left.elapsed())
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    pub fn start(task: &Arc<Task>, offset: u64) -> Self {
+        let mut open = task.readers().open();
+        let key = open.next;
+        open.next += 1;
+        open.at.insert(key, offset);
+        drop(open);
+        // The download may have something else to fetch first now.
+        task.stored().wake();
+        Self { task: task.clone(), key }
+    }
+
+    pub fn task(&self) -> &Arc<Task> {
+        &self.task
+    }
+
+    pub fn moved_to(&self, offset: u64) {
+        self.task.readers().open().at.insert(self.key, offset);
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut open = self.task.readers().open();
+        open.at.remove(&self.key);
+        open.left = Some(Instant::now());
+    }
+}

@@ -1,0 +1,56 @@
+//! A client that hangs up: the download goes on while others want it, and stops otherwise.
+
+use std::time::Duration;
+
+use df_api::dfdaemon::TaskState;
+use df_testkit::until;
+use dfdaemon::Dfdaemon;
+use futures_util::StreamExt as _;
+
+use crate::cluster::{Cluster, task_id};
+
+const MIB: usize = 1024 * 1024;
+const BOUND: Duration = Duration::from_secs(60);
+
+/// Reads some of the layer and hangs up.
+async fn read_some(cluster: &Cluster, peer: usize) {
+    let mut body = cluster.get(peer, cluster.layer()).send().await.unwrap().bytes_stream();
+    body.next().await.unwrap().unwrap();
+}
+
+fn state(cluster: &Cluster, daemon: &Dfdaemon) -> TaskState {
+    daemon.peer.task(&task_id(cluster.layer())).unwrap().status().state
+}
+
+async fn until_state(cluster: &Cluster, daemon: &Dfdaemon, wanted: TaskState) {
+    let reached = async || Ok((state(cluster, daemon) == wanted).then_some(()));
+    until(&format!("the task is {wanted:?}"), BOUND, reached).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_download_that_nobody_wants_stops_and_can_be_taken_up_again() {
+    let cluster = Cluster::start(40 * MIB).await;
+    let layer = cluster.layer().clone();
+    cluster.change(&layer, |content| content.hold_at(layer.size_bytes() / 2));
+    read_some(&cluster, 1).await;
+    until_state(&cluster, cluster.peer(1), TaskState::Idle).await;
+    until_state(&cluster, &cluster.platform.seed, TaskState::Idle).await;
+    let kept = cluster.platform.seed.peer.task(&task_id(&layer)).unwrap().status().held_bytes;
+    assert!(kept > layer.size_bytes() / 4, "{kept}");
+
+    cluster.release(&layer);
+    assert_eq!(cluster.pull(1, &layer).await, layer.bytes);
+    assert!(cluster.served_bytes(&layer) < layer.size_bytes() * 5 / 4, "what was there is not fetched again");
+}
+
+#[tokio::test]
+async fn one_that_somebody_else_reads_goes_on() {
+    let cluster = Cluster::start(40 * MIB).await;
+    let layer = cluster.layer().clone();
+    cluster.change(&layer, |content| content.rate(2 * MIB as u64));
+    let reads_on = cluster.pull(2, &layer);
+    let hangs_up = read_some(&cluster, 1);
+    let (body, ()) = tokio::join!(reads_on, hangs_up);
+    assert_eq!(body, layer.bytes);
+    assert_eq!(cluster.served_bytes(&layer), layer.size_bytes());
+}
