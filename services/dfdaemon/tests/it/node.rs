@@ -6,7 +6,7 @@ use df_api::TaskId;
 use df_api::dfdaemon::{CreateTaskRequest, ReceivedBytes};
 use df_client::{ClientError, DfdaemonClient, Transport, http_client};
 use df_testkit::registry::RegistryAccess;
-use df_testkit::{Blob, FakeRegistry, Image, Layer};
+use df_testkit::{Blob, FakeRegistry, Image, Layer, until};
 use dfdaemon::{Config, Dfdaemon};
 use reqwest::{Client, RequestBuilder};
 use tempfile::TempDir;
@@ -14,7 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 pub const REPOSITORY: &str = "team/app";
 /// Long enough for any machine; a test that waits so long has failed.
-pub const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_secs(60);
+
+/// Panics, naming `what`, when it does not become true.
+pub async fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    until(what, WAIT, async || Ok(condition().then_some(()))).await.unwrap();
+}
 
 pub struct Node {
     pub daemon: Dfdaemon,

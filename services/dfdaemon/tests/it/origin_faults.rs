@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use df_testkit::registry::RegistryAccess;
-use df_testkit::{Content, Cut, random_bytes, until};
+use df_testkit::{Content, Cut, random_bytes};
 
-use crate::node::{Node, WAIT};
+use crate::node::{Node, wait_until};
 
 const MIB: u64 = 1 << 20;
 
@@ -114,7 +114,7 @@ async fn a_content_that_changes_while_it_is_read_is_a_failure_and_not_a_mix() {
     let (old, new) = (random_bytes(9, 20 * MIB as usize), random_bytes(10, 20 * MIB as usize));
     origin.put("file", Content::new(old).hold_at(MIB));
     let changed = async {
-        until("the first range is on its way", WAIT, async || origin.stats("file").bytes == MIB).await.unwrap();
+        wait_until("the first range is on its way", || origin.stats("file").bytes == MIB).await;
         origin.change("file", |_| Content::new(new.clone()));
         origin.release("file");
     };
@@ -131,7 +131,7 @@ async fn what_was_kept_of_an_older_version_is_not_completed_with_a_newer_one() {
     let (old, new) = (random_bytes(11, 3_000_000), random_bytes(12, 3_000_000));
     origin.put("file", Content::new(old).hold_at(2_000_000));
     let failing = async {
-        until("most of it is on its way", WAIT, async || origin.stats("file").bytes == 2_000_000).await.unwrap();
+        wait_until("most of it is on its way", || origin.stats("file").bytes == 2_000_000).await;
         origin.change("file", |old| old.status_first(1, 410, None));
     };
     let (fetched, ()) = tokio::join!(node.fetch("file"), failing);

@@ -2,9 +2,9 @@
 
 use df_api::ByteRange;
 use df_testkit::registry::RegistryAccess;
-use df_testkit::{Content, Cut, FakeOrigin, random_bytes, until};
+use df_testkit::{Content, Cut, FakeOrigin, random_bytes};
 
-use crate::node::{Node, WAIT};
+use crate::node::{Node, wait_until};
 
 const MIB: u64 = 1 << 20;
 
@@ -114,7 +114,7 @@ async fn a_redirect_that_has_expired_is_asked_for_again() {
     store.put("elsewhere", Content::new(body.clone()).hold_at(MIB));
     node.registry.origin().put("file", Content::new("").redirect_to(&store.url("elsewhere")));
     let expired = async {
-        until("the first range is on its way", WAIT, async || store.stats("elsewhere").bytes == MIB).await.unwrap();
+        wait_until("the first range is on its way", || store.stats("elsewhere").bytes == MIB).await;
         store.change("elsewhere", |content| content.status_first(1, 403, None));
         store.release("elsewhere");
     };
