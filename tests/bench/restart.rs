@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use bytes::Bytes;
-use df_store::{Meta, Store};
+use df_store::{Meta, Policy, Store};
 
 use crate::goal::Goal;
 use crate::ground::Ground;
@@ -40,12 +40,12 @@ pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
 }
 
 async fn make_tasks(dir: &Path, count: usize) -> anyhow::Result<()> {
-    let store = Store::open(dir)?;
+    let store = Store::open(dir, Policy::default())?;
     for number in 0..count {
         let id = df_api::task::task_id_of_url(&format!("http://origin.test/{number}"), None, None);
         let task = store.get_or_create(&id)?;
         let piece_length = df_api::task::piece_length(Some(TASK_BYTES));
-        task.describe(Meta { length: Some(TASK_BYTES), piece_length, content_type: None, digest: None })??;
+        task.describe(Meta { length: Some(TASK_BYTES), piece_length, content_type: None, digest: None, validator: None })??;
         let Some(writer) = task.begin_piece(0) else { continue };
         writer.write(vec![Bytes::from(vec![b'x'; TASK_BYTES as usize])]).await?.finish(None)?;
         task.mark_complete()?;

@@ -92,7 +92,7 @@ async fn download(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start)
     let verifying =
         task.spec().digest.map(|digest| AbortOnDropHandle::new(tokio::spawn(verify(task.stored().clone(), digest))));
     let fetched = match start {
-        Start::Duty => from_origin::fetch(peer.upstream(), task).await,
+        Start::Duty => from_origin::fetch(peer, task).await,
         Start::Ask => follow(peer, task, sync).await,
     };
     let Some(verifying) = verifying else { return fetched };
@@ -104,7 +104,7 @@ async fn download(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start)
 async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), Failure> {
     if peer.distrusts_parents_of(task.id()) {
         sync.at_origin();
-        return from_origin::fetch(peer.upstream(), task).await;
+        return from_origin::fetch(peer, task).await;
     }
     let mut advice = sync.advice();
     let mut refused = 0;
@@ -134,7 +134,7 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), F
         }
     }
     sync.at_origin();
-    from_origin::fetch(peer.upstream(), task).await
+    from_origin::fetch(peer, task).await
 }
 
 /// Without a scheduler: seed peers known from before may have it, else the origin.
@@ -154,7 +154,7 @@ async fn alone(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), Fa
         }
     }
     sync.at_origin();
-    from_origin::fetch(peer.upstream(), task).await
+    from_origin::fetch(peer, task).await
 }
 
 /// Resolves when the download is worth nobody's while any more.

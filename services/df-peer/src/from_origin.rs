@@ -1,183 +1,267 @@
-//! Fetching what is missing from the origin: one stream per missing run, resumed where it broke.
+//! Fetching what is missing from the origin: a few ranges at once where it knows ranges, else one stream; resumed where
+//! they broke.
+//!
+//! **Invariant.** One version of the content, and no byte asked twice in the normal case. `plan_origin` and `Retries`
+//! decide; this asks.
 
-use std::collections::VecDeque;
+mod plan;
+mod retries;
+mod stream;
+
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use df_api::ByteRange;
+use df_api::task::{piece_count, piece_length};
 use df_store::{Meta, PieceError, PieceWriter, StoreError};
-use futures_util::{FutureExt as _, StreamExt as _};
-use http::HeaderValue;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
 
-use crate::origin::{self, Answer};
-use crate::task::{Failure, Source, Task};
-use crate::upstream::Upstream;
+use crate::origin::{self, Answer, Asked, Door, Facts, Question};
+use crate::peer::Peer;
+use crate::task::{Failure, Task};
+use plan::{View, plan_origin};
+use retries::{Retries, Verdict};
+use stream::Pour;
 
-/// Attempts without a new byte in between; a stream that moves is resumed as often as it breaks.
-const ATTEMPTS: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(200);
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
-/// Chunks that are there already are written together up to this size.
-pub(crate) const BATCH_BYTES: usize = 512 * 1024;
+pub(crate) use retries::RETRY_AFTER_MAX;
+pub(crate) use stream::BATCH_BYTES;
+
+/// One request asks for this much at most.
+const RUN_BYTES: u64 = 16 * 1024 * 1024;
+/// How long an origin may think before its first answer, and before later ones.
+const FIRST_ANSWER: Duration = Duration::from_secs(30);
+const LATER_ANSWER: Duration = Duration::from_secs(8);
 
 /// Returns when every piece is marked.
-pub(crate) async fn fetch(upstream: &Upstream, task: &Arc<Task>) -> Result<(), Failure> {
-    let mut run = OriginRun { task, writer: None, version: None };
-    let mut failed = 0;
-    while let Some(from) = run.next_offset() {
-        // Landed, not received: an origin that repeats itself makes no progress.
-        let before = task.stored().snapshot().landed_bytes;
-        let result = match origin::open(upstream, &task.spec(), from).await {
-            Ok(answer) => run.take(from, answer).await,
-            Err(failure) => Err(failure),
-        };
-        let Err(failure) = result else { continue };
-        failed = if task.stored().snapshot().landed_bytes > before { 1 } else { failed + 1 };
-        if failed >= ATTEMPTS || !origin::may_retry(&failure) {
-            return Err(failure);
-        }
-        tracing::debug!(task = %task.id(), %failure, failed, "asking the origin again");
-        let asked = origin::retry_after(&failure).map(Duration::from_secs);
-        tokio::time::sleep(asked.unwrap_or(PAUSE * 2u32.pow(failed)).min(RETRY_AFTER_MAX)).await;
-    }
-    Ok(())
+pub(crate) async fn fetch(peer: &Arc<Peer>, task: &Arc<Task>) -> Result<(), Failure> {
+    OriginRun::new(peer.clone(), task.clone()).run().await
 }
 
-struct OriginRun<'a> {
-    task: &'a Arc<Task>,
-    /// The piece being written; survives a broken stream.
-    writer: Option<PieceWriter>,
-    /// The content's ETag at the first answer.
-    version: Option<HeaderValue>,
+struct OriginRun {
+    peer: Arc<Peer>,
+    task: Arc<Task>,
+    door: Arc<Door>,
+    mode: Mode,
+    flights: FuturesUnordered<BoxFuture<'static, Event>>,
+    /// Flight → the pieces it is to bring.
+    in_flight: Vec<(u64, Range<u32>)>,
+    /// Pieces whose stream broke: what landed of them stays.
+    begun: Vec<PieceWriter>,
+    /// Of the content, as its first answer had it. Not needed where a digest decides in the end.
+    validator: Option<String>,
+    retries: Retries,
+    next_flight: u64,
 }
 
-/// Where in the content the stream is.
-struct Position {
-    offset: u64,
-    piece_length: u64,
-    /// The origin ignored the range and sends from the start.
-    repeats: bool,
+/// How the origin can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// It has not answered yet: one request, so that a small content costs no more.
+    Unknown,
+    Ranges,
+    /// It ignores ranges, or does not know where the content ends: one stream.
+    Whole,
 }
 
-// === impl Position ===
-
-impl Position {
-    /// The next bytes of the stream, `bytes` at most.
-    fn take(&mut self, chunks: &mut VecDeque<Bytes>, bytes: u64) -> Vec<Bytes> {
-        let mut parts = Vec::new();
-        let mut room = usize::try_from(bytes).unwrap_or(usize::MAX);
-        while room > 0
-            && let Some(mut chunk) = chunks.pop_front()
-        {
-            let part = chunk.split_to(room.min(chunk.len()));
-            room -= part.len();
-            self.offset += part.len() as u64;
-            parts.push(part);
-            if !chunk.is_empty() {
-                chunks.push_front(chunk);
-            }
-        }
-        parts
-    }
+enum Event {
+    Answered(u64, Option<PieceWriter>, Result<Answer, Failure>),
+    Poured(u64, Option<PieceWriter>, Result<(), Failure>),
 }
 
 // === impl OriginRun ===
 
-impl OriginRun<'_> {
-    /// Where to go on: inside the unfinished piece, else at the first missing piece from the reader on, else from 0.
-    fn next_offset(&self) -> Option<u64> {
-        if let Some(rest) = self.writer.as_ref().and_then(PieceWriter::rest) {
-            return Some(rest.start);
+impl OriginRun {
+    fn new(peer: Arc<Peer>, task: Arc<Task>) -> Self {
+        let validator = task.stored().meta().and_then(|meta| meta.validator);
+        Self {
+            door: Arc::new(Door::new(peer.upstream().redirect_kept())),
+            peer,
+            task,
+            mode: Mode::Unknown,
+            flights: FuturesUnordered::new(),
+            in_flight: Vec::new(),
+            begun: Vec::new(),
+            validator,
+            retries: Retries::new(Instant::now()),
+            next_flight: 0,
         }
-        let snapshot = self.task.stored().snapshot();
-        let Some(meta) = snapshot.meta else { return Some(0) };
-        let Some(length) = meta.length else {
-            return Some(u64::from(snapshot.pieces.first_missing(0)) * meta.piece_length);
-        };
-        let at_reader =
-            u32::try_from(self.task.readers().offsets().first().unwrap_or(&0) / meta.piece_length).unwrap_or(0);
-        [at_reader, 0]
-            .into_iter()
-            .map(|from| u64::from(snapshot.pieces.first_missing(from)) * meta.piece_length)
-            .find(|&offset| offset < length)
     }
 
-    async fn take(&mut self, asked: u64, answer: Answer) -> Result<(), Failure> {
-        let Answer { meta, start, version, mut body } = answer;
-        if self.version.is_some() && self.version != version {
-            return Err(Failure::Malformed("the content changed while it was read".to_owned()));
-        }
-        self.version = version;
-        let described = self.task.stored().describe(meta).map_err(storage)?;
-        described.map_err(|conflict| Failure::Malformed(conflict.to_string()))?;
-        let Some(Meta { length, piece_length, .. }) = self.task.stored().meta() else { return Ok(()) };
-        let mut at = Position { offset: start, piece_length, repeats: start < asked };
-        while let Some(first) = body.next().await {
-            let mut chunks = VecDeque::from([first.map_err(origin::unreachable)?]);
-            let mut bytes = chunks[0].len();
-            while bytes < BATCH_BYTES
-                && let Some(Some(Ok(more))) = body.next().now_or_never()
-            {
-                bytes += more.len();
-                chunks.push_back(more);
-            }
-            self.task.count(Source::Origin, bytes as u64);
-            if !self.put(&mut at, chunks).await? {
+    async fn run(mut self) -> Result<(), Failure> {
+        let mut changes = self.task.stored().subscribe();
+        loop {
+            changes.borrow_and_update();
+            if self.task.stored().has_all_pieces() {
                 return Ok(());
             }
-        }
-        match length {
-            Some(length) if at.offset < length => {
-                Err(Failure::Unreachable(format!("the stream ended at byte {} of {length}", at.offset)))
+            let paused = Instant::now() < self.retries.not_before;
+            if !paused {
+                self.launch();
             }
-            Some(_) => Ok(()),
-            None => self.end(at.offset),
+            tokio::select! {
+                Some(event) = self.flights.next() => self.take(event)?,
+                () = tokio::time::sleep_until(self.retries.not_before), if paused => {}
+                // A reader may have come who wants something else first.
+                Ok(()) = changes.changed(), if self.mode == Mode::Ranges => {}
+            }
         }
     }
 
-    /// Writes chunks at `at`; `false` when it has come to a piece that is there already and the next run may start
-    /// behind it.
-    async fn put(&mut self, at: &mut Position, mut chunks: VecDeque<Bytes>) -> Result<bool, Failure> {
-        while !chunks.is_empty() {
-            let index = u32::try_from(at.offset / at.piece_length).unwrap_or(u32::MAX);
-            let writer = self.writer.take().or_else(|| self.task.stored().begin_piece(index));
-            let start = writer.as_ref().and_then(PieceWriter::rest).map(|rest| rest.start);
-            match (writer, start) {
-                (Some(writer), Some(start)) if start == at.offset => {
-                    let room = writer.rest().map_or(0, ByteRange::length);
-                    let parts = at.take(&mut chunks, room);
-                    let writer = writer.write(parts).await.map_err(piece)?;
-                    match writer.rest() {
-                        None => drop(writer.finish(None).map_err(piece)?),
-                        Some(_) => self.writer = Some(writer),
+    fn launch(&mut self) {
+        match self.mode {
+            Mode::Ranges => {
+                let streams = self.peer.config().download.origin_streams.max(1);
+                for run in self.plan(streams) {
+                    if !self.flights.is_empty() && !self.peer.upstream().origins().is_calm() {
+                        return;
                     }
-                }
-                // Bytes that are here already, from an origin that knows no ranges and starts over.
-                (writer, start) if at.repeats => {
-                    self.writer = writer;
-                    let piece_end = (u64::from(index) + 1) * at.piece_length;
-                    let until = start.filter(|start| *start > at.offset).unwrap_or(piece_end);
-                    at.take(&mut chunks, until - at.offset);
-                }
-                (writer, _) => {
-                    self.writer = writer;
-                    return Ok(false);
+                    self.launch_run(run);
                 }
             }
+            Mode::Unknown | Mode::Whole if !self.flights.is_empty() => {}
+            Mode::Unknown => match self.plan(1).pop() {
+                Some(run) => self.launch_run(run),
+                None => self.launch_to_the_end(),
+            },
+            Mode::Whole => self.launch_to_the_end(),
         }
-        Ok(true)
     }
 
-    /// The stream of a content of unknown length has ended: here is its end.
-    fn end(&mut self, at: u64) -> Result<(), Failure> {
-        self.task.stored().set_length(at).map_err(storage)?;
-        if let Some(mut writer) = self.writer.take() {
-            writer.end_here();
-            writer.finish(None).map_err(piece)?;
+    /// Nothing while the content, or its length, is not known.
+    fn plan(&self, streams: usize) -> Vec<Range<u32>> {
+        let snapshot = self.task.stored().snapshot();
+        let Some(Meta { length: Some(length), piece_length, .. }) = snapshot.meta else { return Vec::new() };
+        let in_flight: Vec<_> = self.in_flight.iter().map(|(_, run)| run.clone()).collect();
+        let begun: Vec<_> = self.begun.iter().map(PieceWriter::index).collect();
+        let readers: Vec<_> = self.task.readers().offsets().into_iter().map(|at| piece_at(at, piece_length)).collect();
+        plan_origin(&View {
+            held: &snapshot.pieces,
+            pieces: piece_count(length, piece_length),
+            in_flight: &in_flight,
+            begun: &begun,
+            readers: &readers,
+            run_pieces: piece_at(RUN_BYTES, piece_length),
+            streams,
+        })
+    }
+
+    fn launch_run(&mut self, run: Range<u32>) {
+        let Some(meta) = self.task.stored().meta() else { return };
+        let writer = self.take_begun(run.start);
+        let start = u64::from(run.start) * meta.piece_length;
+        let from = writer.as_ref().and_then(PieceWriter::rest).map_or(start, |rest| rest.start);
+        let end = u64::from(run.end) * meta.piece_length;
+        let until = Some(meta.length.map_or(end, |length| end.min(length)));
+        self.ask(run, writer, Asked { from, until });
+    }
+
+    /// One stream from the first missing byte on; of a content that nobody knows, a bounded part.
+    fn launch_to_the_end(&mut self) {
+        let snapshot = self.task.stored().snapshot();
+        let Some(meta) = snapshot.meta else {
+            let until = if self.mode == Mode::Whole { None } else { Some(RUN_BYTES) };
+            return self.ask(0..u32::MAX, None, Asked { from: 0, until });
+        };
+        let first = snapshot.pieces.first_missing(0);
+        let writer = self.take_begun(first);
+        // An origin that begins again will pass by what is here; half a piece elsewhere would only be in its way.
+        self.begun.clear();
+        let start = u64::from(first) * meta.piece_length;
+        let from = writer.as_ref().and_then(PieceWriter::rest).map_or(start, |rest| rest.start);
+        self.ask(first..u32::MAX, writer, Asked { from, until: None });
+    }
+
+    fn take_begun(&mut self, piece: u32) -> Option<PieceWriter> {
+        let at = self.begun.iter().position(|writer| writer.index() == piece)?;
+        Some(self.begun.swap_remove(at))
+    }
+
+    fn ask(&mut self, run: Range<u32>, writer: Option<PieceWriter>, asked: Asked) {
+        let flight = self.next_flight;
+        self.next_flight += 1;
+        self.in_flight.push((flight, run));
+        let patience = if self.mode == Mode::Unknown { FIRST_ANSWER } else { LATER_ANSWER };
+        let question = Question { asked, validator: self.validator.clone(), patience };
+        let (peer, task, door) = (self.peer.clone(), self.task.clone(), self.door.clone());
+        self.flights.push(Box::pin(async move {
+            let answer = origin::open(peer.upstream(), &door, &task.spec(), question).await;
+            Event::Answered(flight, writer, answer)
+        }));
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), Failure> {
+        let (flight, writer, result) = match event {
+            Event::Answered(flight, writer, Ok(answer)) => return self.pour(flight, writer, answer),
+            Event::Answered(flight, writer, Err(failure)) => (flight, writer, Err(failure)),
+            Event::Poured(flight, writer, result) => (flight, writer, result),
+        };
+        self.in_flight.retain(|(known, _)| *known != flight);
+        self.begun.extend(writer);
+        result.or_else(|failure| self.failed(failure))
+    }
+
+    /// The headers are good: from now on it is known what can be asked, and the body may be written.
+    fn pour(&mut self, flight: u64, writer: Option<PieceWriter>, answer: Answer) -> Result<(), Failure> {
+        self.describe(&answer.facts)?;
+        let Some(meta) = self.task.stored().meta() else { return Ok(()) };
+        self.mode = if answer.facts.ranges && meta.length.is_some() { Mode::Ranges } else { Mode::Whole };
+        let first = piece_at(answer.asked.from, meta.piece_length);
+        let end = answer.facts.end.map_or(u32::MAX, |end| piece_at(end.div_ceil(meta.piece_length), 1));
+        if let Some((_, run)) = self.in_flight.iter_mut().find(|(known, _)| *known == flight) {
+            *run = first..end;
         }
+        let mut pour = Pour { task: self.task.clone(), limits: self.peer.limits().clone(), writer };
+        self.flights.push(Box::pin(async move {
+            let poured = pour.run(answer, meta.piece_length).await;
+            Event::Poured(flight, pour.writer, poured)
+        }));
         Ok(())
     }
+
+    fn describe(&mut self, facts: &Facts) -> Result<(), Failure> {
+        let digest = self.task.spec().digest;
+        if digest.is_none() {
+            if self.validator.as_deref().is_some_and(|known| !facts.is_version(known)) {
+                return Err(Failure::Malformed("the content changed while it was read".to_owned()));
+            }
+            if self.validator.is_none() {
+                self.validator = facts.validator().map(str::to_owned);
+            }
+        }
+        let described = self.task.stored().describe(Meta {
+            length: facts.length,
+            piece_length: piece_length(facts.length),
+            content_type: facts.content_type.clone(),
+            digest,
+            validator: self.validator.clone(),
+        });
+        described.map_err(storage)?.map_err(|conflict| Failure::Malformed(conflict.to_string()))
+    }
+
+    fn failed(&mut self, failure: Failure) -> Result<(), Failure> {
+        if !origin::may_retry(&failure) {
+            return Err(failure);
+        }
+        let landed_bytes = self.task.stored().snapshot().landed_bytes;
+        let asked = origin::retry_after(&failure);
+        let again = match self.retries.failed(Instant::now(), landed_bytes, asked, fastrand::f64()) {
+            Verdict::Resume => true,
+            Verdict::Again => self.peer.upstream().may_retry(&self.task.spec().origin.url),
+            Verdict::GiveUp => false,
+        };
+        if !again {
+            return Err(failure);
+        }
+        tracing::debug!(task = %self.task.id(), %failure, "asking the origin again");
+        Ok(())
+    }
+}
+
+fn piece_at(offset: u64, piece_length: u64) -> u32 {
+    u32::try_from(offset / piece_length).unwrap_or(u32::MAX)
 }
 
 pub(crate) fn storage(error: impl Into<StoreError>) -> Failure {

@@ -183,7 +183,7 @@ impl Swarm<'_> {
             return Ok(());
         }
         let digest = self.task.spec().digest.or(list.digest);
-        let meta = Meta { length: list.length, piece_length, content_type: list.content_type, digest };
+        let meta = Meta { length: list.length, piece_length, content_type: list.content_type, digest, validator: None };
         let described = self.task.stored().describe(meta).map_err(storage)?;
         if let Err(conflict) = described {
             self.complain(&link, ComplaintReason::WrongBytes, &conflict.to_string());

@@ -12,6 +12,7 @@ pub mod download;
 mod from_origin;
 mod from_parents;
 pub mod housekeeping;
+mod limits;
 mod origin;
 mod parent;
 pub mod peer;
@@ -23,7 +24,8 @@ mod sync;
 pub mod task;
 pub mod upstream;
 
+pub use limits::DownloadConfig;
 pub use peer::{Peer, PeerConfig};
 pub use reader::{Content, ReadError};
 pub use task::{Failure, Task};
-pub use upstream::{Upstream, UpstreamConfig, UpstreamRefused};
+pub use upstream::{RegistryConfig, Upstream, UpstreamConfig, UpstreamRefused};

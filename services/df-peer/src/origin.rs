@@ -1,50 +1,125 @@
-//! One request to the origin: what it says of the content, and its bytes from a given offset on.
+//! One request to the origin: through the front door or by the shortcut a redirect has shown, judged before its body is
+//! believed.
+//!
+//! **Invariant.** The task's credential goes to its own origin only, never to where that redirects.
+
+mod answer;
+mod door;
+
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use df_api::task::{Origin, TaskSpec, piece_length};
-use df_api::{ContentRange, Digest};
-use df_store::Meta;
+use df_api::task::{Origin, TaskSpec};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    HeaderMap, RANGE, RETRY_AFTER,
-};
-use http::{HeaderValue, StatusCode};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, IF_RANGE, RANGE};
+use http::{HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
 use url::Url;
 
+pub(crate) use answer::{Asked, Facts};
+pub(crate) use door::Door;
+
+use crate::from_origin::RETRY_AFTER_MAX;
 use crate::task::Failure;
-use crate::upstream::{Upstream, UpstreamRefused};
+use crate::upstream::{StreamPermit, Upstream, UpstreamRefused};
+use answer::Reading;
 
 /// An origin that is sending.
 pub(crate) struct Answer {
-    pub meta: Meta,
-    /// Offset of the body's first byte: what was asked for, or 0 from an origin that knows no ranges.
-    pub start: u64,
-    /// Its ETag, to notice when the content changes.
-    pub version: Option<HeaderValue>,
+    pub asked: Asked,
+    pub facts: Facts,
     pub body: BoxStream<'static, reqwest::Result<Bytes>>,
+    /// Held as long as the body is read.
+    pub permit: StreamPermit,
+}
+
+/// One question, and what is known beforehand.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub asked: Asked,
+    /// Of the content whose rest is asked for.
+    pub validator: Option<String>,
+    /// How long the headers may take.
+    pub patience: Duration,
 }
 
 /// Error bodies are relayed up to this size.
 const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Asks for the content from `from` on.
-pub(crate) async fn open(upstream: &Upstream, spec: &TaskSpec, from: u64) -> Result<Answer, Failure> {
-    let url = Url::parse(&spec.origin.url).map_err(|_| UpstreamRefused::Malformed(spec.origin.url.clone()))?;
-    upstream.check(&url)?;
-    let mut request = upstream.http().get(url).headers(request_headers(&spec.origin)?);
-    if from > 0 {
-        request = request.header(RANGE, format!("bytes={from}-"));
+/// Asks; twice at most when a shortcut or the range turns out to be of no use.
+pub(crate) async fn open(
+    upstream: &Upstream,
+    door: &Door,
+    spec: &TaskSpec,
+    mut question: Question,
+) -> Result<Answer, Failure> {
+    let front = Url::parse(&spec.origin.url).map_err(|_| UpstreamRefused::Malformed(spec.origin.url.clone()))?;
+    let mut shortcut = door.shortcut(Instant::now());
+    loop {
+        let url = shortcut.take();
+        let short = url.is_some();
+        let (url, asked) = (url.unwrap_or_else(|| front.clone()), question.asked);
+        let permit = admit(upstream, &url).await?;
+        let sent = send(upstream, &url, request_headers(&spec.origin, &front, &url, &question)?, question.patience);
+        let response = match sent.await {
+            Ok(response) => response,
+            Err(Failure::Unreachable(why)) if short => {
+                tracing::debug!(why, "the place behind the origin is gone; asking the origin itself");
+                door.forget();
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        let status = response.status();
+        if !is_content(status, asked) {
+            if short && matches!(status.as_u16(), 401 | 403 | 404 | 410 | 500..) {
+                door.forget();
+                continue;
+            }
+            return Err(refused(upstream, response).await);
+        }
+        upstream.origins().succeeded(&url);
+        if !short {
+            door.remember(&front, response.url(), Instant::now());
+        }
+        match answer::read(status, response.headers(), asked).map_err(Failure::Malformed)? {
+            Reading::AskWhole if asked == Asked::WHOLE => {
+                return Err(Failure::Malformed("it gives a part of an unknown whole".to_owned()));
+            }
+            Reading::AskWhole => question.asked = Asked::WHOLE,
+            Reading::Body(facts) => {
+                return Ok(Answer { asked, facts, body: response.bytes_stream().boxed(), permit });
+            }
+        }
     }
-    let response = request.send().await.map_err(unreachable)?;
-    let status = response.status();
-    if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
-        return Err(refused(response).await);
+}
+
+async fn admit(upstream: &Upstream, url: &Url) -> Result<StreamPermit, Failure> {
+    upstream.check(url)?;
+    let held = upstream.origins().admit(url, RETRY_AFTER_MAX).await;
+    held.map_err(|hold| Failure::Origin { status: hold.status, headers: Box::new(hold.headers), body: Bytes::new() })
+}
+
+async fn send(
+    upstream: &Upstream,
+    url: &Url,
+    headers: HeaderMap,
+    patience: Duration,
+) -> Result<reqwest::Response, Failure> {
+    let sent = upstream.send(Method::GET, url.clone(), headers);
+    match tokio::time::timeout(patience, sent).await {
+        Ok(response) => Ok(response?),
+        Err(_) => Err(Failure::Unreachable(format!("no answer within {patience:?}"))),
     }
-    let (meta, start) = describe(status, response.headers(), spec.digest.clone(), from)?;
-    let version = response.headers().get(ETAG).cloned();
-    Ok(Answer { meta, start, version, body: response.bytes_stream().boxed() })
+}
+
+fn is_content(status: StatusCode, asked: Asked) -> bool {
+    match status {
+        StatusCode::OK => true,
+        StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => asked.to_header().is_some(),
+        _ => false,
+    }
 }
 
 /// Whether asking again may help.
@@ -56,52 +131,38 @@ pub(crate) fn may_retry(failure: &Failure) -> bool {
     }
 }
 
-/// `Retry-After` in seconds, when the origin said so.
-pub(crate) fn retry_after(failure: &Failure) -> Option<u64> {
+/// How long the origin wants to be left alone, when it said so.
+pub(crate) fn retry_after(failure: &Failure) -> Option<Duration> {
     let Failure::Origin { headers, .. } = failure else { return None };
-    headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()
+    answer::retry_after(headers, SystemTime::now())
 }
 
-fn request_headers(origin: &Origin) -> Result<HeaderMap, Failure> {
+fn request_headers(origin: &Origin, front: &Url, url: &Url, question: &Question) -> Result<HeaderMap, Failure> {
     let mut headers = df_client::trace_headers();
     // A body compressed on the way would be stored as if it were the content.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let given = [(AUTHORIZATION, &origin.authorization), (ACCEPT, &origin.accept)];
+    let authorization = origin.authorization.clone().filter(|_| url.origin() == front.origin());
+    let range = question.asked.to_header();
+    let validator = question.validator.as_deref().and_then(answer::if_range).map(str::to_owned);
+    // RFC 9110 §13.1.5: without `Range` there is no `If-Range`.
+    let if_range = validator.filter(|_| range.is_some());
+    let given = [(AUTHORIZATION, authorization), (ACCEPT, origin.accept.clone()), (RANGE, range), (IF_RANGE, if_range)];
     for (name, value) in given {
         if let Some(value) = value {
-            let value = HeaderValue::from_str(value).map_err(|_| Failure::Malformed(format!("header {name}")))?;
+            let mut value = HeaderValue::from_str(&value).map_err(|_| Failure::Malformed(format!("header {name}")))?;
+            value.set_sensitive(name == AUTHORIZATION);
             headers.insert(name, value);
         }
     }
     Ok(headers)
 }
 
-fn describe(
-    status: StatusCode,
-    headers: &HeaderMap,
-    digest: Option<Digest>,
-    from: u64,
-) -> Result<(Meta, u64), Failure> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    if text(CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-        return Err(Failure::Malformed("it is compressed although identity was asked for".to_owned()));
-    }
-    let (length, start) = if status == StatusCode::PARTIAL_CONTENT {
-        let value = text(CONTENT_RANGE).unwrap_or_default();
-        let range: ContentRange = value.parse().map_err(|error| Failure::Malformed(format!("{error}")))?;
-        if range.range.is_none_or(|range| range.start != from) {
-            return Err(Failure::Malformed(format!("asked from byte {from}, answered {value:?}")));
-        }
-        (range.total, from)
-    } else {
-        (text(CONTENT_LENGTH).and_then(|length| length.parse().ok()), 0)
-    };
-    let content_type = text(CONTENT_TYPE).map(str::to_owned);
-    Ok((Meta { length, piece_length: piece_length(length), content_type, digest }, start))
-}
-
-async fn refused(response: reqwest::Response) -> Failure {
+/// The origin's no, for the caller; and for all tasks, when it wants to be left alone.
+async fn refused(upstream: &Upstream, response: reqwest::Response) -> Failure {
     let (status, headers) = (response.status().as_u16(), Box::new(response.headers().clone()));
+    if let (429 | 503, Some(wait)) = (status, answer::retry_after(&headers, SystemTime::now())) {
+        upstream.origins().hold(response.url(), wait, status, &headers);
+    }
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
     while let Some(Ok(chunk)) = chunks.next().await

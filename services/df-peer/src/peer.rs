@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 
 use crate::download::{self, Start};
 use crate::from_origin;
+use crate::limits::{DownloadConfig, Limits};
 use crate::schedulers::Schedulers;
 use crate::task::Task;
 use crate::upstream::{Upstream, UpstreamConfig, UpstreamError};
@@ -38,6 +39,7 @@ pub struct PeerConfig {
     pub storage_dir: PathBuf,
     pub storage_policy: Policy,
     pub upstream: UpstreamConfig,
+    pub download: DownloadConfig,
     /// Known without a manager.
     pub schedulers: Vec<String>,
     /// Accept peers without a credential.
@@ -57,6 +59,7 @@ pub struct Peer {
     config: PeerConfig,
     store: Store,
     upstream: Upstream,
+    limits: Arc<Limits>,
     http: reqwest::Client,
     gate: Gate,
     schedulers: Schedulers,
@@ -90,6 +93,7 @@ impl Peer {
             schedulers: Schedulers::new(config.schedulers.clone()),
             store,
             upstream,
+            limits: Arc::new(Limits::new(&config.download)),
             http: df_client::http_client(),
             gate,
             seeds: Mutex::default(),
@@ -118,6 +122,10 @@ impl Peer {
 
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     pub fn store(&self) -> &Store {

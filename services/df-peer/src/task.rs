@@ -1,13 +1,14 @@
 //! A task on this host: its stored pieces, its one download, and what its readers need to know of both.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use df_api::dfdaemon::{ReceivedBytes, TaskState, TaskStatus};
 use df_api::task::TaskSpec;
 use df_api::{Digest, TaskId};
+use df_http::RateLimit;
 use df_store::{StoreError, StoredTask};
 use http::HeaderMap;
 
@@ -47,6 +48,7 @@ pub struct Task {
     /// With the credentials of the latest reader.
     spec: RwLock<TaskSpec>,
     received: [AtomicU64; 3],
+    rate: OnceLock<RateLimit>,
     readers: Readers,
     /// A program of this node asked for it by URL.
     for_programs: AtomicBool,
@@ -79,6 +81,7 @@ impl Task {
             stored,
             spec: RwLock::new(spec),
             received: Default::default(),
+            rate: OnceLock::new(),
             readers: Readers::default(),
             for_programs: AtomicBool::new(false),
             discarded: AtomicBool::new(false),
@@ -206,6 +209,11 @@ impl Task {
             Source::Peer => "peer",
         };
         metrics::counter!("dragonfly_client_download_traffic", "type" => source).increment(bytes);
+    }
+
+    /// Its own limit, made when its first bytes come.
+    pub(crate) fn rate(&self, new: impl FnOnce() -> RateLimit) -> &RateLimit {
+        self.rate.get_or_init(new)
     }
 
     pub(crate) fn readers(&self) -> &Readers {

@@ -13,6 +13,9 @@ pub struct Meta {
     pub piece_length: u64,
     pub content_type: Option<String>,
     pub digest: Option<Digest>,
+    /// `ETag` or `Last-Modified` of an origin's content that has no digest: a rest of it is of the same version, or not
+    /// taken.
+    pub validator: Option<String>,
 }
 
 /// Why a description is not taken.
@@ -26,8 +29,8 @@ pub enum MetaConflict {
 
 /// Far above what this project cuts (see [`df_api::task::piece_length`]), far below what overflows.
 const PIECE_LENGTH_LIMIT: u64 = 1 << 30;
-/// Longer ones are no media types.
-const CONTENT_TYPE_BYTES_MAX: usize = 1024;
+/// Longer ones are no media types, and no validators.
+const TEXT_BYTES_MAX: usize = 1024;
 
 // === impl Meta ===
 
@@ -37,11 +40,13 @@ impl Meta {
         let pieces = |length: u64| length.div_ceil(self.piece_length);
         (1..=PIECE_LENGTH_LIMIT).contains(&self.piece_length)
             && self.length.is_none_or(|length| pieces(length) <= Bitmap::PIECES_MAX as u64)
-            && self.content_type.as_ref().is_none_or(|text| text.len() <= CONTENT_TYPE_BYTES_MAX)
+            && [&self.content_type, &self.validator].into_iter().flatten().all(|text| text.len() <= TEXT_BYTES_MAX)
     }
 
     pub(crate) fn without_long_texts(mut self) -> Self {
-        self.content_type = self.content_type.filter(|text| text.len() <= CONTENT_TYPE_BYTES_MAX);
+        let short = |text: &String| text.len() <= TEXT_BYTES_MAX;
+        self.content_type = self.content_type.filter(short);
+        self.validator = self.validator.filter(short);
         self
     }
 

@@ -53,7 +53,7 @@ pub(crate) struct Record {
 }
 
 /// A description with a content type of the longest kind fits well.
-const LINE_BYTES_MAX: u64 = 8 * 1024;
+const LINE_BYTES_MAX: u64 = 16 * 1024;
 const CHECKSUM_DIGITS: usize = 16;
 
 // === impl Line ===

@@ -41,8 +41,9 @@ struct Sending {
     at: u64,
     end: u64,
     cut: Option<(u64, Cut)>,
+    stall_at: Option<u64>,
     flip: bool,
-    hold_at: Option<u64>,
+    hold: Option<Range<u64>>,
     bytes_per_second: Option<u64>,
 }
 
@@ -157,7 +158,8 @@ fn describe(response: &mut Answer, content: &Content, part: &Range<u64>, length:
         set(response, CONTENT_LENGTH, &(part.end - part.start).to_string());
     }
     if response.status() == StatusCode::PARTIAL_CONTENT {
-        set(response, CONTENT_RANGE, &format!("bytes {}-{}/{length}", part.start, part.end - 1));
+        let total = content.claimed_length.unwrap_or(length);
+        set(response, CONTENT_RANGE, &format!("bytes {}-{}/{total}", part.start, part.end - 1));
     }
     response.headers_mut().extend(content.headers.clone());
 }
@@ -198,6 +200,10 @@ impl Sending {
             Some(times) if times.fault.0 < sent => times.take().map(|(after, how)| (part.start + after, how)),
             _ => None,
         };
+        let stall_at = match &mut content.stall {
+            Some(times) if times.fault < sent => times.take().map(|after| part.start + after),
+            _ => None,
+        };
         let flip = content.wrong_bytes > 0 && sent > 0;
         content.wrong_bytes -= u32::from(flip);
         state.stats.active += 1;
@@ -209,8 +215,9 @@ impl Sending {
             at: part.start,
             end: part.end,
             cut,
+            stall_at,
             flip,
-            hold_at: state.content.hold_at,
+            hold: state.content.hold.clone(),
             bytes_per_second: state.content.bytes_per_second,
         }
     }
@@ -236,11 +243,15 @@ impl Sending {
         if self.at == self.end {
             return Ok(None);
         }
-        if self.hold_at.is_some_and(|hold_at| self.at >= hold_at) {
+        if self.stall_at == Some(self.at) {
+            return std::future::pending().await;
+        }
+        if self.hold.as_ref().is_some_and(|hold| hold.contains(&self.at)) {
             // Fails only when the sender is gone, and the entry is held here.
             let _ = self.entry.released.subscribe().wait_for(|released| *released).await;
         }
-        let stops = [Some(self.end), self.cut.map(|(at, _)| at), self.hold_at];
+        let hold_at = self.hold.as_ref().map(|hold| hold.start);
+        let stops = [Some(self.end), self.cut.map(|(at, _)| at), hold_at, self.stall_at];
         let stop = stops.into_iter().flatten().filter(|stop| *stop > self.at).fold(self.end, u64::min);
         let to = stop.min(self.at + CHUNK_BYTES);
         let mut chunk = self.body.slice(self.at as usize..to as usize);

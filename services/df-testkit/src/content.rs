@@ -1,5 +1,6 @@
 //! What the fake origin serves under one name, how it misbehaves while doing so, and what it saw.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,8 +19,10 @@ pub struct Content {
     pub(crate) length: bool,
     pub(crate) bytes_per_second: Option<u64>,
     pub(crate) first_byte_delay: Duration,
-    pub(crate) hold_at: Option<u64>,
+    pub(crate) hold: Option<Range<u64>>,
     pub(crate) cut: Option<Times<(u64, Cut)>>,
+    pub(crate) stall: Option<Times<u64>>,
+    pub(crate) claimed_length: Option<u64>,
     pub(crate) status: Option<Times<(u16, Option<String>)>>,
     pub(crate) wrong_bytes: u32,
     pub(crate) access: Option<Access>,
@@ -73,8 +76,10 @@ impl Content {
             length: true,
             bytes_per_second: None,
             first_byte_delay: Duration::ZERO,
-            hold_at: None,
+            hold: None,
             cut: None,
+            stall: None,
+            claimed_length: None,
             status: None,
             wrong_bytes: 0,
             access: None,
@@ -118,13 +123,31 @@ impl Content {
     /// Bytes from `offset` of the content on are held back (headers are not) until
     /// [`crate::FakeOrigin::release`]. A test that holds need not guess how long something takes.
     pub fn hold_at(mut self, offset: u64) -> Self {
-        self.hold_at = Some(offset);
+        self.hold = Some(offset..u64::MAX);
+        self
+    }
+
+    /// As [`Content::hold_at`], of bytes in this range only.
+    pub fn hold_between(mut self, range: Range<u64>) -> Self {
+        self.hold = Some(range);
         self
     }
 
     /// The first `times` answers longer than `after_bytes` of body end there.
     pub fn cut_first(mut self, times: u32, after_bytes: u64, how: Cut) -> Self {
         self.cut = Some(Times { left: times, fault: (after_bytes, how) });
+        self
+    }
+
+    /// The first `times` answers longer than `after_bytes` of body fall silent there, for ever.
+    pub fn stall_first(mut self, times: u32, after_bytes: u64) -> Self {
+        self.stall = Some(Times { left: times, fault: after_bytes });
+        self
+    }
+
+    /// Parts say that the whole is this long, whatever it is.
+    pub fn claim_length(mut self, length: u64) -> Self {
+        self.claimed_length = Some(length);
         self
     }
 

@@ -14,6 +14,8 @@ pub mod process;
 pub mod push;
 pub mod registry;
 pub mod skip;
+pub mod socks;
+pub mod tls_front;
 pub mod wait;
 
 mod answer;
@@ -31,5 +33,7 @@ pub use process::{Program, command_in, free_port};
 pub use push::push_image;
 pub use registry::{FakeRegistry, RegistryAccess};
 pub use skip::skip;
+pub use socks::SocksProxy;
+pub use tls_front::TlsFront;
 pub use wait::until;
 pub use wire::Cut;

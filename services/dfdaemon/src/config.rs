@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use df_peer::UpstreamConfig;
+pub use df_peer::{DownloadConfig, RegistryConfig, UpstreamConfig};
 use df_store::{Policy, Quota};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,7 @@ pub struct Config {
     pub storage: StorageConfig,
     pub gc: GcConfig,
     pub upstream: UpstreamConfig,
+    pub download: DownloadConfig,
     /// `token`: peers show a cluster credential. `open`: for closed networks, nobody is asked. Default: token with a
     /// manager, open without one.
     pub join: Option<Join>,

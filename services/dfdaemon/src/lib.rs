@@ -108,6 +108,7 @@ fn peer_config(config: &Config, peer_addr: SocketAddr) -> anyhow::Result<PeerCon
         storage_dir: config.storage.dir.clone(),
         storage_policy: config.storage_policy()?,
         upstream: config.upstream.clone(),
+        download: config.download.clone(),
         schedulers: config.scheduler.net_addrs.iter().map(config::NetAddr::url).collect(),
         join_open: config.join_open(),
     })

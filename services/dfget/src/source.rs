@@ -11,7 +11,7 @@ use df_api::task::{Origin, TaskSpec, task_id_of_digest, task_id_of_url};
 use df_api::{Digest, TaskId};
 use df_client::{ClientError, DfdaemonClient, Transport, http_client};
 use df_peer::download::Start;
-use df_peer::{Failure, Peer, PeerConfig, ReadError, UpstreamConfig};
+use df_peer::{DownloadConfig, Failure, Peer, PeerConfig, ReadError, UpstreamConfig};
 use df_store::Trust;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use tempfile::TempDir;
@@ -129,6 +129,7 @@ fn peer_config(folder: &TempDir, url: &Url) -> Result<PeerConfig, FetchError> {
             allow: vec![format!("{}://{host}{port}", url.scheme())],
             ..UpstreamConfig::default()
         },
+        download: DownloadConfig::default(),
         schedulers: Vec::new(),
         join_open: true,
     })

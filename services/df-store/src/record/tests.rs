@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn meta(length: Option<u64>) -> Meta {
-    Meta { length, piece_length: 4, content_type: None, digest: None }
+    Meta { length, piece_length: 4, content_type: None, digest: None, validator: None }
 }
 
 fn hash(seed: u32) -> PieceHash {

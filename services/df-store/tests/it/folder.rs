@@ -20,7 +20,7 @@ pub fn numbered(number: usize) -> TaskId {
 }
 
 pub fn meta(length: Option<u64>, digest: Option<Digest>) -> Meta {
-    Meta { length, piece_length: PIECE, content_type: Some("text/plain".to_owned()), digest }
+    Meta { length, piece_length: PIECE, content_type: Some("text/plain".to_owned()), digest, validator: None }
 }
 
 /// Looked at, as a daemon does.

@@ -35,8 +35,8 @@ pub async fn forward(mirror: &Mirror, caller: &Caller) -> Result<Relayed, Refusa
         }
     }
     headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let request = mirror.peer.upstream().http().request(caller.method.clone(), caller.url.clone()).headers(headers);
-    let answered = tokio::time::timeout_at(caller.deadline, request.send()).await;
+    let sent = mirror.peer.upstream().send(caller.method.clone(), caller.url.clone(), headers);
+    let answered = tokio::time::timeout_at(caller.deadline, sent).await;
     match answered {
         // Nobody followed it: without `Location` it is the end of a pull for containerd.
         Ok(Ok(response)) if response.status().is_redirection() => {

@@ -5,6 +5,8 @@
 mod access;
 mod mirror;
 mod node;
+mod origin_access;
+mod origin_faults;
 mod origins;
 mod refusals;
 mod restart;

@@ -1,0 +1,51 @@
+//! The HTTP client for origins, with all that guards it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, NoProxy, Proxy};
+use secrecy::ExposeSecret as _;
+
+use super::rules::{GuardedResolver, Rules};
+use super::{UpstreamConfig, UpstreamError};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence of an origin within a body; a slow origin is fine, a dead one is not.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+const REDIRECTS_MAX: usize = 10;
+
+pub(super) fn build(
+    config: &UpstreamConfig,
+    rules: &Arc<Rules>,
+    ca_certs: &[PathBuf],
+) -> Result<Client, UpstreamError> {
+    let redirect_rules = rules.clone();
+    let mut http = Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .tcp_nodelay(true)
+        .user_agent(concat!("dragonfly/", env!("CARGO_PKG_VERSION")))
+        .dns_resolver(Arc::new(GuardedResolver::new(rules.clone(), config)))
+        .redirect(Policy::custom(move |attempt| match redirect_rules.check(attempt.url()) {
+            Err(refused) => attempt.error(refused),
+            Ok(()) if attempt.previous().len() > REDIRECTS_MAX => attempt.error("more than 10 redirects"),
+            Ok(()) => attempt.follow(),
+        }));
+    if let Some(proxy) = &config.proxy {
+        let exceptions = NoProxy::from_string(&config.no_proxy.join(","));
+        let proxy = Proxy::all(proxy.expose_secret()).map_err(|_| UpstreamError::Proxy)?;
+        http = http.proxy(proxy.no_proxy(exceptions));
+    }
+    for path in config.ca_certs.iter().chain(ca_certs) {
+        let unreadable = |source| UpstreamError::CaCerts { path: path.clone(), source };
+        let pem = std::fs::read(path).map_err(unreadable)?;
+        let bundle = Certificate::from_pem_bundle(&pem)?;
+        if bundle.is_empty() {
+            return Err(unreadable(std::io::Error::other("no PEM certificate in it")));
+        }
+        http = bundle.into_iter().fold(http, |http, certificate| http.add_root_certificate(certificate));
+    }
+    Ok(http.build()?)
+}

@@ -1,0 +1,161 @@
+//! Origins that fail: with a status, in the middle, with another content than before. Each time the whole arrives, or a
+//! clean failure; and hardly a byte is asked twice.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use df_testkit::registry::RegistryAccess;
+use df_testkit::{Content, Cut, random_bytes};
+
+use crate::node::{Node, wait_until};
+
+const MIB: u64 = 1 << 20;
+
+async fn fetch(node: &Node, content: Content) -> Result<bytes::Bytes, String> {
+    node.registry.origin().put("file", content);
+    node.fetch("file").await
+}
+
+#[tokio::test]
+async fn errors_that_may_pass_are_retried_and_others_are_not() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let body = random_bytes(3, 1000);
+    assert_eq!(fetch(&node, Content::new(body.clone()).status_first(2, 503, None)).await.unwrap(), body);
+    let node = Node::start(RegistryAccess::Open).await;
+    assert_eq!(fetch(&node, Content::new(body.clone()).status_first(1, 429, Some("0"))).await.unwrap(), body);
+    let node = Node::start(RegistryAccess::Open).await;
+    let refused = fetch(&node, Content::new(body).status_first(1, 410, None)).await.unwrap_err();
+    assert!(refused.contains("410"), "{refused}");
+    assert_eq!(node.registry.origin().stats("file").requests, 1);
+}
+
+#[tokio::test]
+async fn an_origin_is_left_alone_for_as_long_as_it_asks() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let body = random_bytes(3, 1000);
+    let started = Instant::now();
+    assert_eq!(fetch(&node, Content::new(body.clone()).status_first(1, 503, Some("1"))).await.unwrap(), body);
+    assert!(started.elapsed() >= Duration::from_secs(1));
+
+    let node = Node::start(RegistryAccess::Open).await;
+    let started = Instant::now();
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3));
+    assert_eq!(fetch(&node, Content::new(body.clone()).status_first(1, 429, Some(&date))).await.unwrap(), body);
+    assert!(started.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn an_origin_that_asks_for_more_patience_than_a_reader_has_is_not_asked_by_others_either() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let refused = fetch(&node, Content::new("x").status_first(1, 429, Some("60"))).await.unwrap_err();
+    assert!(refused.contains("429"), "{refused}");
+    node.registry.origin().put("other", Content::new("y"));
+    let refused = node.fetch("other").await.unwrap_err();
+    assert!(refused.contains("429"), "{refused}");
+    assert_eq!(node.registry.origin().stats("other").requests, 0);
+}
+
+#[tokio::test]
+async fn a_broken_origin_is_not_hammered_by_many_tasks() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let names: Vec<_> = (0..30).map(|number| format!("file-{number}")).collect();
+    names.iter().for_each(|name| node.registry.origin().put(name, Content::new("x").status_first(100, 500, None)));
+    let all = futures_util::future::join_all(names.iter().map(|name| node.fetch(name))).await;
+    assert!(all.iter().all(Result::is_err));
+    let requests: u64 = names.iter().map(|name| node.registry.origin().stats(name).requests).sum();
+    // One each, twenty retries, and one for each second it took.
+    assert!(requests < 30 + 20 + 15, "{requests}");
+}
+
+#[tokio::test]
+async fn an_origin_that_breaks_off_every_ten_mebibytes_costs_no_byte_twice() {
+    for how in [Cut::Fin, Cut::Reset] {
+        let node = Node::start(RegistryAccess::Open).await;
+        let body = random_bytes(6, 64 * MIB as usize);
+        assert!(fetch(&node, Content::new(body.clone()).cut_first(u32::MAX, 10 * MIB, how)).await.unwrap() == body);
+        assert!(node.received("file").await.origin_bytes <= 64 * MIB * 101 / 100);
+        if how == Cut::Fin {
+            let bytes = node.registry.origin().stats("file").bytes;
+            assert!(bytes <= 64 * MIB * 101 / 100, "{bytes}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_falls_silent_is_asked_for_the_rest() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let body = random_bytes(7, 20 * MIB as usize);
+    assert!(fetch(&node, Content::new(body.clone()).stall_first(1, 5 * MIB)).await.unwrap() == body);
+    let stats = node.registry.origin().stats("file");
+    assert_eq!((stats.requests, stats.bytes), (3, 20 * MIB));
+}
+
+#[tokio::test]
+async fn a_wrong_length_is_a_failure_and_not_a_content() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let body = random_bytes(8, 3_000_000);
+    let refused = fetch(&node, Content::new(body.clone()).claim_length(4_000_000)).await.unwrap_err();
+    assert!(!refused.is_empty());
+    let node = Node::start(RegistryAccess::Open).await;
+    let refused = fetch(&node, Content::new(body).claim_length(2_000_000)).await.unwrap_err();
+    assert!(refused.contains("makes no sense"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_compressed_content_is_not_stored() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let refused = fetch(&node, Content::new("packed").header("content-encoding", "gzip")).await.unwrap_err();
+    assert!(refused.contains("compressed"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_content_that_changes_while_it_is_read_is_a_failure_and_not_a_mix() {
+    let node = Node::with(RegistryAccess::Open, |config| config.download.origin_streams = 1).await;
+    let origin = node.registry.origin();
+    let (old, new) = (random_bytes(9, 20 * MIB as usize), random_bytes(10, 20 * MIB as usize));
+    origin.put("file", Content::new(old).hold_at(MIB));
+    let changed = async {
+        wait_until("the first range is on its way", || origin.stats("file").bytes == MIB).await;
+        origin.change("file", |_| Content::new(new.clone()));
+        origin.release("file");
+    };
+    let (fetched, ()) = tokio::join!(node.fetch("file"), changed);
+    assert!(fetched.is_err());
+    // Nothing of the old one is left.
+    assert!(node.fetch("file").await.unwrap() == new);
+}
+
+#[tokio::test]
+async fn what_was_kept_of_an_older_version_is_not_completed_with_a_newer_one() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let origin = node.registry.origin();
+    let (old, new) = (random_bytes(11, 3_000_000), random_bytes(12, 3_000_000));
+    origin.put("file", Content::new(old).hold_at(2_000_000));
+    let failing = async {
+        wait_until("most of it is on its way", || origin.stats("file").bytes == 2_000_000).await;
+        origin.change("file", |old| old.status_first(1, 410, None));
+    };
+    let (fetched, ()) = tokio::join!(node.fetch("file"), failing);
+    assert!(fetched.is_err());
+    origin.change("file", |_| Content::new(new.clone()));
+    assert!(node.fetch("file").await.is_err());
+    let stats = origin.stats("file");
+    assert!(stats.headers.last().is_some_and(|headers| headers.contains_key("if-range")), "{:?}", stats.ranges);
+    assert!(node.fetch("file").await.unwrap() == new);
+}
+
+#[tokio::test]
+async fn a_redirect_to_a_dead_place_is_a_failure() {
+    let dead = format!("http://127.0.0.1:{}", df_testkit::free_port().unwrap());
+    let node = Node::with(RegistryAccess::Open, |config| config.upstream.allow.push(dead.clone())).await;
+    let refused = fetch(&node, Content::new("").redirect_to(&format!("{dead}/x"))).await.unwrap_err();
+    assert!(refused.contains("cannot be reached"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_limit_is_kept() {
+    let limit = |bytes: u64| std::num::NonZeroU64::new(bytes);
+    let node = Node::with(RegistryAccess::Open, |config| config.download.task_bandwidth_limit = limit(1_000_000)).await;
+    let (body, started) = (random_bytes(13, 2_000_000), Instant::now());
+    assert_eq!(fetch(&node, Content::new(body.clone())).await.unwrap(), body);
+    assert!(started.elapsed() >= Duration::from_millis(1500), "{:?}", started.elapsed());
+}
