@@ -86,8 +86,9 @@ async fn what_is_over_the_quota_goes_and_comes_back_when_asked_for() {
 
 #[tokio::test]
 async fn a_stop_leaves_a_clean_store() {
-    let mut node = Node::start(RegistryAccess::Open).await;
+    let node = Node::start(RegistryAccess::Open).await;
     let layer = node.layer().clone();
+    let id = node.task_id(&layer);
     node.get(&node.blob_path(&layer)).send().await.unwrap().bytes().await.unwrap();
     node.stop.cancel();
     node.daemon.stopped().await;
@@ -96,13 +97,13 @@ async fn a_stop_leaves_a_clean_store() {
 
     // What the disk lost in the meantime would not be noticed; what another boot finds is.
     std::fs::write(node.dir.path().join("state"), r#"{"boot_id":"another","clean":false}"#).unwrap();
-    let id = node.task_id(&layer);
     let content = node.dir.path().join("tasks").join(&id.as_str()[..2]).join(id.as_str()).join("content");
     use std::os::unix::fs::FileExt as _;
     std::fs::File::options().write(true).open(content).unwrap().write_all_at(b"flipped", 1_000_000).unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
     let config = crate::node::config(&node.dir, &node.registry);
-    node.daemon = dfdaemon::Dfdaemon::start(config, stop.clone()).await.unwrap();
+    let daemon = dfdaemon::Dfdaemon::start(config, stop.clone()).await.unwrap();
+    let node = Node { daemon, ..node };
     let before = node.served(&layer).1;
     let answer = node.get(&node.blob_path(&layer)).send().await.unwrap();
     assert_eq!(answer.bytes().await.unwrap(), layer.bytes);
