@@ -22,7 +22,6 @@ use crate::evict::{Limits, evict};
 use crate::fault::StoreError;
 use crate::lock;
 use crate::policy::Policy;
-use crate::record::Recovered;
 use crate::recover::{Folder, read_folder};
 use crate::task::StoredTask;
 
@@ -140,7 +139,7 @@ impl Home {
                 return Ok(None);
             }
         }
-        let recovered = recovered.unwrap_or_else(Recovered::default);
+        let recovered = recovered.unwrap_or_default();
         let task = Arc::new(StoredTask::new(entry.clone(), Arc::downgrade(self), dir, recovered));
         task.tell_brief(&task.state());
         if cut && let Err(error) = task.rewrite(&mut lock(&task.record), &task.state()) {
