@@ -28,10 +28,8 @@ async fn a_large_content_comes_in_several_ranges_at_once_and_each_byte_once() {
     let node = Node::start(RegistryAccess::Open).await;
     let body = random_bytes(1, 40 * MIB as usize);
     node.registry.origin().put("file", Content::new(body.clone()).hold_at(16 * MIB));
-    let several =
-        until("two ranges are asked at once", WAIT, async || node.registry.origin().stats("file").active >= 2);
     let released = async {
-        several.await.unwrap();
+        wait_until("two ranges are asked at once", || node.registry.origin().stats("file").active >= 2).await;
         node.registry.origin().release("file");
     };
     let (fetched, ()) = tokio::join!(node.fetch("file"), released);
