@@ -9,9 +9,11 @@ pub mod credential;
 pub mod error;
 pub mod extract;
 pub mod layers;
+pub mod rate_limit;
 pub mod respond;
 pub mod serve;
 pub mod telemetry;
 pub mod worker;
 
 pub use error::{ApiError, Problems};
+pub use rate_limit::RateLimit;

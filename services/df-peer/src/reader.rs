@@ -11,16 +11,23 @@ use bytes::Bytes;
 use df_api::range::Requested;
 use df_api::{ByteRange, Digest, RangeSpec};
 use df_http::respond::Slice;
-use df_store::{Available, Trust};
-use futures_util::Stream;
+use df_store::{Available, Mapped, Trust};
 use futures_util::stream::try_unfold;
+use futures_util::{FutureExt as _, Stream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::task::{Failure, Task};
+use crate::uploads::Upload;
 
 /// Bytes per read: large enough to be fast, small enough for many readers.
 const READ_BYTES: usize = 256 * 1024;
+
+/// Bytes per mapped slice: they take no memory, and the socket takes what it can.
+const SLICE_BYTES: usize = 1024 * 1024;
+
+/// A shorter content is copied: that costs less than a mapping.
+const MAPPED_BYTES_MIN: u64 = 64 * 1024;
 
 /// A first piece that is arriving slowly is waited for this many times as long: 20 s by default, which every runtime
 /// bears.
@@ -49,6 +56,15 @@ pub enum ReadError {
     Idle,
 }
 
+/// How the bytes of an answer leave.
+#[derive(Default)]
+pub struct Delivery {
+    /// As addresses of a mapping, for a connection that lets the kernel send what they stand for.
+    pub sendfile: bool,
+    /// Within the limits of uploads.
+    pub upload: Option<Upload>,
+}
+
 struct Reader {
     task: Arc<Task>,
     changes: watch::Receiver<u64>,
@@ -56,6 +72,8 @@ struct Reader {
     at: u64,
     /// `None`: to the end, wherever that will be.
     end: Option<u64>,
+    mapped: Option<Mapped>,
+    upload: Option<Upload>,
 }
 
 // === impl Task ===
@@ -69,11 +87,14 @@ impl Task {
         trust: Trust,
         patience: Duration,
     ) -> Result<Content, ReadError> {
+        let mut opening = std::pin::pin!(self.clone().open_when_ready(requested, trust));
+        if let Some(opened) = opening.as_mut().now_or_never() {
+            return opened;
+        }
         let landed = || self.stored().snapshot().landed_bytes;
         let (started, mut seen) = (Instant::now(), landed());
         let last = started + patience * PATIENCE_WITH_PROGRESS;
         let mut deadline = started + patience;
-        let mut opening = std::pin::pin!(self.clone().open_when_ready(requested, trust));
         loop {
             if let Ok(opened) = tokio::time::timeout_at(deadline, &mut opening).await {
                 return opened;
@@ -103,7 +124,7 @@ impl Task {
             None => (0, None),
         };
         self.set_reader(at);
-        let mut reader = Reader { task: self, changes, trust, at, end };
+        let mut reader = Reader { task: self, changes, trust, at, end, mapped: None, upload: None };
         reader.ready().await?;
         Ok(Content { slice, content_type: meta.content_type, digest: meta.digest, reader })
     }
@@ -147,8 +168,13 @@ impl Content {
         self.slice.and_then(|slice| slice.range)
     }
 
-    pub fn stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        try_unfold(self.reader, |mut reader| async move {
+    pub fn stream(self, delivery: Delivery) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        let mut reader = self.reader;
+        reader.upload = delivery.upload;
+        if delivery.sendfile {
+            reader.map();
+        }
+        try_unfold(reader, |mut reader| async move {
             let bytes = reader.next().await?;
             Ok(bytes.map(|bytes| (bytes, reader)))
         })
@@ -173,7 +199,22 @@ impl Reader {
                 Available::Pending => {}
             }
             self.task.still_coming()?;
+            if let Some(upload) = &mut self.upload {
+                upload.pause();
+            }
             let _ = self.changes.changed().await;
+        }
+    }
+
+    fn map(&mut self) {
+        let length = self.end.map_or(0, |end| end.saturating_sub(self.at));
+        if length < MAPPED_BYTES_MIN {
+            return;
+        }
+        match self.task.stored().map() {
+            Ok(mapped) => self.mapped = mapped,
+            // Out of addresses, or a file system without mappings.
+            Err(error) => tracing::debug!(%error, task = %self.task.id(), "a content cannot be mapped; it is copied"),
         }
     }
 
@@ -182,8 +223,16 @@ impl Reader {
         if ready == 0 {
             return Ok(None);
         }
-        let wanted = usize::try_from(ready).unwrap_or(READ_BYTES).min(READ_BYTES);
-        let bytes = self.task.stored().read(self.at, wanted).await?;
+        let most = if self.mapped.is_some() { SLICE_BYTES } else { READ_BYTES };
+        let most = self.upload.as_ref().map_or(most, |upload| upload.quantum_bytes().min(most));
+        let wanted = usize::try_from(ready).unwrap_or(most).min(most);
+        if let Some(upload) = &mut self.upload {
+            upload.proceed(wanted).await;
+        }
+        let bytes = match &self.mapped {
+            Some(mapped) => mapped.slice(self.at, wanted).await?,
+            None => self.task.stored().read(self.at, wanted).await?,
+        };
         self.at += bytes.len() as u64;
         Ok(Some(bytes))
     }

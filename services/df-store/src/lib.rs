@@ -8,12 +8,14 @@
 //! 4. One process per directory: [`Store::open`] takes a lock.
 
 mod hash;
+mod mapped;
 mod piece;
 mod record;
 mod store;
 mod task;
 
 pub use hash::ContentHasher;
+pub use mapped::Mapped;
 pub use piece::{PieceError, PieceWriter};
 pub use store::{OpenError, Store};
 pub use task::{Available, Meta, MetaConflict, Snapshot, StoredTask, Trust};

@@ -5,12 +5,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use bytes::{Bytes, BytesMut};
 use df_api::dfdaemon::Piece;
 use df_api::task::piece_count;
 use df_api::{Bitmap, ByteRange, Digest, TaskId};
+use df_sendfile::Mapping;
 use rustix::io::{IoSliceMut, ReadWriteFlags};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -75,7 +76,8 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct StoredTask {
     id: TaskId,
-    content: File,
+    pub(crate) content: Arc<File>,
+    pub(crate) mapping: Mutex<Weak<Mapping>>,
     /// Until the task is complete: then nothing is added any more.
     record: Mutex<Option<Record>>,
     state: Mutex<State>,
@@ -158,7 +160,16 @@ impl StoredTask {
         let Recovered { meta, pieces, marks, complete, trusted_bytes } = recovered;
         let record = if complete { None } else { Some(Record::open(&dir.join("record"), trusted_bytes)?) };
         let state = State { meta, pieces, marks, complete, ..State::default() };
-        Ok(Self { id, content, record: Mutex::new(record), state: Mutex::new(state), version: watch::Sender::new(0) })
+        let content = Arc::new(content);
+        let mapping = Mutex::default();
+        Ok(Self {
+            id,
+            content,
+            mapping,
+            record: Mutex::new(record),
+            state: Mutex::new(state),
+            version: watch::Sender::new(0),
+        })
     }
 
     pub fn id(&self) -> &TaskId {
@@ -308,7 +319,7 @@ impl StoredTask {
     pub async fn read(self: &Arc<Self>, offset: u64, max: usize) -> io::Result<Bytes> {
         let mut buffer = BytesMut::zeroed(max);
         let mut slices = [IoSliceMut::new(&mut buffer)];
-        match rustix::io::preadv2(&self.content, &mut slices, offset, ReadWriteFlags::NOWAIT) {
+        match rustix::io::preadv2(&*self.content, &mut slices, offset, ReadWriteFlags::NOWAIT) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
                 buffer.truncate(read);

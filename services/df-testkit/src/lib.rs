@@ -13,6 +13,7 @@ pub mod process;
 pub mod push;
 pub mod registry;
 pub mod skip;
+pub mod tls;
 pub mod wait;
 
 mod answer;

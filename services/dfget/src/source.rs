@@ -11,7 +11,7 @@ use df_api::task::{Origin, TaskSpec, task_id_of_digest, task_id_of_url};
 use df_api::{Digest, TaskId};
 use df_client::{ClientError, DfdaemonClient, Transport, http_client};
 use df_peer::download::Start;
-use df_peer::{Failure, Peer, PeerConfig, ReadError, UpstreamConfig};
+use df_peer::{Delivery, Failure, Peer, PeerConfig, PeerTlsConfig, ReadError, UpstreamConfig};
 use df_store::Trust;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use tempfile::TempDir;
@@ -97,7 +97,7 @@ impl Source {
                     Some(failure) => ReadError::Failed(failure).into(),
                     None => FetchError::Other(error.to_string()),
                 };
-                Ok((length, content.stream().map_err(broken).boxed()))
+                Ok((length, content.stream(Delivery::default()).map_err(broken).boxed()))
             }
         }
     }
@@ -130,6 +130,7 @@ fn peer_config(folder: &TempDir, url: &Url) -> Result<PeerConfig, FetchError> {
         },
         schedulers: Vec::new(),
         join_open: true,
+        peer_tls: PeerTlsConfig::default(),
     })
 }
 

@@ -9,3 +9,4 @@ mod origins;
 mod refusals;
 mod tasks;
 mod trace;
+mod uploads;

@@ -7,3 +7,4 @@ mod credentials;
 mod cut_through;
 mod outage;
 mod sharing;
+mod tls;
