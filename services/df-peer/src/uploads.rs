@@ -136,12 +136,12 @@ mod tests {
         assert_eq!(uploads.begin().err(), Some(Busy::Slots));
         one.pause();
         let three = uploads.begin().unwrap();
-        let mut resumed = std::pin::pin!(one.proceed(10));
+        let mut resumed = Box::pin(one.proceed(10));
         assert!(futures_util::poll!(&mut resumed).is_pending(), "both slots are taken");
         drop(two);
         resumed.await;
         drop(three);
-        assert!(uploads.begin().is_ok() && one.slot.is_some());
+        assert!(one.slot.is_some() && uploads.begin().is_ok());
     }
 
     #[test]
