@@ -9,6 +9,6 @@ mod transport;
 pub use dfdaemon::DfdaemonClient;
 pub use manager::ManagerClient;
 pub use scheduler::SchedulerClient;
-#[cfg(not(target_family = "wasm"))]
-pub use transport::trace_headers;
 pub use transport::{ClientError, InvalidUrl, Transport, http_client};
+#[cfg(not(target_family = "wasm"))]
+pub use transport::{client_builder, trace_headers};

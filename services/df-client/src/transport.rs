@@ -34,7 +34,16 @@ pub struct InvalidUrl(pub String);
 /// For calls between components: quick to notice a dead host, keep-alive, no proxy of the environment, no redirects.
 pub fn http_client() -> Client {
     #[cfg(not(target_family = "wasm"))]
-    let built = Client::builder()
+    let builder = client_builder();
+    #[cfg(target_family = "wasm")]
+    let builder = Client::builder();
+    builder.build().unwrap_or_default()
+}
+
+/// [`http_client`], for those who add certificates to it.
+#[cfg(not(target_family = "wasm"))]
+pub fn client_builder() -> reqwest::ClientBuilder {
+    Client::builder()
         .connect_timeout(Duration::from_secs(3))
         // Longer than any long poll: silence beyond it is a dead host.
         .read_timeout(Duration::from_secs(40))
@@ -42,10 +51,6 @@ pub fn http_client() -> Client {
         .tcp_nodelay(true)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .build();
-    #[cfg(target_family = "wasm")]
-    let built = Client::builder().build();
-    built.unwrap_or_default()
 }
 
 /// The `traceparent` of the current span, so that the next hop's span becomes its child.

@@ -1,15 +1,32 @@
-//! Listener in, drain out. One accept loop for every server: HTTP/1.1, keep-alive, a bound on slow headers.
+//! Listener in, drain out. One accept loop for every server: HTTP/1.1, keep-alive, and a bound on all that a client can
+//! hold: connections, slow headers, answers it does not read.
+//!
+//! **Invariant.** A connection ends: when its client closes it, sends no request in time, does not take what it asked
+//! for, or when the server stops.
+
+mod connection;
+mod refuse;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use connection::Connection;
+pub use connection::Sendfile;
+pub use tls::{ServerTls, TlsError, TlsFiles};
 
 /// A client must send its headers within this time, also after idling on a kept-alive connection.
 /// Runtimes keep connections for up to 90 s.
@@ -18,6 +35,26 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// After SIGTERM open answers get this long to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The first byte, and the handshake when there is TLS.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What one listener allows.
+#[derive(Clone)]
+pub struct Limits {
+    /// Further ones are answered 503 and closed.
+    pub connections: usize,
+    /// A client that takes (almost) nothing of its answer for so long is cut off.
+    pub write_patience: Duration,
+    /// Plain when there is none.
+    pub tls: Option<Arc<ServerTls>>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 4096, write_patience: Duration::from_secs(300), tls: None }
+    }
+}
+
 /// Binds, naming the address when it cannot.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address)
@@ -25,9 +62,17 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
-/// Serves until `stop`, then lets open answers end.
+/// Serves with the default limits until `stop`, then lets open answers end.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    serve_within(Limits::default(), listener, router, stop).await;
+}
+
+/// Serves until `stop`, then lets open answers end.
+pub async fn serve_within(limits: Limits, listener: TcpListener, router: Router, stop: CancellationToken) {
     let graceful = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(limits.connections));
+    let port = listener.local_addr().map_or_else(|_| String::new(), |address| address.port().to_string());
+    let open = metrics::gauge!("dragonfly_http_connections", "port" => port);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -42,22 +87,51 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
                 continue;
             }
         };
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_READ_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
+        let Ok(place) = room.clone().try_acquire_owned() else {
+            refuse::too_many(stream);
+            continue;
+        };
+        let (limits, router, watcher, open) = (limits.clone(), router.clone(), graceful.watcher(), open.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
-            }
+            open.increment(1);
+            converse(limits, stream, router, watcher, place).await;
+            open.decrement(1);
         });
     }
     drop(listener);
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("some answers did not end within {DRAIN_TIMEOUT:?}");
+    }
+}
+
+/// One connection, from its greeting to its end.
+async fn converse(limits: Limits, stream: TcpStream, router: Router, watcher: Watcher, _place: OwnedSemaphorePermit) {
+    let _ = stream.set_nodelay(true);
+    let connection = match &limits.tls {
+        None => Connection::plain(stream, limits.write_patience),
+        Some(tls) => {
+            let greeted = tokio::time::timeout(GREETING_TIMEOUT, connection::greet(tls, stream, limits.write_patience));
+            match greeted.await {
+                Ok(Ok(Some(connection))) => connection,
+                Ok(Ok(None)) => return,
+                Ok(Err(error)) => return tracing::debug!(%error, "no TLS connection came about"),
+                Err(_) => return tracing::debug!("no TLS handshake within {GREETING_TIMEOUT:?}"),
+            }
+        }
+    };
+    let sendfile = connection.sendfile();
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(sendfile);
+        request
+    });
+    // Its writes are vectored, so that hyper hands bodies down as they are: df-sendfile depends on it.
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .writev(true)
+        .serve_connection(TokioIo::new(connection), TowerToHyperService::new(service));
+    if let Err(error) = watcher.watch(served).await {
+        tracing::debug!(error = crate::error::chain(&error), "connection ended early");
     }
 }
 
@@ -82,3 +156,6 @@ pub fn stop_on_signal() -> CancellationToken {
     });
     stop
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 use crate::download::{self, Start};
 use crate::from_origin;
 use crate::limits::{DownloadConfig, Limits};
+use crate::peer_tls::{PeerTlsConfig, PeerTlsError};
 use crate::schedulers::Schedulers;
 use crate::task::Task;
 use crate::upstream::{Upstream, UpstreamConfig, UpstreamError};
@@ -29,7 +30,7 @@ use crate::upstream::{Upstream, UpstreamConfig, UpstreamError};
 pub struct PeerConfig {
     pub host_id: HostId,
     pub place: Place,
-    /// Where others read from it, `http://host:port`.
+    /// Where others read from it, `http://host:port`, or `https://…` with TLS.
     pub url: String,
     /// The seed peer cluster it is a seed peer of.
     pub seed_peer_cluster_id: Option<i64>,
@@ -44,6 +45,7 @@ pub struct PeerConfig {
     pub schedulers: Vec<String>,
     /// Accept peers without a credential.
     pub join_open: bool,
+    pub peer_tls: PeerTlsConfig,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,8 @@ pub enum PeerError {
     Store(#[from] df_store::OpenError),
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    #[error(transparent)]
+    Tls(#[from] PeerTlsError),
 }
 
 /// Shared by listeners, workers and downloads.
@@ -60,7 +64,10 @@ pub struct Peer {
     store: Store,
     upstream: Upstream,
     limits: Arc<Limits>,
+    /// For schedulers.
     http: reqwest::Client,
+    /// For parents.
+    peer_http: reqwest::Client,
     gate: Gate,
     schedulers: Schedulers,
     /// Seed peers of the cluster, from the last discovery: asked when no scheduler answers.
@@ -95,6 +102,7 @@ impl Peer {
             upstream,
             limits: Arc::new(Limits::new(&config.download)),
             http: df_client::http_client(),
+            peer_http: config.peer_tls.client()?,
             gate,
             seeds: Mutex::default(),
             tasks: Mutex::default(),
@@ -258,8 +266,8 @@ impl Peer {
 
     // --- others of the cluster ---
 
-    fn transport(&self, url: &str) -> Option<Transport> {
-        match Transport::new(url, self.http.clone()) {
+    fn transport(&self, url: &str, http: &reqwest::Client) -> Option<Transport> {
+        match Transport::new(url, http.clone()) {
             Ok(transport) => Some(transport.with_bearer(self.gate.credential())),
             Err(error) => {
                 tracing::warn!(%error, "an address given by the cluster cannot be used");
@@ -269,7 +277,7 @@ impl Peer {
     }
 
     pub(crate) fn scheduler_client(&self, url: &str) -> Option<SchedulerClient> {
-        self.transport(url).map(SchedulerClient::new)
+        self.transport(url, &self.http).map(SchedulerClient::new)
     }
 
     pub(crate) fn schedulers_of(&self, task: &TaskId) -> Vec<SchedulerClient> {
@@ -277,7 +285,7 @@ impl Peer {
     }
 
     pub(crate) fn parent_client(&self, parent: &Parent) -> Option<DfdaemonClient> {
-        self.transport(&parent.url).map(DfdaemonClient::new)
+        self.transport(&parent.url, &self.peer_http).map(DfdaemonClient::new)
     }
 
     /// Known seed peers that have the task, or are getting it.

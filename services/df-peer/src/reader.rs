@@ -11,18 +11,25 @@ use bytes::Bytes;
 use df_api::range::Requested;
 use df_api::{ByteRange, Digest, RangeSpec};
 use df_http::respond::Slice;
-use df_store::{Available, ContentFile, Trust};
-use futures_util::Stream;
+use df_store::{Available, ContentFile, Mapped, Trust};
 use futures_util::stream::try_unfold;
+use futures_util::{FutureExt as _, Stream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::from_origin;
 use crate::readers::Reading;
 use crate::task::{Failure, Task};
+use crate::uploads::Upload;
 
 /// Bytes per read: large enough to be fast, small enough for many readers.
 const READ_BYTES: usize = 256 * 1024;
+
+/// Bytes per mapped slice: they take no memory, and the socket takes what it can.
+const SLICE_BYTES: usize = 1024 * 1024;
+
+/// A shorter content is copied: that costs less than a mapping.
+const MAPPED_BYTES_MIN: u64 = 64 * 1024;
 
 /// A first piece that is arriving slowly is waited for this many times as long: 20 s by default, which every runtime
 /// bears.
@@ -51,6 +58,15 @@ pub enum ReadError {
     Idle,
 }
 
+/// How the bytes of an answer leave.
+#[derive(Default)]
+pub struct Delivery {
+    /// As addresses of a mapping, for a connection that lets the kernel send what they stand for.
+    pub sendfile: bool,
+    /// Within the limits of uploads.
+    pub upload: Option<Upload>,
+}
+
 struct Reader {
     reading: Reading,
     changes: watch::Receiver<u64>,
@@ -60,6 +76,8 @@ struct Reader {
     at: u64,
     /// `None`: to the end, wherever that will be.
     end: Option<u64>,
+    mapped: Option<Mapped>,
+    upload: Option<Upload>,
 }
 
 // === impl Task ===
@@ -73,11 +91,14 @@ impl Task {
         trust: Trust,
         patience: Duration,
     ) -> Result<Content, ReadError> {
+        let mut opening = std::pin::pin!(self.clone().open_when_ready(requested, trust));
+        if let Some(opened) = opening.as_mut().now_or_never() {
+            return opened;
+        }
         let landed = || self.stored().snapshot().landed_bytes;
         let (started, mut seen) = (Instant::now(), landed());
         let last = started + patience * PATIENCE_WITH_PROGRESS;
         let mut deadline = started + patience;
-        let mut opening = std::pin::pin!(self.clone().open_when_ready(requested, trust));
         loop {
             if let Ok(opened) = tokio::time::timeout_at(deadline, &mut opening).await {
                 return opened;
@@ -112,7 +133,7 @@ impl Task {
             None => (0, None),
         };
         reading.moved_to(at);
-        let mut reader = Reader { reading, changes, content: None, trust, at, end };
+        let mut reader = Reader { reading, changes, content: None, trust, at, end, mapped: None, upload: None };
         if reader.ready().await? > 0 {
             reader.content().map_err(|error| ReadError::Failed(Arc::new(from_origin::storage(error))))?;
         }
@@ -158,8 +179,13 @@ impl Content {
         self.slice.and_then(|slice| slice.range)
     }
 
-    pub fn stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        try_unfold(self.reader, |mut reader| async move {
+    pub fn stream(self, delivery: Delivery) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        let mut reader = self.reader;
+        reader.upload = delivery.upload;
+        if delivery.sendfile {
+            reader.map();
+        }
+        try_unfold(reader, |mut reader| async move {
             let bytes = reader.next().await?;
             Ok(bytes.map(|bytes| (bytes, reader)))
         })
@@ -188,6 +214,9 @@ impl Reader {
                 Available::Pending => {}
             }
             self.task().still_coming()?;
+            if let Some(upload) = &mut self.upload {
+                upload.pause();
+            }
             let _ = self.changes.changed().await;
         }
     }
@@ -200,13 +229,32 @@ impl Reader {
         Ok(self.content.insert(content).clone())
     }
 
+    fn map(&mut self) {
+        let length = self.end.map_or(0, |end| end.saturating_sub(self.at));
+        let total = self.task().stored().meta().and_then(|meta| usize::try_from(meta.length?).ok());
+        let Some(total) = total.filter(|_| length >= MAPPED_BYTES_MIN) else { return };
+        match self.content().and_then(|content| content.map(total)) {
+            Ok(mapped) => self.mapped = Some(mapped),
+            // Out of addresses, or a file system without mappings.
+            Err(error) => tracing::debug!(%error, task = %self.task().id(), "a content cannot be mapped; it is copied"),
+        }
+    }
+
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         let ready = self.ready().await.map_err(io::Error::other)?;
         if ready == 0 {
             return Ok(None);
         }
-        let wanted = usize::try_from(ready).unwrap_or(READ_BYTES).min(READ_BYTES);
-        let bytes = self.content()?.read(self.at, wanted).await?;
+        let most = if self.mapped.is_some() { SLICE_BYTES } else { READ_BYTES };
+        let most = self.upload.as_ref().map_or(most, |upload| upload.quantum_bytes().min(most));
+        let wanted = usize::try_from(ready).unwrap_or(most).min(most);
+        if let Some(upload) = &mut self.upload {
+            upload.proceed(wanted).await;
+        }
+        let bytes = match &self.mapped {
+            Some(mapped) => mapped.slice(self.at, wanted).await?,
+            None => self.content()?.read(self.at, wanted).await?,
+        };
         self.at += bytes.len() as u64;
         self.reading.moved_to(self.at);
         Ok(Some(bytes))

@@ -5,11 +5,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::{Bytes, BytesMut};
+use df_sendfile::Mapping;
 use rustix::fs::OFlags;
 use rustix::io::{IoSliceMut, ReadWriteFlags};
 
@@ -20,6 +22,7 @@ use crate::entry::{Entry, Pin};
 pub struct ContentFile {
     file: File,
     writable: bool,
+    pub(crate) mapping: Mutex<Weak<Mapping>>,
     _pin: Pin,
 }
 
@@ -33,7 +36,7 @@ impl ContentFile {
             options.write(true).create(true).truncate(false);
         }
         let file = open_plain(path, &mut options)?;
-        Ok(Self { file, writable, _pin: Pin::new(entry) })
+        Ok(Self { file, writable, mapping: Mutex::default(), _pin: Pin::new(entry) })
     }
 
     pub(crate) fn is_writable(&self) -> bool {
@@ -77,6 +80,12 @@ impl ContentFile {
     /// Blocks.
     pub(crate) fn write_now(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
+    }
+}
+
+impl AsFd for ContentFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

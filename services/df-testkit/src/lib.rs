@@ -15,6 +15,7 @@ pub mod push;
 pub mod registry;
 pub mod skip;
 pub mod socks;
+pub mod tls;
 pub mod tls_front;
 pub mod wait;
 

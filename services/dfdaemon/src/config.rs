@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use df_peer::{DownloadConfig, RegistryConfig, UpstreamConfig};
+use df_http::serve::{Limits, ServerTls, TlsError, TlsFiles};
+use df_peer::UploadLimits;
+pub use df_peer::{DownloadConfig, PeerTlsConfig, RegistryConfig, UpstreamConfig};
 use df_store::{Policy, Quota};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +25,7 @@ pub struct Config {
     pub gc: GcConfig,
     pub upstream: UpstreamConfig,
     pub download: DownloadConfig,
+    pub peer_tls: PeerTlsConfig,
     /// `token`: peers show a cluster credential. `open`: for closed networks, nobody is asked. Default: token with a
     /// manager, open without one.
     pub join: Option<Join>,
@@ -102,6 +106,8 @@ pub struct ProxyConfig {
     pub first_byte_timeout_ms: u64,
     /// How long a registry's yes to a credential is good for cached content. Default: 600000.
     pub access_ttl_ms: u64,
+    /// Connections at once; further ones are answered 503 and closed. Default: 4096.
+    pub connection_limit: usize,
 }
 
 /// The listener for other peers.
@@ -110,10 +116,36 @@ pub struct ProxyConfig {
 pub struct UploadConfig {
     /// Default: 0.0.0.0:65002.
     pub listen: SocketAddr,
-    /// Children served at once. Default: 200.
+    /// Answers to children that are written at once; further requests are answered 503 with `Retry-After`. An answer that
+    /// waits for bytes which are not here yet does not count. Default: 200.
     pub load_limit: u32,
+    /// Bytes per second, of all children together, shared evenly; 0 is no limit. Default: 0.
+    pub rate_limit: u64,
+    /// Requests per second, of all children together; further ones are answered 429 with `Retry-After`; 0 is no limit.
+    /// Default: 4000.
+    pub request_rate_limit: u64,
+    /// Connections at once; further ones are answered 503 and closed. Default: 4096.
+    pub connection_limit: usize,
+    /// A child that takes less than 64 KiB of its answer within this time is cut off. Default: 20000.
+    pub write_timeout_ms: u64,
+    /// Default: none, plain HTTP.
+    pub tls: Option<TlsConfig>,
     /// Give nothing to others. Default: false.
     pub disable_shared: bool,
+}
+
+/// TLS of the listener for other peers, whose certificates must name the address this node is reached at; what it asks
+/// others with is `peerTls`. The files are read again when they change.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM: the certificate, then those that signed it.
+    pub cert_file: PathBuf,
+    /// PEM: its key.
+    pub key_file: PathBuf,
+    /// PEM: peers must show a certificate that one of these authorities signed. Default: none is asked for.
+    #[serde(default)]
+    pub client_ca_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -157,13 +189,23 @@ impl Default for ProxyConfig {
             default_registry: "https://index.docker.io".to_owned(),
             first_byte_timeout_ms: 10_000,
             access_ttl_ms: 600_000,
+            connection_limit: 4096,
         }
     }
 }
 
 impl Default for UploadConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 65002)), load_limit: 200, disable_shared: false }
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 65002)),
+            load_limit: 200,
+            rate_limit: 0,
+            request_rate_limit: 4000,
+            connection_limit: 4096,
+            write_timeout_ms: 20_000,
+            tls: None,
+            disable_shared: false,
+        }
     }
 }
 
@@ -209,6 +251,36 @@ impl Config {
 
     pub fn join_open(&self) -> bool {
         self.join.map_or(self.manager_url().is_none(), |join| join == Join::Open)
+    }
+}
+
+// === impl ProxyConfig ===
+
+impl ProxyConfig {
+    pub fn listener_limits(&self) -> Limits {
+        Limits { connections: self.connection_limit, ..Limits::default() }
+    }
+}
+
+// === impl UploadConfig ===
+
+impl UploadConfig {
+    pub fn limits(&self) -> UploadLimits {
+        let (slots, bytes_per_s) = (self.load_limit, self.rate_limit);
+        UploadLimits { slots, bytes_per_s, requests_per_s: self.request_rate_limit }
+    }
+
+    pub fn listener_limits(&self) -> Result<Limits, TlsError> {
+        let files = self.tls.as_ref().map(|tls| TlsFiles {
+            cert: tls.cert_file.clone(),
+            key: tls.key_file.clone(),
+            client_ca: tls.client_ca_file.clone(),
+        });
+        Ok(Limits {
+            connections: self.connection_limit,
+            write_patience: Duration::from_millis(self.write_timeout_ms),
+            tls: files.map(ServerTls::open).transpose()?.map(Arc::new),
+        })
     }
 }
 

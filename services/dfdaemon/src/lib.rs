@@ -19,7 +19,7 @@ use df_api::cluster::Place;
 use df_http::serve;
 use df_http::worker::Workers;
 use df_peer::announce::{self, ManagerAccess};
-use df_peer::{Peer, PeerConfig, housekeeping};
+use df_peer::{Peer, PeerConfig, Uploads, housekeeping};
 use df_store::Trust;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,11 +52,15 @@ impl Dfdaemon {
         let (local_addr, peer_addr) = (local.local_addr()?, peers.local_addr()?);
         let peer = Peer::open(peer_config(&config, peer_addr)?)?;
         let first_byte_timeout = Duration::from_millis(config.proxy.first_byte_timeout_ms);
-        let state = |trust| AppState { peer: peer.clone(), trust, first_byte_timeout };
+        let state = |trust| AppState { peer: peer.clone(), trust, first_byte_timeout, uploads: None };
+        let uploads = Uploads::new(&config.upload.limits());
+        let (for_programs, for_peers) = (config.proxy.listener_limits(), config.upload.listener_limits()?);
         let mirror = Mirror::new(peer.clone(), &config.proxy);
         let servers = TaskTracker::new();
-        servers.spawn(serve::serve(local, routes::local_router(state(Trust::HoldLast), mirror), stop.clone()));
-        servers.spawn(serve::serve(peers, routes::peer_router(state(Trust::Landed)), stop.clone()));
+        let local_router = routes::local_router(state(Trust::HoldLast), mirror);
+        let peer_router = routes::peer_router(state(Trust::Landed), uploads);
+        servers.spawn(serve::serve_within(for_programs, local, local_router, stop.clone()));
+        servers.spawn(serve::serve_within(for_peers, peers, peer_router, stop.clone()));
         let workers = Workers::new(stop.clone());
         housekeeping::start(&peer, Duration::from_millis(config.gc.interval_ms), &workers);
         announce::start(&peer, manager_access(&config), &workers, &stop);
@@ -101,7 +105,7 @@ fn peer_config(config: &Config, peer_addr: SocketAddr) -> anyhow::Result<PeerCon
             idc: config.host.idc.clone(),
             location: config.host.location.clone(),
         },
-        url: format!("http://{at}"),
+        url: format!("{}://{at}", if config.upload.tls.is_some() { "https" } else { "http" }),
         seed_peer_cluster_id: config.seed_peer_cluster_id(),
         sharing_off: config.upload.disable_shared,
         upload_slots: config.upload.load_limit,
@@ -111,6 +115,7 @@ fn peer_config(config: &Config, peer_addr: SocketAddr) -> anyhow::Result<PeerCon
         download: config.download.clone(),
         schedulers: config.scheduler.net_addrs.iter().map(config::NetAddr::url).collect(),
         join_open: config.join_open(),
+        peer_tls: config.peer_tls.clone(),
     })
 }
 

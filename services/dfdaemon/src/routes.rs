@@ -1,9 +1,12 @@
 //! The route lists: one for peers, one for the programs of this node, and the document of both.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use df_api::{Code, Problem};
 use df_http::{base, credential, layers};
+use df_peer::Uploads;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -35,10 +38,13 @@ pub fn openapi() -> OpenApi {
     OpenApiRouter::<AppState>::with_openapi(Document::openapi()).merge(local_operations()).split_for_parts().1
 }
 
-pub fn peer_router(state: AppState) -> Router {
+pub fn peer_router(mut state: AppState, uploads: Arc<Uploads>) -> Router {
+    state.uploads = Some(uploads.clone());
     let gate = state.peer.gate().clone();
     let (operations, _) = peer_operations().split_for_parts();
-    let operations = operations.route_layer(from_fn_with_state(gate, credential::require_member)).with_state(state);
+    let limited = operations.route_layer(from_fn_with_state(uploads, tasks::limit_requests));
+    // Outside of the limit: strangers do not use up what members may ask.
+    let operations = limited.route_layer(from_fn_with_state(gate, credential::require_member)).with_state(state);
     layers::apply(operations.merge(base::routes(openapi(), base::always_ready())), "dfdaemon")
 }
 

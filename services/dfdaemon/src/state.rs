@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use df_peer::Peer;
+use df_peer::{Peer, Uploads};
 use df_store::Trust;
 
 #[derive(Clone)]
@@ -12,4 +12,6 @@ pub struct AppState {
     /// Peers check what they get; a runtime must never be given a complete wrong body.
     pub trust: Trust,
     pub first_byte_timeout: Duration,
+    /// What peers may take; programs of this node have no such limits.
+    pub uploads: Option<Arc<Uploads>>,
 }

@@ -11,7 +11,9 @@ use df_api::task::{Origin, TaskSpec, task_id_of_digest, task_id_of_url};
 use df_api::{Digest, TaskId};
 use df_client::{ClientError, DfdaemonClient, Transport, http_client};
 use df_peer::download::Start;
-use df_peer::{DownloadConfig, Failure, Peer, PeerConfig, ReadError, UpstreamConfig};
+use df_peer::{
+    Delivery, DownloadConfig, Failure, Peer, PeerConfig, PeerTlsConfig, ReadError, UpstreamConfig,
+};
 use df_store::Trust;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use tempfile::TempDir;
@@ -97,7 +99,7 @@ impl Source {
                     Some(failure) => ReadError::Failed(failure).into(),
                     None => FetchError::Other(error.to_string()),
                 };
-                Ok((length, content.stream().map_err(broken).boxed()))
+                Ok((length, content.stream(Delivery::default()).map_err(broken).boxed()))
             }
         }
     }
@@ -132,6 +134,7 @@ fn peer_config(folder: &TempDir, url: &Url) -> Result<PeerConfig, FetchError> {
         download: DownloadConfig::default(),
         schedulers: Vec::new(),
         join_open: true,
+        peer_tls: PeerTlsConfig::default(),
     })
 }
 

@@ -13,7 +13,7 @@ use df_api::manager::DiscoveryRequest;
 use df_client::{ManagerClient, SchedulerClient, Transport, http_client};
 use df_testkit::until;
 use dfdaemon::Dfdaemon;
-use dfdaemon::config::{Config as DaemonConfig, NetAddr};
+use dfdaemon::config::{Config as DaemonConfig, NetAddr, PeerTlsConfig, TlsConfig};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +29,8 @@ pub struct Options {
     pub first_mirror: SocketAddr,
     /// Upstreams that are not public: see `upstream.allow` of dfdaemon.
     pub allow: Vec<String>,
+    /// Between peers; plain without.
+    pub tls: Option<(TlsConfig, PeerTlsConfig)>,
 }
 
 /// A running platform. Ends with its token.
@@ -54,7 +56,14 @@ const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4
 impl Options {
     /// On loopback, any ports, two peers.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), manager_listen: ANY_PORT, peers: 2, first_mirror: ANY_PORT, allow: Vec::new() }
+        Self {
+            dir: dir.into(),
+            manager_listen: ANY_PORT,
+            peers: 2,
+            first_mirror: ANY_PORT,
+            allow: Vec::new(),
+            tls: None,
+        }
     }
 }
 
@@ -180,5 +189,8 @@ fn daemon_config(
     config.upload.listen = ANY_PORT;
     config.storage.dir = options.dir.join(name);
     config.upstream.allow = options.allow.clone();
+    if let Some((own, others)) = options.tls.clone() {
+        (config.upload.tls, config.peer_tls) = (Some(own), others);
+    }
     config
 }

@@ -1,21 +1,24 @@
 //! Tasks over HTTP: bytes and pieces for whoever asks, new tasks for the programs of this node.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
-use axum::response::Response;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use df_api::dfdaemon::{CreateTaskRequest, PIECE_DIGEST_HEADER, PieceList, TASK_ID_HEADER, TaskStatus};
 use df_api::task::{Origin, TaskSpec, task_id_of_digest, task_id_of_url};
 use df_api::{Code, TaskId};
 use df_http::extract::{Json, Path, Query, Range, Wait};
 use df_http::respond::unsatisfiable;
+use df_http::serve::Sendfile;
 use df_http::{ApiError, Problems};
 use df_peer::download::Start;
-use df_peer::{Failure, ReadError};
+use df_peer::{Busy, Delivery, Failure, ReadError, Uploads};
 use df_store::{StoredTask, Trust};
 use http::HeaderValue;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde::Deserialize;
 use url::Url;
 
@@ -38,6 +41,7 @@ pub async fn get_task_content(
     State(app): State<AppState>,
     Path(task_id): Path<TaskId>,
     range: Range,
+    Sendfile(sendfile): Sendfile,
 ) -> Result<Response, ApiError> {
     if app.trust == Trust::Landed && app.peer.config().sharing_off {
         return Err(ApiError::forbidden("this host gives nothing to others (upload.disableShared)"));
@@ -49,8 +53,10 @@ pub async fn get_task_content(
     }
     let content = task.open(range.0, app.trust, app.first_byte_timeout).await.map_err(read_error)?;
     let digest = content.range().and_then(|range| task.stored().piece_digest_around(range));
+    // Only now: who waits for the first byte holds no slot.
+    let upload = app.uploads.as_ref().map(Uploads::begin).transpose().map_err(busy)?;
     let (slice, content_type) = (content.slice, content.content_type.clone());
-    let body = Body::from_stream(content.stream());
+    let body = Body::from_stream(content.stream(Delivery { sendfile, upload }));
     let mut response = slice.map_or_else(|| Response::new(Body::empty()), |slice| slice.respond(Body::empty()));
     *response.body_mut() = body;
     let headers = response.headers_mut();
@@ -152,6 +158,22 @@ pub async fn create_task(
     responses((status = 200, description = "The task", body = TaskStatus), Problems))]
 pub async fn get_task(State(app): State<AppState>, Path(task_id): Path<TaskId>) -> Result<Json<TaskStatus>, ApiError> {
     app.peer.task(&task_id).map(|task| Json(task.status())).ok_or_else(|| unknown(&task_id))
+}
+
+/// Layer for what peers ask: not more often than allowed.
+pub async fn limit_requests(State(uploads): State<Arc<Uploads>>, request: Request, next: Next) -> Response {
+    match uploads.admit() {
+        Ok(()) => next.run(request).await,
+        Err(refused) => busy(refused).into_response(),
+    }
+}
+
+fn busy(busy: Busy) -> ApiError {
+    let code = match busy {
+        Busy::Slots => Code::Unavailable,
+        Busy::Requests => Code::TooManyRequests,
+    };
+    ApiError::new(code, busy.to_string()).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 fn unknown(task_id: &TaskId) -> ApiError {

@@ -2,6 +2,7 @@
 
 use axum::extract::Request;
 use df_api::range::Requested;
+use df_http::serve::Sendfile;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, RANGE};
 use http::{Method, Uri};
 use tokio::time::Instant;
@@ -21,6 +22,8 @@ pub struct Caller {
     pub range: Requested,
     /// The first byte must be there by then, whatever has to be asked before.
     pub deadline: Instant,
+    /// Its connection lets the kernel send files.
+    pub sendfile: bool,
 }
 
 // === impl Caller ===
@@ -38,7 +41,8 @@ impl Caller {
         url.set_query(query.as_deref());
         let range = Requested::parse(text(headers.get(RANGE)).as_deref()).map_err(|error| Refusal::range(&error))?;
         let deadline = Instant::now() + mirror.first_byte_timeout;
-        Ok(Self { method: request.method().clone(), headers, url, range, deadline })
+        let Sendfile(sendfile) = request.extensions().get().copied().unwrap_or_default();
+        Ok(Self { method: request.method().clone(), headers, url, range, deadline, sendfile })
     }
 
     /// `https://host:port`: two ports of a host are two registries.

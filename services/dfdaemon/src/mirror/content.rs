@@ -7,8 +7,8 @@ use df_api::dfdaemon::TASK_ID_HEADER;
 use df_api::range::Requested;
 use df_api::task::{Origin, TaskSpec, task_id_of_digest};
 use df_http::respond::Slice;
-use df_peer::Task;
 use df_peer::download::Start;
+use df_peer::{Delivery, Task};
 use df_store::Trust;
 use http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
@@ -48,7 +48,8 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: 
     let headers = content_headers(&task, &digest, content.content_type.as_deref());
     let slice = content.slice;
     let mut response = slice.map_or_else(|| Response::new(Body::empty()), |slice| slice.respond(Body::empty()));
-    *response.body_mut() = Body::from_stream(content.stream());
+    let delivery = Delivery { sendfile: caller.sendfile, upload: None };
+    *response.body_mut() = Body::from_stream(content.stream(delivery));
     response.headers_mut().extend(headers);
     Ok(response)
 }
@@ -70,7 +71,8 @@ async fn unproven(
     let mut headers = caller.headers.clone();
     headers.remove(http::header::RANGE);
     let (method, range) = (Method::HEAD, Requested::Whole);
-    let question = Caller { method, headers, url: caller.url.clone(), range, deadline: caller.deadline };
+    let question =
+        Caller { method, headers, url: caller.url.clone(), range, deadline: caller.deadline, sendfile: false };
     let answered = relay::forward(mirror, &question).await;
     let outage = answered.as_ref().map_or_else(Refusal::is_outage, relay::Relayed::is_outage);
     match answered {

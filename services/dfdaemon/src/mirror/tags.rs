@@ -83,7 +83,7 @@ async fn last_known(
         let (method, headers, range) = (Method::GET, caller.headers.clone(), caller.range);
         // The registry has used up its part of the time.
         let deadline = Instant::now() + mirror.first_byte_timeout;
-        let by_digest = Caller { method, headers, url, range, deadline };
+        let by_digest = Caller { method, headers, url, range, deadline, sendfile: caller.sendfile };
         content::answer(mirror, &by_digest, repository, known.digest).await
     };
     Some(response.map(|mut response| {

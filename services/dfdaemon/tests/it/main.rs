@@ -12,3 +12,4 @@ mod refusals;
 mod restart;
 mod tasks;
 mod trace;
+mod uploads;

@@ -27,12 +27,17 @@ impl Cluster {
     }
 
     pub async fn with(access: RegistryAccess, layer_bytes: usize) -> Self {
+        Self::changed(access, layer_bytes, |_| {}).await
+    }
+
+    pub async fn changed(access: RegistryAccess, layer_bytes: usize, change: impl FnOnce(&mut Options)) -> Self {
         let registry = FakeRegistry::start(access).await.unwrap();
         let image = Image::build(1, &[Layer::tar(layer_bytes), Layer::gzip(2000)]).unwrap();
         registry.add(REPOSITORY, "v1", &image);
         let dir = tempfile::tempdir().unwrap();
         let mut options = Options::new(dir.path());
         options.allow = vec![registry.base_url()];
+        change(&mut options);
         let stop = CancellationToken::new();
         let platform = Standalone::start(options, stop.clone()).await.unwrap();
         let http = Client::builder().no_proxy().build().unwrap();

@@ -8,3 +8,4 @@ mod credentials;
 mod cut_through;
 mod outage;
 mod sharing;
+mod tls;

@@ -1,0 +1,134 @@
+//! A TCP connection that sends slices of mappings as the files they stand for.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Reads and writes as the socket does; only how mapped bytes leave is different.
+#[derive(Debug)]
+pub struct SendfileStream {
+    socket: TcpStream,
+}
+
+// === impl SendfileStream ===
+
+impl SendfileStream {
+    pub fn new(socket: TcpStream) -> Self {
+        Self { socket }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        use crate::mapping::find;
+
+        let Some(first) = bufs.iter().position(|buf| !buf.is_empty()) else { return Poll::Ready(Ok(0)) };
+        let bufs = &bufs[first..];
+        if let Some((file, offset)) = find(&bufs[0]) {
+            match self.poll_sendfile(cx, &*file, offset, bufs[0].len()) {
+                Poll::Ready(Err(error)) if is_unsupported(&error) => {}
+                sent => return sent,
+            }
+        } else if let Some(plain) = bufs.iter().position(|buf| find(buf).is_some()) {
+            return self.poll_send_more(cx, &bufs[..plain]);
+        }
+        // Nothing mapped; or a file that its file system cannot send: then the mapping is read.
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn poll_sendfile(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &dyn std::os::fd::AsFd,
+        offset: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_io(cx, |socket| {
+            let mut offset = offset;
+            match rustix::fs::sendfile(socket, file.as_fd(), Some(&mut offset), len)? {
+                0 => Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "a file is shorter than what was to be sent of it",
+                )),
+                sent => Ok(sent),
+            }
+        })
+    }
+
+    /// Headers: the kernel waits for the bytes of the file that follow, and packs both together.
+    #[cfg(target_os = "linux")]
+    fn poll_send_more(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+
+        self.poll_io(cx, |socket| {
+            let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+            Ok(sendmsg(socket, bufs, &mut SendAncillaryBuffer::default(), flags)?)
+        })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn poll_io(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut send: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            std::task::ready!(self.socket.poll_write_ready(cx))?;
+            match self.socket.try_io(tokio::io::Interest::WRITABLE, || send(&self.socket)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+}
+
+/// `sendfile(2)`: the file does not support it.
+#[cfg(target_os = "linux")]
+fn is_unsupported(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
+}
+
+impl AsyncRead for SendfileStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for SendfileStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_send(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_send(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;
