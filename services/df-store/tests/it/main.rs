@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+<<<<<<< HEAD
 mod boot;
 mod cut_through;
 mod evicting;
@@ -9,3 +10,277 @@ mod folder;
 mod foreign;
 mod full_disk;
 mod scale;
+=======
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use df_api::{ByteRange, Digest, TaskId};
+use df_store::{Available, ContentHasher, Meta, OpenError, PieceError, Store, StoredTask, Trust};
+use df_testkit::random_bytes;
+use proptest::prelude::*;
+
+const PIECE: u64 = 1000;
+
+fn id() -> TaskId {
+    "ab".repeat(32).parse().unwrap()
+}
+
+fn meta(length: Option<u64>, digest: Option<Digest>) -> Meta {
+    Meta { length, piece_length: PIECE, content_type: Some("text/plain".to_owned()), digest }
+}
+
+fn new_task(dir: &Path, meta: Meta) -> (Store, Arc<StoredTask>) {
+    let store = Store::open(dir).unwrap();
+    let task = store.get_or_create(&id()).unwrap();
+    task.describe(meta).unwrap().unwrap();
+    (store, task)
+}
+
+async fn write_piece(task: &Arc<StoredTask>, index: u32, content: &Bytes) {
+    let range = task.piece_range(index).unwrap();
+    let part = content.slice(range.start as usize..range.end as usize);
+    let writer = task.begin_piece(index).unwrap().write(vec![part]).await.unwrap();
+    writer.finish(None).unwrap();
+}
+
+#[tokio::test]
+async fn mapped_slices_are_the_bytes_also_when_the_page_cache_has_lost_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = random_bytes(1, 2500);
+    let (_store, task) = new_task(dir.path(), meta(None, None));
+    assert!(task.map().unwrap().is_none(), "its length is not known");
+    task.set_length(2500).unwrap();
+    write_piece(&task, 0, &content).await;
+    let mapped = task.map().unwrap().unwrap();
+    assert_eq!(mapped.slice(300, 700).await.unwrap(), content.slice(300..1000));
+    // The mapping is older than these.
+    write_piece(&task, 1, &content).await;
+    write_piece(&task, 2, &content).await;
+    let name = id();
+    let file = std::fs::File::open(dir.path().join(format!("tasks/ab/{name}/content"))).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    assert_eq!(mapped.slice(0, 2500).await.unwrap(), content);
+    assert!(mapped.slice(2000, 501).await.is_err(), "beyond the end");
+}
+
+#[tokio::test]
+async fn bytes_can_be_read_while_their_piece_arrives() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = random_bytes(1, 2500);
+    let (_store, task) = new_task(dir.path(), meta(Some(2500), None));
+    assert_eq!(task.available(0, Trust::Landed), Available::Pending);
+
+    let writer = task.begin_piece(0).unwrap().write(vec![content.slice(..300), content.slice(300..400)]).await.unwrap();
+    assert_eq!(task.available(0, Trust::Landed), Available::Bytes(400));
+    assert_eq!(task.available(0, Trust::Checked), Available::Pending);
+    assert_eq!(task.read(100, 300).await.unwrap(), content.slice(100..400));
+    assert!(task.begin_piece(0).is_none(), "a piece has one writer");
+
+    writer.write(vec![content.slice(400..1000)]).await.unwrap().finish(None).unwrap();
+    assert_eq!(task.available(999, Trust::Checked), Available::Bytes(1));
+    write_piece(&task, 2, &content).await;
+    assert_eq!(task.available(0, Trust::Landed), Available::Bytes(1000), "piece 1 is missing");
+    write_piece(&task, 1, &content).await;
+    assert_eq!(task.available(0, Trust::Landed), Available::Bytes(2500));
+    assert_eq!(task.available(2500, Trust::Landed), Available::End);
+}
+
+/// A piece that turns out wrong has landed before: a runtime must not have seen it.
+#[tokio::test]
+async fn a_runtime_sees_marked_pieces_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, task) = new_task(dir.path(), meta(Some(2500), None));
+    let writer = task.begin_piece(0).unwrap().write(vec![random_bytes(4, 400)]).await.unwrap();
+    assert_eq!(task.available(0, Trust::Landed), Available::Bytes(400));
+    assert_eq!(task.available(0, Trust::HoldLast), Available::Pending);
+    drop(writer);
+    assert_eq!(task.available(0, Trust::Landed), Available::Pending);
+}
+
+#[tokio::test]
+async fn a_content_that_lost_its_bytes_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, task) = new_task(dir.path(), meta(Some(1000), None));
+    write_piece(&task, 0, &random_bytes(7, 1000)).await;
+    task.mark_complete().unwrap();
+    drop((store, task));
+    let content = dir.path().join("tasks/ab").join(id().as_str()).join("content");
+    std::fs::File::options().write(true).open(content).unwrap().set_len(10).unwrap();
+    assert!(Store::open(dir.path()).unwrap().get(&id()).is_none());
+}
+
+/// An origin that tells no length at first, breaks, and tells it when resumed.
+#[tokio::test]
+async fn a_length_told_late_may_end_a_piece_that_is_being_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = random_bytes(6, 700);
+    let (_store, task) = new_task(dir.path(), meta(None, None));
+    let writer = task.begin_piece(0).unwrap().write(vec![content]).await.unwrap();
+    task.describe(Meta { piece_length: 64, ..meta(Some(700), None) }).unwrap().unwrap();
+    assert_eq!(task.meta().unwrap(), meta(Some(700), None));
+    assert_eq!(writer.rest(), None);
+    writer.finish(None).unwrap();
+    assert!(task.has_all_pieces());
+}
+
+#[tokio::test]
+async fn the_last_piece_is_held_back_until_the_whole_has_matched() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = random_bytes(2, 2500);
+    let digest = Digest::from_bytes(df_api::Algorithm::Sha256, &[7; 32]);
+    let (_store, task) = new_task(dir.path(), meta(Some(2500), Some(digest)));
+    for piece in 0..3 {
+        write_piece(&task, piece, &content).await;
+    }
+    assert_eq!(task.available(0, Trust::HoldLast), Available::Bytes(2000));
+    assert_eq!(task.available(2100, Trust::HoldLast), Available::Pending);
+    assert_eq!(task.available(2100, Trust::Landed), Available::Bytes(400));
+    task.mark_complete().unwrap();
+    assert_eq!(task.available(2100, Trust::HoldLast), Available::Bytes(400));
+}
+
+#[tokio::test]
+async fn the_end_of_a_content_of_unknown_length_is_held_back_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = random_bytes(9, 1000);
+    let digest = Digest::from_bytes(df_api::Algorithm::Sha256, &[7; 32]);
+    let (_store, task) = new_task(dir.path(), meta(None, Some(digest)));
+    write_piece(&task, 0, &content).await;
+    task.set_length(1000).unwrap();
+    assert_eq!(task.available(1000, Trust::HoldLast), Available::Pending);
+    assert_eq!(task.available(1000, Trust::Landed), Available::End);
+    task.mark_complete().unwrap();
+    assert_eq!(task.available(1000, Trust::HoldLast), Available::End);
+}
+
+#[tokio::test]
+async fn wrong_or_short_bytes_are_never_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = random_bytes(3, 1000);
+    let (store, task) = new_task(dir.path(), meta(Some(1000), None));
+    let mut right = ContentHasher::new(df_api::Algorithm::Blake3);
+    right.update(&content);
+    let right = right.finish();
+
+    let writer = task.begin_piece(0).unwrap().write(vec![content.slice(..999)]).await.unwrap();
+    assert!(matches!(writer.finish(Some(&right)), Err(PieceError::Short { landed: 999, .. })));
+    let wrong = task.begin_piece(0).unwrap().write(vec![random_bytes(4, 1000)]).await.unwrap();
+    assert!(matches!(wrong.finish(Some(&right)), Err(PieceError::Wrong { index: 0, .. })));
+    assert_eq!(task.available(0, Trust::Landed), Available::Pending);
+
+    let writer = task.begin_piece(0).unwrap().write(vec![content]).await.unwrap();
+    writer.finish(Some(&right)).unwrap();
+    drop((store, task));
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.get(&id()).unwrap().piece_digest_around(ByteRange { start: 10, end: 20 }), Some(right));
+}
+
+#[tokio::test]
+async fn a_restart_believes_marked_pieces_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = random_bytes(5, 3000);
+    let (store, task) = new_task(dir.path(), meta(Some(3000), None));
+    write_piece(&task, 1, &content).await;
+    let unfinished = task.begin_piece(2).unwrap().write(vec![content.slice(2000..2900)]).await.unwrap();
+    drop((unfinished, task, store));
+
+    let store = Store::open(dir.path()).unwrap();
+    let task = store.get(&id()).unwrap();
+    assert_eq!(task.snapshot().pieces.iter().collect::<Vec<_>>(), [1]);
+    assert_eq!(task.meta(), Some(meta(Some(3000), None)));
+    assert!(store.held().is_empty());
+    write_piece(&task, 0, &content).await;
+    write_piece(&task, 2, &content).await;
+    assert!(task.has_all_pieces());
+    task.mark_complete().unwrap();
+    drop((store, task));
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.held().len(), 1);
+    assert_eq!(store.get(&id()).unwrap().read(0, 3000).await.unwrap(), content);
+}
+
+#[tokio::test]
+async fn a_length_may_become_known_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = random_bytes(6, 1200);
+    let (store, task) = new_task(dir.path(), meta(None, None));
+    write_piece(&task, 0, &content).await;
+    let mut writer = task.begin_piece(1).unwrap().write(vec![content.slice(1000..)]).await.unwrap();
+    assert!(!task.has_all_pieces());
+    assert_eq!(writer.end_here(), 1200);
+    task.set_length(1200).unwrap();
+    writer.finish(None).unwrap();
+    assert!(task.has_all_pieces());
+    assert_eq!(task.available(1200, Trust::Landed), Available::End);
+    drop((store, task));
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.get(&id()).unwrap().meta().unwrap().length, Some(1200));
+}
+
+#[tokio::test]
+async fn sources_that_disagree_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, task) = new_task(dir.path(), meta(Some(3000), None));
+    assert!(task.describe(meta(Some(3000), None)).unwrap().is_ok());
+    let conflict = task.describe(meta(Some(3001), None)).unwrap().unwrap_err().to_string();
+    assert!(conflict.contains("3001") && conflict.contains("3000"), "{conflict}");
+}
+
+#[tokio::test]
+async fn a_removed_task_stays_readable_for_its_holders() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = random_bytes(7, 1000);
+    let (store, task) = new_task(dir.path(), meta(Some(1000), None));
+    write_piece(&task, 0, &content).await;
+    std::fs::remove_dir_all(store.remove(&id()).unwrap()).unwrap();
+    assert!(store.get(&id()).is_none());
+    assert_eq!(task.read(0, 1000).await.unwrap(), content);
+}
+
+#[test]
+fn a_second_process_is_refused_and_told_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Store::open(dir.path()).unwrap();
+    let refused = Store::open(dir.path()).unwrap_err();
+    assert!(matches!(refused, OpenError::Locked { .. }));
+    assert!(refused.to_string().contains(&dir.path().join("lock").display().to_string()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    /// Pieces in any order, each in any cuts: what a reader sees is always a prefix of the truth.
+    #[test]
+    fn readers_see_only_what_was_written(length in 1..6000u64, order in Just(()).prop_perturb(|(), mut rng| {
+        let mut order: Vec<u32> = (0..6).collect();
+        for i in (1..order.len()).rev() { order.swap(i, rng.next_u32() as usize % (i + 1)); }
+        order
+    }), cut in 1..1000usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let content = random_bytes(8, length as usize);
+            let (_store, task) = new_task(dir.path(), meta(Some(length), None));
+            let mut written = BTreeMap::new();
+            for index in order {
+                let Some(mut writer) = task.begin_piece(index) else { continue };
+                let range = writer.rest().unwrap();
+                let part = content.slice(range.start as usize..range.end as usize);
+                for chunk in part.chunks(cut) {
+                    writer = writer.write(vec![part.slice_ref(chunk)]).await.unwrap();
+                    if let Available::Bytes(bytes) = task.available(0, Trust::Landed) {
+                        let seen = task.read(0, bytes as usize).await.unwrap();
+                        assert_eq!(seen, content.slice(..seen.len()));
+                    }
+                }
+                writer.finish(None).unwrap();
+                written.insert(index, ());
+            }
+            assert!(task.has_all_pieces());
+            assert_eq!(task.snapshot().held_bytes, length);
+        });
+    }
+}
+>>>>>>> serve
