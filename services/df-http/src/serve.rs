@@ -72,7 +72,6 @@ pub async fn serve_within(limits: Limits, listener: TcpListener, router: Router,
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(limits.connections));
     let port = listener.local_addr().map_or_else(|_| String::new(), |address| address.port().to_string());
-    let open = metrics::gauge!("dragonfly_http_connections", "port" => port);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -91,11 +90,11 @@ pub async fn serve_within(limits: Limits, listener: TcpListener, router: Router,
             refuse::too_many(stream);
             continue;
         };
-        let (limits, router, watcher, open) = (limits.clone(), router.clone(), graceful.watcher(), open.clone());
+        let (limits, router, watcher, port) = (limits.clone(), router.clone(), graceful.watcher(), port.clone());
         tokio::spawn(async move {
-            open.increment(1);
+            metrics::gauge!("dragonfly_http_connections", "port" => port.clone()).increment(1);
             converse(limits, stream, router, watcher, place).await;
-            open.decrement(1);
+            metrics::gauge!("dragonfly_http_connections", "port" => port).decrement(1);
         });
     }
     drop(listener);

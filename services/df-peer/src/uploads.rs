@@ -7,7 +7,6 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use df_http::RateLimit;
-use metrics::{Counter, Gauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Limits of all children together; 0 is none, but for `slots`.
@@ -25,8 +24,6 @@ pub struct Uploads {
     bytes: RateLimit,
     requests: RateLimit,
     quantum_bytes: usize,
-    open: Gauge,
-    sent: Counter,
 }
 
 /// One answer to a child.
@@ -59,8 +56,6 @@ impl Uploads {
             bytes: RateLimit::new(rate),
             requests: RateLimit::new(NonZeroU64::new(limits.requests_per_s)),
             quantum_bytes: rate.map_or(usize::MAX, |rate| usize::try_from(turn(rate)).unwrap_or(usize::MAX)),
-            open: metrics::gauge!("dragonfly_client_concurrent_uploads"),
-            sent: metrics::counter!("dragonfly_client_upload_traffic"),
         })
     }
 
@@ -72,7 +67,7 @@ impl Uploads {
     /// An answer whose first bytes are there.
     pub fn begin(self: &Arc<Self>) -> Result<Upload, Busy> {
         let slot = self.slots.clone().try_acquire_owned().map_err(|_| Busy::Slots.counted())?;
-        self.open.increment(1);
+        count_open(1.0);
         Ok(Upload { uploads: self.clone(), slot: Some(slot) })
     }
 }
@@ -88,7 +83,7 @@ impl Upload {
     /// There is nothing to write until more bytes land.
     pub(crate) fn pause(&mut self) {
         if self.slot.take().is_some() {
-            self.uploads.open.decrement(1);
+            count_open(-1.0);
         }
     }
 
@@ -97,10 +92,10 @@ impl Upload {
         if self.slot.is_none() {
             // Never closed.
             self.slot = self.uploads.slots.clone().acquire_owned().await.ok();
-            self.uploads.open.increment(1);
+            count_open(1.0);
         }
         self.uploads.bytes.take(bytes as u64).await;
-        self.uploads.sent.increment(bytes as u64);
+        metrics::counter!("dragonfly_client_upload_traffic").increment(bytes as u64);
     }
 }
 
@@ -108,6 +103,11 @@ impl Drop for Upload {
     fn drop(&mut self) {
         self.pause();
     }
+}
+
+/// Answers to children with bytes to write.
+fn count_open(change: f64) {
+    metrics::gauge!("dragonfly_client_concurrent_uploads").increment(change);
 }
 
 // === impl Busy ===
