@@ -10,6 +10,25 @@ use proptest::prelude::*;
 use crate::folder::{id, meta, new_task, open, write_piece};
 
 #[tokio::test]
+async fn mapped_slices_are_the_bytes_also_when_the_page_cache_has_lost_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = random_bytes(1, 2500);
+    let (_store, task) = new_task(dir.path(), meta(Some(2500), None));
+    write_piece(&task, 0, &content).await;
+    let mapped = task.content().unwrap().map(2500).unwrap();
+    assert_eq!(mapped.slice(300, 700).await.unwrap(), content.slice(300..1000));
+    // The mapping is older than these.
+    write_piece(&task, 1, &content).await;
+    write_piece(&task, 2, &content).await;
+    let name = id();
+    let file = std::fs::File::open(dir.path().join(format!("tasks/ab/{name}/content"))).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    assert_eq!(mapped.slice(0, 2500).await.unwrap(), content);
+    assert!(mapped.slice(2000, 501).await.is_err(), "beyond the end");
+}
+
+#[tokio::test]
 async fn bytes_can_be_read_while_their_piece_arrives() {
     let dir = tempfile::tempdir().unwrap();
     let content = random_bytes(1, 2500);
