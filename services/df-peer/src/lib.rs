@@ -18,6 +18,7 @@ mod plan;
 pub mod reader;
 mod readers;
 mod schedulers;
+mod small;
 mod sync;
 pub mod task;
 pub mod upstream;

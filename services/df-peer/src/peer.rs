@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use df_api::cluster::Place;
+use df_api::rendezvous::weight;
 use df_api::scheduler::Parent;
 use df_api::task::{Origin, TaskSpec};
 use df_api::{HostId, PeerId, TaskId};
@@ -251,6 +252,15 @@ impl Peer {
 
     pub(crate) fn parent_client(&self, parent: &Parent) -> Option<DfdaemonClient> {
         self.transport(&parent.url).map(DfdaemonClient::new)
+    }
+
+    /// The seed peer that a task belongs to. `None` when this host knows of none, or is one itself.
+    pub(crate) fn seed_of(&self, task: &TaskId) -> Option<Parent> {
+        if self.config.seed_peer_cluster_id.is_some() {
+            return None;
+        }
+        let seeds = self.seeds.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        seeds.iter().max_by_key(|seed| weight(task, &seed.host_id)).cloned()
     }
 
     /// Known seed peers that have the task, or are getting it.

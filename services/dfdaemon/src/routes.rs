@@ -26,18 +26,26 @@ fn peer_operations() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(tasks::get_task_content)).routes(routes!(tasks::list_pieces))
 }
 
+/// For other peers only: a seed peer starts tasks for them.
+fn seed_operations() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(tasks::fetch_task_content))
+}
+
 /// For programs of this node: also new tasks.
 fn local_operations() -> OpenApiRouter<AppState> {
     peer_operations().routes(routes!(tasks::create_task)).routes(routes!(tasks::get_task))
 }
 
 pub fn openapi() -> OpenApi {
-    OpenApiRouter::<AppState>::with_openapi(Document::openapi()).merge(local_operations()).split_for_parts().1
+    OpenApiRouter::<AppState>::with_openapi(Document::openapi())
+        .merge(local_operations().merge(seed_operations()))
+        .split_for_parts()
+        .1
 }
 
 pub fn peer_router(state: AppState) -> Router {
     let gate = state.peer.gate().clone();
-    let (operations, _) = peer_operations().split_for_parts();
+    let (operations, _) = peer_operations().merge(seed_operations()).split_for_parts();
     let operations = operations.route_layer(from_fn_with_state(gate, credential::require_member)).with_state(state);
     layers::apply(operations.merge(base::routes(openapi(), base::always_ready())), "dfdaemon")
 }

@@ -6,5 +6,8 @@ mod abandoned;
 mod cluster;
 mod credentials;
 mod cut_through;
+mod faults;
+mod lab;
+mod liars;
 mod outage;
 mod sharing;
