@@ -5,6 +5,7 @@
 //! parent there is, vouches for itself. A request for bytes that are not there yet waits, and that is nobody's fault: a
 //! parent is blamed for what it has and does not send. Every wait ends: with bytes, with other advice, or at the origin.
 
+mod description;
 mod draft;
 mod flight;
 mod links;
@@ -28,6 +29,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use self::description::Description;
 use self::draft::Draft;
 use self::flight::{Ended, Flight};
 use self::links::Links;
@@ -46,9 +48,12 @@ const PER_PARENT: usize = 2;
 /// No byte from any parent for this long: whoever asked is better served by the origin.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// When all parents have failed, new ones are waited for this long.
-const NEW_ADVICE: Duration = Duration::from_millis(1500);
+const NEW_ADVICE: Duration = Duration::from_secs(1);
 /// A parent that waited for the bytes as long as it may is left alone for a moment.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// A parent that describes the content is believed alone after this many ticks, when nobody else speaks.
+const TICKS_FOR_A_SECOND_VOICE: u32 = 4;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -80,11 +85,13 @@ pub(crate) async fn fetch(
         launched: 0,
         works: BTreeMap::new(),
         queries: Queries::default(),
+        said: Vec::new(),
         testimonies: Vec::new(),
         from_one: HashSet::new(),
         hedged_bytes: 0,
         hedged_in_vain: false,
         progress: Progress { bytes: 0, at: Instant::now() },
+        orphaned: None,
     };
     let outcome = swarm.run().await;
     swarm.end().await;
@@ -103,6 +110,8 @@ struct Swarm<'a> {
     /// Pieces that have begun to arrive and are not marked.
     works: BTreeMap<u32, Work>,
     queries: Queries,
+    /// Until one of them is believed.
+    said: Vec<Description>,
     testimonies: Vec<Testimony>,
     /// Pieces that were wrong when they came from several: nobody could be blamed, so they come from one.
     from_one: HashSet<u32>,
@@ -110,6 +119,8 @@ struct Swarm<'a> {
     /// A second source was no faster than the first: this host is the slow one.
     hedged_in_vain: bool,
     progress: Progress,
+    /// Since when there is no parent at all.
+    orphaned: Option<Instant>,
 }
 
 struct InFlight {
@@ -147,6 +158,7 @@ impl Swarm<'_> {
     async fn run(&mut self) -> Result<Outcome, Failure> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = 0;
         loop {
             if !self.follow_advice() {
                 return Ok(Outcome::Redirected);
@@ -161,14 +173,17 @@ impl Swarm<'_> {
                 }
                 continue;
             }
+            self.orphaned = None;
             self.launch().await;
             self.ask_around();
             tokio::select! {
                 Some(landed) = self.flights.next() => self.land(landed)?,
-                Some((key, heard)) = self.queries.next() => self.hear(key, heard)?,
+                Some((key, probe, heard)) = self.queries.next() => self.hear(key, probe, heard)?,
                 Ok(()) = self.advice.changed() => {}
                 _ = tick.tick() => {
                     if !self.moves() { return Ok(Outcome::Stuck) }
+                    ticks += 1;
+                    self.agree(ticks > TICKS_FOR_A_SECOND_VOICE)?;
                     self.watch().await;
                 }
             }
@@ -201,8 +216,11 @@ impl Swarm<'_> {
 
     /// Waits for other parents, what has landed being kept. Complaints are on their way: the scheduler may know better.
     async fn has_new_advice(&mut self) -> bool {
-        let answered = matches!(&*self.advice.borrow(), Advice::Decided(_));
-        answered && self.moves() && matches!(tokio::time::timeout(NEW_ADVICE, self.advice.changed()).await, Ok(Ok(())))
+        if !matches!(&*self.advice.borrow(), Advice::Decided(_)) {
+            return false;
+        }
+        let patience = NEW_ADVICE.saturating_sub(self.orphaned.get_or_insert_with(Instant::now).elapsed());
+        matches!(tokio::time::timeout(patience, self.advice.changed()).await, Ok(Ok(())))
     }
 
     /// Calls `look` with what there is to plan with; `None` while the content is not described.

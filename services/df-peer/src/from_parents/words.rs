@@ -8,17 +8,19 @@ use df_api::Digest;
 use df_api::dfdaemon::PieceList;
 use df_api::scheduler::ComplaintReason;
 use df_api::task::piece_length as piece_length_of;
-use df_store::{Meta, PieceError};
+use df_store::PieceError;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
+use super::description::{self, Description, agreed, dissenters};
 use super::testimony::{Testimony, liars, refuted};
 use super::{PATIENCE, Swarm};
 use crate::from_origin::{piece, storage};
 use crate::parent::{ListError, ParentLink};
 use crate::plan::Key;
+use crate::sync::Advice;
 use crate::task::{Failure, Task};
 
 /// A question that is answered when there is something new.
@@ -53,14 +55,15 @@ pub(super) enum Heard {
 // === impl Queries ===
 
 impl Queries {
-    pub async fn next(&mut self) -> Option<(Key, Heard)> {
+    /// With whether it was a probe.
+    pub async fn next(&mut self) -> Option<(Key, bool, Heard)> {
         let (key, probe, heard) = self.open.next().await?.ok()?;
         let asked = if probe { &mut self.probed } else { &mut self.polled };
         asked.remove(&key);
         if !probe && matches!(&heard, Heard::List(list) if list.pieces.is_empty()) {
             self.rests.insert(key, Instant::now() + REST);
         }
-        Some((key, heard))
+        Some((key, probe, heard))
     }
 
     fn poll(&mut self, task: &Arc<Task>, link: &Arc<ParentLink>) {
@@ -127,13 +130,15 @@ impl Swarm<'_> {
         }
     }
 
-    pub(super) fn hear(&mut self, key: Key, heard: Heard) -> Result<(), Failure> {
+    pub(super) fn hear(&mut self, key: Key, probe: bool, heard: Heard) -> Result<(), Failure> {
         let Some(link) = self.links.get(key).cloned() else { return Ok(()) };
         match heard {
             Heard::List(list) => return self.describe(&link, list),
             Heard::Silence => self.complain(key, ComplaintReason::Gone, "it does not answer"),
             Heard::Error(ListError::Lie(lie)) => self.complain(key, ComplaintReason::WrongBytes, &lie),
             Heard::Error(ListError::Refused(error)) => match error.status() {
+                // Not yet, perhaps: whoever is only asked what it has need not have begun.
+                Some(404) if probe => {}
                 Some(503) => self.busy(key, error.retry_after().unwrap_or(PROBE).min(PATIENCE)),
                 _ => self.complain(key, ComplaintReason::Gone, &df_http::error::chain(&error)),
             },
@@ -149,19 +154,34 @@ impl Swarm<'_> {
             Some(_) => return list.length.map_or(Ok(()), |length| stored.set_length(length)).map_err(storage),
             None => {}
         }
-        let Some(piece_length) = list.piece_length else { return Ok(()) };
+        let Some(meta) = description::meta(&list, self.task.spec().digest) else { return Ok(()) };
         // What a content is cut into follows from its length; anything else is not the task everybody has.
-        if ![piece_length_of(list.length), piece_length_of(None)].contains(&piece_length) {
-            let why = format!("its pieces have {piece_length} bytes");
+        if ![piece_length_of(meta.length), piece_length_of(None)].contains(&meta.piece_length) {
+            let why = format!("its pieces have {} bytes", meta.piece_length);
             self.complain(link.key, ComplaintReason::WrongBytes, &why);
             return Ok(());
         }
-        let digest = self.task.spec().digest.or(list.digest);
-        let meta = Meta { length: list.length, piece_length, content_type: list.content_type, digest };
-        if let Err(conflict) = stored.describe(meta).map_err(storage)? {
-            self.complain(link.key, ComplaintReason::WrongBytes, &conflict.to_string());
+        self.said.retain(|one| one.by != link.key);
+        self.said.push(Description { by: link.key, seed: link.parent.seed, meta });
+        self.agree(false)
+    }
+
+    /// Takes over what the parents say of the whole; `waited` when it is time to believe whoever has spoken.
+    pub(super) fn agree(&mut self, waited: bool) -> Result<(), Failure> {
+        if self.said.is_empty() || self.task.stored().meta().is_some() {
+            return Ok(());
         }
-        Ok(())
+        let known = match &*self.advice.borrow() {
+            Advice::Decided(decision) => decision.task.length,
+            Advice::Pending | Advice::Alone => None,
+        };
+        let asked = self.links.all().count().min(ASKED_TO_DESCRIBE);
+        let Some(meta) = agreed(&self.said, known, waited || self.said.len() >= asked) else { return Ok(()) };
+        for key in dissenters(&self.said, &meta) {
+            self.complain(key, ComplaintReason::WrongBytes, "it describes another content");
+        }
+        self.said.clear();
+        self.task.stored().describe(meta).map_err(storage)?.map_err(|conflict| Failure::Malformed(conflict.to_string()))
     }
 
     /// Marks what is whole and vouched for, and finds out who lied.

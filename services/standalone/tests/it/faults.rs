@@ -1,10 +1,11 @@
 //! Parents whose lines break while a child reads from them: it gets the right bytes, and what the fault cost is printed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use df_testkit::{Cut, Faults};
 
-use crate::lab::Lab;
+use crate::cluster::Cluster;
+use crate::lab::{Lab, PATIENCE};
 
 const MIB: usize = 1024 * 1024;
 /// Slow enough that a fault in the middle is one.
@@ -99,6 +100,24 @@ async fn a_parent_that_dies_after_the_scheduler_is_replaced_by_the_other() {
     })
     .await;
     assert_eq!(lab.received().origin_bytes, 0);
+}
+
+/// The lease on the origin passes on, and what the children have of it is not fetched again.
+#[tokio::test]
+async fn a_seed_that_dies_while_it_fetches_is_followed_by_a_peer() {
+    let cluster = Cluster::start(24 * MIB).await;
+    let layer = cluster.layer().clone();
+    cluster.change(&layer, |content| content.rate(16 * MIB as u64));
+    let started = Instant::now();
+    let fault = async {
+        let half = async || Ok((cluster.served_bytes(&layer) >= layer.size_bytes() / 2).then_some(()));
+        df_testkit::until("the seed has half of it", PATIENCE, half).await.unwrap();
+        cluster.platform.seed_stop.cancel();
+    };
+    let (first, second, ()) = tokio::join!(cluster.pull(1, &layer), cluster.pull(2, &layer), fault);
+    assert!(first == layer.bytes && second == layer.bytes, "wrong bytes");
+    let times = cluster.served_bytes(&layer) as f64 / layer.size_bytes() as f64;
+    println!("the seed dies half-way: {:?}, {times:.2} x the layer from the origin", started.elapsed());
 }
 
 #[tokio::test]

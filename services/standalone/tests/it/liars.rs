@@ -44,6 +44,8 @@ enum Lie {
     NoRange,
     EndlessList,
     Nonsense,
+    /// No lie: it serves as many as it can.
+    Busy,
 }
 
 struct Liar {
@@ -144,6 +146,10 @@ async fn list_pieces(State(liar): State<Arc<Liar>>, Query(Since { since }): Quer
 
 async fn get_task_content(State(liar): State<Arc<Liar>>, headers: HeaderMap) -> Response {
     liar.sent.fetch_add(1, Ordering::Relaxed);
+    if liar.lie == Lie::Busy {
+        let answer = Response::builder().status(503).header("retry-after", "1");
+        return answer.body(Body::empty()).unwrap();
+    }
     let asked = Requested::parse(headers.get("range").map(|value| value.to_str().unwrap())).unwrap();
     let Requested::One(asked @ RangeSpec::Bounded { .. }) = asked else { panic!("{asked:?}") };
     let range = asked.resolve(liar.length()).unwrap();
@@ -215,6 +221,13 @@ async fn nonsense_is_refused_and_its_sender_blocked() {
         assert_eq!(lab.received().origin_bytes, 0, "{lie:?}");
         assert!(liar.sent.load(Ordering::Relaxed) <= 4, "{lie:?} is not asked again");
     }
+}
+
+#[tokio::test]
+async fn a_busy_parent_is_no_liar_and_the_others_do_its_part() {
+    let (lab, busy) = pull_beside(Lie::Busy, 1).await;
+    assert_eq!(lab.received().origin_bytes, 0);
+    assert!(busy.sent.load(Ordering::Relaxed) > 0, "it was asked");
 }
 
 #[tokio::test]
