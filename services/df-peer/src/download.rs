@@ -101,7 +101,7 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), F
         return Ok(());
     }
     let mut advice = sync.advice();
-    let give_up = Instant::now() + PATIENCE;
+    let mut give_up = Instant::now() + PATIENCE;
     loop {
         let current = advice.borrow_and_update().clone();
         let decision = match current {
@@ -119,7 +119,7 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), F
             }
             Decision::Wait | Decision::Parents => match from_parents::fetch(peer, task, sync, sync.advice()).await? {
                 Outcome::Done => return Ok(()),
-                Outcome::Redirected => {}
+                Outcome::Redirected => give_up = Instant::now() + PATIENCE,
                 Outcome::Refused if matches!(*advice.borrow(), Advice::Alone) => return alone(peer, task, sync).await,
                 Outcome::Refused | Outcome::Stuck => break,
             },

@@ -17,6 +17,7 @@ const WINDOWS_PER_REST: u64 = 4;
 pub(crate) struct Meter {
     /// Totals at the last ticks.
     totals: VecDeque<u64>,
+    ticks: u32,
     idle_ticks: u32,
 }
 
@@ -37,8 +38,9 @@ pub(crate) enum Pace {
 
 impl Meter {
     pub fn tick(&mut self, total: u64) {
-        let moved = self.totals.back() != Some(&total) && !(self.totals.is_empty() && total == 0);
-        self.idle_ticks = if moved { 0 } else { self.idle_ticks + 1 };
+        let stands_still = self.totals.back() == Some(&total);
+        self.idle_ticks = if stands_still { self.idle_ticks + 1 } else { 0 };
+        self.ticks += 1;
         self.totals.push_back(total);
         if self.totals.len() > TICKS + 1 {
             self.totals.pop_front();
@@ -63,8 +65,8 @@ impl Meter {
     /// A request that does not get on is asked about after each window at first, and then less often.
     pub fn is_probed_now(&self) -> bool {
         let windows = self.still_windows();
-        let at_end = self.idle_ticks as usize % TICKS == 0;
-        windows == 0 || (at_end && (windows <= 2 || windows % 4 == 0))
+        let ticks = if windows == 0 { self.ticks } else { self.idle_ticks };
+        (ticks as usize).is_multiple_of(TICKS) && (windows <= 2 || windows.is_multiple_of(4))
     }
 
     pub fn pace(&self, mean: u64, rest_bytes: u64) -> Pace {
@@ -104,7 +106,10 @@ mod tests {
     fn half_a_second_without_a_byte_is_still() {
         let meter = fed(0, 6);
         assert_eq!((meter.pace(0, 1000), meter.is_moving(), meter.still_windows()), (Pace::Still, false, 1));
-        assert_eq!(fed(0, 20).still_windows(), 4);
+        assert_eq!(fed(0, 21).still_windows(), 4);
+        let probed = |ticks: u64| fed(0, ticks).is_probed_now();
+        let at: Vec<u64> = (6..60).filter(|ticks| probed(*ticks)).collect();
+        assert_eq!(at, [6, 11, 21, 41], "less and less often");
     }
 
     #[test]
