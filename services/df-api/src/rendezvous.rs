@@ -6,12 +6,13 @@ use crate::ids::{HostId, TaskId};
 
 /// Rendezvous (highest random weight) hashing: the heaviest seed has the task; when one comes or goes, only its own share
 /// of the tasks moves.
-pub fn weight(task: &TaskId, seed: &HostId) -> [u8; 32] {
+pub fn weight(task: &TaskId, seed: &HostId) -> [u8; 8] {
     let mut hash = Sha256::new();
     hash.update(task.as_str());
     hash.update([0]);
     hash.update(seed.as_str());
-    hash.finalize().into()
+    let hash: [u8; 32] = hash.finalize().into();
+    hash[..8].try_into().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use df_api::HostId;
-use df_api::rendezvous::weight;
 use df_api::scheduler::ComplaintReason;
+use sha2::{Digest as _, Sha256};
 
 use crate::host::{Host, Hosts};
 use crate::policy::{DUTIES_MAX, Policy};
@@ -178,7 +178,7 @@ impl<'a> Question<'a> {
                 && Some(*id) != self.revoked
                 && self.peer.complaint_about(id).is_none()
         });
-        let (chosen, _) = fit.max_by_key(|(id, _)| weight(&task.id, id))?;
+        let (chosen, _) = fit.max_by_key(|(id, _)| weight(task, id))?;
         (chosen != self.id).then(|| chosen.clone())
     }
 
@@ -290,6 +290,15 @@ struct Rank<'a> {
     elsewhere: bool,
     seat: u64,
     id: &'a HostId,
+}
+
+/// Rendezvous (highest random weight) hashing: when a seed comes or goes, only its own share of the tasks moves.
+fn weight(task: &Task, seed: &HostId) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(task.id.as_str());
+    hash.update([0]);
+    hash.update(seed.as_str());
+    hash.finalize().into()
 }
 
 #[cfg(test)]
