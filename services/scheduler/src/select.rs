@@ -4,8 +4,9 @@
 //! First the right to the origin (here), then who is to blame (`blame`), then the rows of relays (`rows`).
 //!
 //! **Invariants.** Nobody is told to read from itself, and over any one piece, among answers given to one and the same
-//! state without complaints, not through others either. At most one host holds the lease on the origin. The verdict `Wait` implies that
-//! somebody else holds it. Only who is told a place has a slot. A decision looks at a few rows, never at all peers.
+//! state without complaints, not through others either. At most one host holds the lease on the origin. The verdict
+//! `Wait` implies that somebody else holds it. Only who is told a place has a slot. A decision looks at a few rows and
+//! holders, not at all peers.
 
 mod blame;
 mod rows;
@@ -233,7 +234,7 @@ impl<'a> Question<'a> {
                 && self.complaint(id).is_none()
                 && !self.sends_wrong_bytes(id)
         });
-        let (chosen, _) = fit.min_by_key(|(id, _)| weight(&task.id, id))?;
+        let (chosen, _) = fit.max_by_key(|(id, _)| weight(&task.id, id))?;
         (chosen != self.id).then(|| chosen.clone())
     }
 }

@@ -4,7 +4,8 @@
 //! that began before it, so that one copy crosses between two IDCs; the first of all reads from who has the content.
 //!
 //! **Invariants.** A row reads from a row with a smaller number, so nothing goes round in circles. A host stands in one
-//! slot, or reads from one row, or neither. A row has a member; the last that leaves takes it away. New rows get numbers above all others, also above those an earlier scheduler gave.
+//! slot, or reads from one row, or neither. A row has a member; the last that leaves takes it away. New rows get numbers
+//! above all others, also above those an earlier scheduler gave.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -23,7 +23,7 @@ pub struct Task {
     pub peers: BTreeMap<HostId, Peer>,
     /// Who has all of it: complete peers, and hosts that announced it.
     whole: BTreeSet<HostId>,
-    /// Those of them that have no slot, in rendezvous order: each task begins with others.
+    /// Those of them that have no slot, by their weight for this task: each task begins with others.
     apart: BTreeSet<([u8; 8], HostId)>,
     table: Table,
     pub complaints: Complaints,
@@ -120,9 +120,9 @@ impl Task {
         &self.whole
     }
 
-    /// Whole, and no relay.
+    /// Whole, and no relay; the heaviest for this task first.
     pub fn apart(&self) -> impl Iterator<Item = &HostId> {
-        self.apart.iter().map(|(_, id)| id)
+        self.apart.iter().rev().map(|(_, id)| id)
     }
 
     pub fn table(&self) -> &Table {
