@@ -12,13 +12,14 @@ mod blame;
 mod rows;
 
 use df_api::HostId;
+use df_api::rendezvous::weight;
 use df_api::scheduler::{ComplaintReason, RowPlace};
 
 use crate::complaints::Standing;
 use crate::host::{Host, Hosts};
 use crate::policy::{DUTIES_MAX, Policy};
 use crate::table::Idc;
-use crate::task::{Lease, Peer, RestReason, Sources, Task, weight};
+use crate::task::{Lease, Peer, RestReason, Sources, Task};
 
 /// All that a decision depends on.
 #[derive(Clone, Copy)]

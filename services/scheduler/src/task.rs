@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use df_api::rendezvous::weight;
 use df_api::scheduler::{ParentRole, PeerReport, PeerState, Row, RowPlace, TaskFacts};
 use df_api::{HostId, PeerId, TaskId};
-use sha2::{Digest as _, Sha256};
 
 use crate::complaints::Complaints;
 use crate::pace::{Median, Pace};
@@ -206,16 +206,6 @@ impl Sources {
     pub fn serving(&self) -> impl Iterator<Item = &HostId> {
         self.parents.iter().filter(|parent| parent.role != ParentRole::Reserve).map(|parent| &parent.id)
     }
-}
-
-/// Rendezvous (highest random weight) hashing: when a host comes or goes, only its own share of the tasks moves.
-pub fn weight(task: &TaskId, host: &HostId) -> [u8; 8] {
-    let mut hash = Sha256::new();
-    hash.update(task.as_str());
-    hash.update([0]);
-    hash.update(host.as_str());
-    let hash: [u8; 32] = hash.finalize().into();
-    hash[..8].try_into().unwrap_or_default()
 }
 
 /// A host's peer in any task is spelled like the host.

@@ -6,10 +6,11 @@
 use std::ops::Bound;
 
 use df_api::HostId;
+use df_api::rendezvous::weight;
 use df_api::scheduler::{ParentRole, Row, RowPlace};
 
 use super::{Effect, Question, Trust, View};
-use crate::task::{Source, Sources, weight};
+use crate::task::{Source, Sources};
 
 /// Rows without anybody to read from that are passed on the way up.
 const CLIMB_MAX: usize = 16;
