@@ -166,6 +166,20 @@ impl Peer {
         tokio::time::timeout(patience, found).await.ok().flatten()
     }
 
+    /// Whether somebody goes on with a task that stands still, within `patience`: a child may be faster than the duty.
+    pub async fn goes_on_soon(&self, task: &Task, patience: Duration) -> bool {
+        let mut started = self.started.subscribe();
+        let running = async {
+            loop {
+                started.borrow_and_update();
+                if task.is_running() || task.stored().is_complete() || started.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(patience, running).await.is_ok()
+    }
+
     /// The task, complete or being downloaded: started now when it is neither.
     pub fn start(self: &Arc<Self>, spec: TaskSpec, start: Start) -> io::Result<Arc<Task>> {
         let task = self.get_or_create(&spec)?;
