@@ -62,7 +62,7 @@ impl From<ClientError> for Failure {
                 Failure::Silent
             }
             ClientError::Refused { problem, .. } => Failure::Refused(problem),
-            ClientError::Transport { url, source, .. } if source.is_decode() => {
+            ClientError::Malformed { url, .. } => {
                 misunderstood(format!("The answer of {url} is not of this console's version. Reload the page."))
             }
             ClientError::Transport { .. } => Failure::Silent,

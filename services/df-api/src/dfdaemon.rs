@@ -7,6 +7,8 @@ use crate::ids::TaskId;
 
 /// On a content answer that lies within one finished piece: `blake3:…` of that whole piece.
 pub const PIECE_DIGEST_HEADER: &str = "x-dragonfly-piece-digest";
+/// On every answer with a task's bytes of which the cut is known: bytes per piece.
+pub const PIECE_LENGTH_HEADER: &str = "x-dragonfly-piece-length";
 /// On every answer with a task's bytes.
 pub const TASK_ID_HEADER: &str = "x-dragonfly-task-id";
 /// On error answers of the mirror: who failed, `upstream` or `dfdaemon`.

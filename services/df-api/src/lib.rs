@@ -15,6 +15,7 @@ pub mod error;
 pub mod ids;
 pub mod manager;
 pub mod range;
+pub mod rendezvous;
 pub mod rows;
 pub mod scheduler;
 pub mod task;

@@ -258,6 +258,9 @@ pub struct PeerView {
     pub at_origin: bool,
     pub pieces: u32,
     pub received_bytes: u64,
+    /// Its slot in the rows; left out when it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<RowPlace>,
     /// As last answered.
     pub parents: Vec<PeerId>,
 }

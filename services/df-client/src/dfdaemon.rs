@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use df_api::dfdaemon::{CreateTaskRequest, PieceList, TaskStatus};
+use df_api::task::TaskSpec;
 use df_api::{ByteRange, TaskId};
 use reqwest::{Method, Response, header::RANGE};
 
-use crate::transport::{json, send};
+use crate::transport::{json_within, send};
 use crate::{ClientError, Transport};
+
+/// A list of pieces is read up to this size: some 40,000 of them, ten times what a task usually has.
+const PIECES_BYTES_MAX: usize = 4 << 20;
 
 #[derive(Clone, Debug)]
 pub struct DfdaemonClient {
@@ -32,10 +36,16 @@ impl DfdaemonClient {
         .await
     }
 
+    /// As [`Self::get_task_content`], of a seed peer, which fetches what it does not have.
+    pub async fn fetch_task_content(&self, body: &TaskSpec, range: ByteRange) -> Result<Response, ClientError> {
+        let request = self.transport.request(Method::POST, &format!("/v1/tasks/{}/content", body.id));
+        send(request.header(RANGE, range.to_header()).json(body)).await
+    }
+
     /// Pieces finished after `since`, held back up to `wait` as long as there are none.
     pub async fn list_pieces(&self, id: &TaskId, since: u64, wait: Duration) -> Result<PieceList, ClientError> {
         let request = self.transport.request(Method::GET, &format!("/v1/tasks/{id}/pieces")).query(&[("since", since)]);
-        json(send(Transport::waiting(request, wait)).await?).await
+        json_within(send(Transport::waiting(request, wait)).await?, PIECES_BYTES_MAX).await
     }
 
     /// Starts the task, or joins it when it runs already.

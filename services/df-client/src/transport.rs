@@ -21,11 +21,19 @@ pub struct Transport {
 pub enum ClientError {
     /// The server answered, and said no.
     #[error("{method} {url} answered {status}: {detail}", status = .problem.status, detail = .problem.detail)]
-    Refused { method: Method, url: String, problem: Box<Problem> },
+    Refused { method: Method, url: String, problem: Box<Problem>, retry_after: Option<Duration> },
     /// No answer, or not one of ours.
     #[error("{method} {url} failed")]
     Transport { method: Method, url: String, source: reqwest::Error },
+    /// An answer that is too long, or says something else than it should.
+    #[error("{url} answered nonsense: {reason}")]
+    Malformed { url: String, reason: String },
 }
+
+/// Answers are read up to this size: the largest are the lists of a fleet of thousands.
+const JSON_BYTES_MAX: usize = 16 << 20;
+/// What a refusal says is read up to this size.
+const PROBLEM_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0:?} is not an http:// or https:// URL")]
@@ -133,14 +141,42 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<Response, ClientErro
         return Ok(response);
     }
     let status = response.status();
-    let body = response.bytes().await.unwrap_or_default();
+    let seconds = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = body_within(response, PROBLEM_BYTES_MAX).await.unwrap_or_default();
     let problem = serde_json::from_slice(&body).unwrap_or_else(|_| foreign(status, &body));
-    Err(ClientError::Refused { method, url, problem: Box::new(problem) })
+    let retry_after = seconds.map(Duration::from_secs);
+    Err(ClientError::Refused { method, url, problem: Box::new(problem), retry_after })
 }
 
 pub(crate) async fn json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
+    json_within(response, JSON_BYTES_MAX).await
+}
+
+/// For answers of those who are not to be trusted: they end at `limit` bytes, whatever comes.
+pub(crate) async fn json_within<T: DeserializeOwned>(response: Response, limit: usize) -> Result<T, ClientError> {
     let url = response.url().to_string();
-    response.json().await.map_err(|source| failed(Method::GET, url, source))
+    let body = body_within(response, limit).await?;
+    serde_json::from_slice(&body).map_err(|error| ClientError::Malformed { url, reason: error.to_string() })
+}
+
+#[cfg(not(target_family = "wasm"))]
+async fn body_within(mut response: Response, limit: usize) -> Result<Vec<u8>, ClientError> {
+    let url = response.url().to_string();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|source| failed(Method::GET, url.clone(), source))? {
+        if body.len() + chunk.len() > limit {
+            return Err(ClientError::Malformed { url, reason: format!("more than {limit} bytes") });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// A browser guards its own memory.
+#[cfg(target_family = "wasm")]
+async fn body_within(response: Response, _: usize) -> Result<Vec<u8>, ClientError> {
+    let url = response.url().to_string();
+    response.bytes().await.map(|body| body.to_vec()).map_err(|source| failed(Method::GET, url, source))
 }
 
 fn failed(method: Method, url: String, source: reqwest::Error) -> ClientError {
@@ -163,14 +199,22 @@ impl ClientError {
     pub fn status(&self) -> Option<u16> {
         match self {
             ClientError::Refused { problem, .. } => Some(problem.status),
-            ClientError::Transport { .. } => None,
+            ClientError::Transport { .. } | ClientError::Malformed { .. } => None,
+        }
+    }
+
+    /// `Retry-After` of a refusal.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            ClientError::Refused { retry_after, .. } => *retry_after,
+            ClientError::Transport { .. } | ClientError::Malformed { .. } => None,
         }
     }
 
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             ClientError::Refused { problem, .. } => Some(problem),
-            ClientError::Transport { .. } => None,
+            ClientError::Transport { .. } | ClientError::Malformed { .. } => None,
         }
     }
 }

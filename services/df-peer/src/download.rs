@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::from_origin;
 use crate::from_parents::{self, Outcome, PATIENCE};
 use crate::peer::Peer;
+use crate::small;
 use crate::sync::{Advice, Sync};
 use crate::task::{Failure, Task};
 
@@ -27,9 +28,7 @@ pub enum Start {
 }
 
 /// A scheduler that has not answered by then is worked around.
-const FIRST_ADVICE: Duration = Duration::from_millis(1500);
-/// How often new parents are asked for after all that were named have failed.
-const REFUSALS: u32 = 2;
+pub(crate) const FIRST_ADVICE: Duration = Duration::from_millis(1500);
 /// Without any reader for this long a download stops, unless it is nearly done. A runtime that was only restarted is back
 /// by then, and a child asks piece by piece.
 const UNWANTED_AFTER: Duration = Duration::from_secs(10);
@@ -80,6 +79,7 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
             let received = task.received();
             if matches!(failure, Failure::WrongDigest { .. }) && received.seed_bytes + received.peer_bytes > 0 {
                 peer.distrust_parents_of(task.id());
+                sync.complain_of_suppliers();
             }
             task.ended(Some(failure));
             PeerState::Failed
@@ -106,9 +106,11 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), F
         sync.at_origin();
         return from_origin::fetch(peer, task).await;
     }
+    if small::fetch(peer, task, sync).await? {
+        return Ok(());
+    }
     let mut advice = sync.advice();
-    let mut refused = 0;
-    let give_up = Instant::now() + PATIENCE;
+    let mut give_up = Instant::now() + PATIENCE;
     loop {
         let current = advice.borrow_and_update().clone();
         let decision = match current {
@@ -126,9 +128,8 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), F
             }
             Decision::Wait | Decision::Parents => match from_parents::fetch(peer, task, sync, sync.advice()).await? {
                 Outcome::Done => return Ok(()),
-                Outcome::Redirected => {}
-                // Complaints are on their way: the scheduler may know better parents, or where the origin lease went.
-                Outcome::Refused if refused < REFUSALS && changed(&mut advice, FIRST_ADVICE).await => refused += 1,
+                Outcome::Redirected => give_up = Instant::now() + PATIENCE,
+                Outcome::Refused if matches!(*advice.borrow(), Advice::Alone) => return alone(peer, task, sync).await,
                 Outcome::Refused | Outcome::Stuck => break,
             },
         }

@@ -1,32 +1,59 @@
-//! Fetching what is missing from parents: `plan` says what, this asks, times, and drops who does not deliver.
+//! Fetching what is missing from parents: `plan` says what, flights bring it, witnesses vouch for it, and who does not
+//! deliver is hedged, complained of, replaced.
+//!
+//! **Invariants.** A piece is marked only when it is what somebody else than its sender says it is; a seed, or the only
+//! parent there is, vouches for itself. A request for bytes that are not there yet waits, and that is nobody's fault: a
+//! parent is blamed for what it has and does not send. Every wait ends: with bytes, with other advice, or at the origin.
 
+mod description;
+mod draft;
+mod flight;
+mod links;
+mod meter;
+mod testimony;
+mod watch;
+mod words;
+
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use df_api::scheduler::{Complaint, ComplaintReason, Parent};
-use df_api::task::{piece_count, piece_length as piece_length_of};
-use df_store::Meta;
+use df_api::scheduler::{Complaint, ComplaintReason, Decision, Parent};
+use df_api::task::piece_count;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::watch;
+use tokio::sync::watch as watching;
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use self::description::Description;
+use self::draft::Draft;
+use self::flight::{Advance, Ended, Flight};
+use self::links::Links;
+use self::meter::{Meter, TICK};
+use self::testimony::Testimony;
+use self::words::Queries;
 use crate::from_origin::{piece, storage};
-use crate::parent::{Landed, ParentLink};
+use crate::parent::ParentLink;
 use crate::peer::Peer;
-use crate::plan::{View, plan};
+use crate::plan::{Flying, Key, Step, View, plan};
 use crate::sync::{Advice, Sync};
 use crate::task::{Failure, Task};
 
 /// Requests at one parent: with one, a single parent idles between two pieces.
 const PER_PARENT: usize = 2;
-/// A parent silent for this long is asked whether it is ahead of us.
-const SILENCE: Duration = Duration::from_secs(2);
-const PROBE: Duration = Duration::from_secs(1);
 /// No byte from any parent for this long: whoever asked is better served by the origin.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// When all parents have failed, new ones are waited for this long.
+const NEW_ADVICE: Duration = Duration::from_secs(1);
+/// A parent that waited for the bytes as long as it may is left alone for a moment.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// A parent that describes the content is believed alone after this many ticks, when nobody else speaks.
+const TICKS_FOR_A_SECOND_VOICE: u32 = 4;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -45,35 +72,71 @@ pub(crate) async fn fetch(
     peer: &Arc<Peer>,
     task: &Arc<Task>,
     sync: &Sync,
-    advice: watch::Receiver<Advice>,
+    advice: watching::Receiver<Advice>,
 ) -> Result<Outcome, Failure> {
     let mut swarm = Swarm {
         peer,
         task,
         sync,
         advice,
-        links: Vec::new(),
+        links: Links::default(),
         flights: FuturesUnordered::new(),
         in_flight: Vec::new(),
+        launched: 0,
+        works: BTreeMap::new(),
+        queries: Queries::default(),
+        said: Vec::new(),
+        testimonies: Vec::new(),
+        from_one: HashSet::new(),
+        hedged_bytes: 0,
+        hedged_in_vain: false,
         progress: Progress { bytes: 0, at: Instant::now() },
+        orphaned: None,
     };
     let outcome = swarm.run().await;
     swarm.end().await;
     outcome
 }
 
-/// A task of its own, so that bytes go on landing while a parent is asked something.
-type Flight = JoinHandle<(Arc<ParentLink>, u32, Landed)>;
-
 struct Swarm<'a> {
     peer: &'a Arc<Peer>,
     task: &'a Arc<Task>,
     sync: &'a Sync,
-    advice: watch::Receiver<Advice>,
-    links: Vec<Arc<ParentLink>>,
-    flights: FuturesUnordered<Flight>,
-    in_flight: Vec<(u32, Arc<ParentLink>)>,
+    advice: watching::Receiver<Advice>,
+    links: Links,
+    flights: FuturesUnordered<JoinHandle<(u64, Ended)>>,
+    in_flight: Vec<InFlight>,
+    launched: u64,
+    /// Pieces that have begun to arrive and are not marked.
+    works: BTreeMap<u32, Work>,
+    queries: Queries,
+    /// Until one of them is believed.
+    said: Vec<Description>,
+    testimonies: Vec<Testimony>,
+    /// Pieces that were wrong when they came from several: nobody could be blamed, so they come from one.
+    from_one: HashSet<u32>,
+    hedged_bytes: u64,
+    /// A second source was no faster than the first: this host is the slow one.
+    hedged_in_vain: bool,
     progress: Progress,
+    /// Since when there is no parent at all.
+    orphaned: Option<Instant>,
+}
+
+struct InFlight {
+    id: u64,
+    piece: u32,
+    link: Arc<ParentLink>,
+    hedge: bool,
+    advance: Arc<Advance>,
+    meter: Meter,
+    cancelled: CancellationToken,
+}
+
+struct Work {
+    draft: Arc<Draft>,
+    /// All of it has landed; its digest is waited for.
+    whole: Option<Instant>,
 }
 
 /// Bytes from all parents, and when they last grew.
@@ -87,40 +150,41 @@ struct Progress {
 /// Also when the download is dropped in the middle: its flights are tasks of their own.
 impl Drop for Swarm<'_> {
     fn drop(&mut self) {
-        self.links.iter().for_each(|link| link.cancel());
-        self.in_flight.iter().for_each(|(_, link)| link.cancel());
+        self.in_flight.iter().for_each(|flight| flight.cancelled.cancel());
     }
 }
 
 impl Swarm<'_> {
     async fn run(&mut self) -> Result<Outcome, Failure> {
-        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = 0;
         loop {
             if !self.follow_advice() {
                 return Ok(Outcome::Redirected);
             }
-            if self.links.is_empty() {
-                return Ok(Outcome::Refused);
-            }
-            if self.task.stored().meta().is_none() {
-                self.learn().await?;
-                continue;
-            }
+            self.judge().await?;
             if self.task.stored().has_all_pieces() {
                 return Ok(Outcome::Done);
             }
-            self.launch();
-            if self.flights.is_empty() {
-                // The length is not known yet, and all that parents have told of is here.
-                self.learn().await?;
+            if self.links.is_empty() {
+                if !self.has_new_advice().await {
+                    return Ok(Outcome::Refused);
+                }
                 continue;
             }
+            self.orphaned = None;
+            self.launch().await;
+            self.ask_around();
             tokio::select! {
                 Some(landed) = self.flights.next() => self.land(landed)?,
+                Some((key, probe, heard)) = self.queries.next() => self.hear(key, probe, heard)?,
                 Ok(()) = self.advice.changed() => {}
                 _ = tick.tick() => {
                     if !self.moves() { return Ok(Outcome::Stuck) }
-                    self.drop_the_silent().await;
+                    ticks += 1;
+                    self.agree(ticks > TICKS_FOR_A_SECOND_VOICE)?;
+                    self.watch().await;
                 }
             }
         }
@@ -128,128 +192,187 @@ impl Swarm<'_> {
 
     /// Links to exactly the advised parents that nobody complained of; `false` when the advice is another.
     fn follow_advice(&mut self) -> bool {
-        let advised: Vec<Parent> = match &*self.advice.borrow_and_update() {
-            Advice::Decided(decision) if decision.parents.is_empty() => return false,
-            Advice::Decided(decision) => decision.parents.clone(),
+        let decision = match &*self.advice.borrow_and_update() {
+            Advice::Decided(decision) if decision.decision == Decision::Origin || decision.parents.is_empty() => {
+                return false;
+            }
+            Advice::Decided(decision) => decision.clone(),
             // The last answer stays valid while no scheduler answers.
-            Advice::Pending | Advice::Alone => self.links.iter().map(|link| link.parent.clone()).collect(),
+            Advice::Pending | Advice::Alone => return true,
         };
-        let usable = |parent: &Parent| !self.sync.complained_of(&parent.peer_id);
-        let wanted: Vec<Parent> = advised.into_iter().filter(usable).collect();
-        self.links.retain(|link| {
-            let stays = wanted.contains(&link.parent);
+        let usable = |parent: &&Parent| !self.sync.complained_of(&parent.peer_id);
+        let wanted = decision.parents.iter().filter(usable).cloned().collect();
+        self.links.follow(self.peer, wanted, decision.row);
+        let links = &self.links;
+        self.in_flight.retain(|flight| {
+            let stays = links.get(flight.link.key).is_some();
             if !stays {
-                link.cancel();
+                flight.cancelled.cancel();
             }
             stays
         });
-        for parent in wanted {
-            if !self.links.iter().any(|link| link.parent == parent)
-                && let Some(client) = self.peer.parent_client(&parent)
-            {
-                self.links.push(Arc::new(ParentLink::new(parent, client)));
-            }
-        }
         true
     }
 
-    /// Asks the parents in turn what the content is.
-    async fn learn(&mut self) -> Result<(), Failure> {
-        let Some(link) = self.links.first().cloned() else { return Ok(()) };
-        let listed = tokio::select! {
-            listed = link.list(self.task, PATIENCE) => listed,
-            Ok(()) = self.advice.changed() => return Ok(()),
-        };
-        let list = match listed {
-            Ok(list) => list,
-            Err(error) => {
-                self.complain(&link, ComplaintReason::Gone, &df_http::error::chain(&error));
-                return Ok(());
-            }
-        };
-        if self.task.stored().meta().is_some() {
-            let known = list.length.map_or(Ok(()), |length| self.task.stored().set_length(length));
-            known.map_err(storage)?;
+    /// Waits for other parents, what has landed being kept. Complaints are on their way: the scheduler may know better.
+    async fn has_new_advice(&mut self) -> bool {
+        if !matches!(&*self.advice.borrow(), Advice::Decided(_)) {
+            return false;
         }
-        let Some(piece_length) = list.piece_length.filter(|_| self.task.stored().meta().is_none()) else {
-            if !self.moves() {
-                self.complain(&link, ComplaintReason::Silent, "it does not know the content");
-            }
-            return Ok(());
-        };
-        // What a content is cut into follows from its length; anything else is not the task everybody has.
-        if ![piece_length_of(list.length), piece_length_of(None)].contains(&piece_length) {
-            self.complain(&link, ComplaintReason::WrongBytes, &format!("its pieces have {piece_length} bytes"));
-            return Ok(());
-        }
-        let digest = self.task.spec().digest.or(list.digest);
-        let meta = Meta { length: list.length, piece_length, content_type: list.content_type, digest, validator: None };
-        let described = self.task.stored().describe(meta).map_err(storage)?;
-        if let Err(conflict) = described {
-            self.complain(&link, ComplaintReason::WrongBytes, &conflict.to_string());
-        }
-        Ok(())
+        let patience = NEW_ADVICE.saturating_sub(self.orphaned.get_or_insert_with(Instant::now).elapsed());
+        matches!(tokio::time::timeout(patience, self.advice.changed()).await, Ok(Ok(())))
     }
 
-    fn launch(&mut self) {
+    /// Calls `look` with what there is to plan with; `None` while the content is not described.
+    fn view<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> Option<T> {
         let snapshot = self.task.stored().snapshot();
-        let Some(meta) = snapshot.meta else { return };
+        let meta = snapshot.meta?;
         // Without a length pieces are asked as far as some parent has told of them.
+        let told = |index: &u32| self.links.all().any(|link| link.has_told(*index)) || snapshot.pieces.has(*index);
         let pieces = match meta.length {
             Some(length) => piece_count(length, meta.piece_length),
-            None => (0..).find(|index| !self.links.iter().any(|link| link.has_told(*index))).unwrap_or(0),
+            None => (0..).find(|index| !told(index)).unwrap_or(0),
         };
-        let at = |link: &Arc<ParentLink>| self.links.iter().position(|known| Arc::ptr_eq(known, link));
-        let in_flight: Vec<_> =
-            self.in_flight.iter().map(|(index, link)| (*index, at(link).unwrap_or(usize::MAX))).collect();
-        let view = View {
-            held: &snapshot.pieces,
+        let mut here = snapshot.pieces.clone();
+        self.works.iter().filter(|(_, work)| work.whole.is_some()).for_each(|(index, _)| here.set(*index));
+        let index = |offset: u64| u32::try_from(offset / meta.piece_length).unwrap_or(u32::MAX);
+        let mut readers: Vec<u32> = self.task.readers().offsets().into_iter().map(index).collect();
+        readers.dedup();
+        let now = Instant::now();
+        let flying = |flight: &InFlight| Flying {
+            piece: flight.piece,
+            parent: flight.link.key,
+            moving: flight.meter.is_moving(),
+            hedge: flight.hedge,
+        };
+        Some(look(&View {
+            here: &here,
             pieces,
-            in_flight: &in_flight,
-            parents: self.links.len(),
-            reader: u32::try_from(self.task.readers().offsets().first().unwrap_or(&0) / meta.piece_length).unwrap_or(0),
+            readers: &readers,
+            linked: &self.links.linked(),
+            usable: &self.links.usable(now),
+            reserve: &self.links.reserve(now),
+            avoid: &self.testimonies.iter().map(|testimony| (testimony.piece, testimony.sender)).collect::<Vec<_>>(),
+            in_flight: &self.in_flight.iter().map(flying).collect::<Vec<_>>(),
             per_parent: PER_PARENT,
-        };
-        for fetch in plan(&view) {
-            let Some(writer) = self.task.stored().begin_piece(fetch.piece) else { continue };
-            let (link, task) = (self.links[fetch.parent].clone(), self.task.clone());
-            if !self.in_flight.iter().any(|(_, at)| Arc::ptr_eq(at, &link)) {
-                link.excuse();
+        }))
+    }
+
+    async fn launch(&mut self) {
+        for step in self.view(plan).unwrap_or_default() {
+            match step {
+                Step::Cancel { piece, parent } => {
+                    self.cancel(|flight| flight.piece == piece && flight.link.key == parent);
+                }
+                Step::Fetch { piece, parent } => drop(self.start(piece, parent, false).await),
             }
-            self.in_flight.push((fetch.piece, link.clone()));
-            let flight = async move {
-                let landed = link.fetch(&task, writer).await;
-                (link, fetch.piece, landed)
-            };
-            self.flights.push(tokio::spawn(flight.in_current_span()));
         }
+    }
+
+    /// How many bytes were asked for.
+    async fn start(&mut self, index: u32, parent: Key, hedge: bool) -> Option<u64> {
+        let link = self.links.get(parent)?.clone();
+        if self.from_one.contains(&index)
+            && let Some(work) = self.works.get(&index)
+            && work.draft.senders().iter().any(|sender| *sender != parent)
+        {
+            work.draft.discard().await;
+            self.works.remove(&index);
+        }
+        if !self.works.contains_key(&index) {
+            let draft = Arc::new(Draft::begin(self.task.stored(), index)?);
+            self.works.insert(index, Work { draft, whole: None });
+        }
+        let draft = self.works.get(&index)?.draft.clone();
+        let asked = draft.rest()?.length();
+        let (advance, cancelled, id) = (Arc::new(Advance::default()), CancellationToken::new(), self.launched);
+        self.launched += 1;
+        let flight = Flight {
+            task: self.task.clone(),
+            link: link.clone(),
+            draft,
+            limits: self.peer.limits().clone(),
+            advance: advance.clone(),
+            cancelled: cancelled.clone(),
+        };
+        self.flights.push(tokio::spawn(async move { (id, flight.fly().await) }.in_current_span()));
+        let meter = Meter::default();
+        self.in_flight.push(InFlight { id, piece: index, link, hedge, advance, meter, cancelled });
+        Some(asked)
+    }
+
+    fn cancel(&mut self, which: impl Fn(&InFlight) -> bool) {
+        self.in_flight.retain(|flight| {
+            let ends = which(flight);
+            if ends {
+                flight.cancelled.cancel();
+            }
+            !ends
+        });
     }
 
     /// Gives every parent up and waits until no piece has a writer any more: whoever goes on begins them anew.
     async fn end(mut self) {
-        self.links.iter().for_each(|link| link.cancel());
-        self.in_flight.iter().for_each(|(_, link)| link.cancel());
+        self.cancel(|_| true);
+        self.works.clear();
         while self.flights.next().await.is_some() {}
     }
 
-    fn land(&mut self, landed: Result<(Arc<ParentLink>, u32, Landed), JoinError>) -> Result<(), Failure> {
-        let (link, index, landed) = landed.map_err(|panic| storage(io::Error::other(panic)))?;
-        self.in_flight.retain(|(flying, _)| *flying != index);
-        match landed {
-            Landed::Marked | Landed::Cancelled => {}
-            Landed::Broken(reason, why) => self.complain(&link, reason, &why),
-            Landed::Storage(error) => return Err(piece(error)),
+    fn land(&mut self, landed: Result<(u64, Ended), JoinError>) -> Result<(), Failure> {
+        let (id, ended) = landed.map_err(|panic| storage(io::Error::other(panic)))?;
+        if let Ended::Storage(error) = ended {
+            return Err(piece(error));
+        }
+        let Some(at) = self.in_flight.iter().position(|flight| flight.id == id) else { return Ok(()) };
+        let flight = self.in_flight.swap_remove(at);
+        let key = flight.link.key;
+        match ended {
+            Ended::Whole(digest) => self.arrived(&flight, digest),
+            Ended::Broken(reason, why) => self.complain(key, reason, &why),
+            Ended::Busy(pause) => self.busy(key, pause),
+            Ended::Again => self.links.busy(key, Instant::now() + AGAIN_AFTER),
+            Ended::Cancelled | Ended::Storage(_) => {}
         }
         Ok(())
     }
 
-    fn complain(&mut self, link: &Arc<ParentLink>, reason: ComplaintReason, why: &str) {
-        if !self.sync.complained_of(&link.parent.peer_id) {
-            tracing::info!(task = %self.task.id(), parent = %link.parent.peer_id, ?reason, why, "a parent is dropped");
-            self.sync.complain(Complaint { peer_id: link.parent.peer_id.clone(), reason });
+    fn arrived(&mut self, flight: &InFlight, digest: Option<df_api::Digest>) {
+        if let Some(work) = self.works.get_mut(&flight.piece) {
+            work.whole = Some(Instant::now());
         }
-        link.cancel();
-        self.links.retain(|known| !Arc::ptr_eq(known, link));
+        let beaten: Vec<(Key, bool)> = self
+            .in_flight
+            .iter()
+            .filter(|other| other.piece == flight.piece)
+            .map(|other| (other.link.key, other.hedge))
+            .collect();
+        self.cancel(|other| other.piece == flight.piece);
+        self.outrun(flight, &beaten);
+        if let Some(Err(lie)) = digest.map(|digest| flight.link.tell(flight.piece, digest)) {
+            self.complain(flight.link.key, ComplaintReason::WrongBytes, &lie.to_string());
+        }
+    }
+
+    /// It is full, and says so: no fault of its own, and it is asked again later.
+    fn busy(&mut self, key: Key, pause: Duration) {
+        let Some(link) = self.links.get(key) else { return };
+        let complaint = Complaint { peer_id: link.parent.peer_id.clone(), reason: ComplaintReason::Busy };
+        self.sync.complain(complaint);
+        self.cancel(|flight| flight.link.key == key && !flight.meter.is_moving());
+        self.links.busy(key, Instant::now() + pause);
+    }
+
+    fn complain(&mut self, key: Key, reason: ComplaintReason, why: &str) {
+        let Some(link) = self.links.get(key).cloned() else { return };
+        tracing::info!(task = %self.task.id(), parent = %link.parent.peer_id, ?reason, why, "a parent is dropped");
+        self.sync.complain(Complaint { peer_id: link.parent.peer_id.clone(), reason });
+        self.cancel(|flight| flight.link.key == key);
+        self.links.remove(key);
+        if reason == ComplaintReason::WrongBytes {
+            // What it has sent of other pieces is not gone on with.
+            let touched = self.works.iter().filter(|(_, work)| work.draft.senders().contains(&key));
+            self.from_one.extend(touched.map(|(index, _)| *index));
+        }
     }
 
     /// Whether bytes have come lately.
@@ -260,22 +383,5 @@ impl Swarm<'_> {
             self.progress = Progress { bytes, at: Instant::now() };
         }
         self.progress.at.elapsed() < PATIENCE
-    }
-
-    /// "My parent has it and does not send it" is the only complaint: a parent that waits as we do is left alone.
-    async fn drop_the_silent(&mut self) {
-        let asked: Vec<_> = self.in_flight.clone();
-        for link in self.links.clone() {
-            let Some((index, _)) = asked.iter().find(|(_, at)| Arc::ptr_eq(at, &link)) else { continue };
-            if link.silence() < SILENCE {
-                continue;
-            }
-            match tokio::time::timeout(PROBE, link.list(self.task, Duration::ZERO)).await {
-                Ok(Ok(_)) if !link.has_told(*index) || link.silence() < SILENCE => link.excuse(),
-                Ok(Ok(_)) => self.complain(&link, ComplaintReason::Silent, "it has the piece and does not send it"),
-                Ok(Err(error)) => self.complain(&link, ComplaintReason::Gone, &df_http::error::chain(&error)),
-                Err(_) => self.complain(&link, ComplaintReason::Gone, "it does not answer"),
-            }
-        }
     }
 }

@@ -21,6 +21,7 @@ mod plan;
 pub mod reader;
 mod readers;
 mod schedulers;
+mod small;
 mod sync;
 pub mod task;
 pub mod uploads;

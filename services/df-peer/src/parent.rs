@@ -1,181 +1,197 @@
-//! A parent: somebody of the cluster to read pieces from, checked and timed.
+//! A parent: somebody of the cluster to read pieces from, and what it has told of itself.
+//!
+//! **Invariant.** Nothing it says is believed that cannot be: pieces outside the content, a digest of another kind, a word
+//! taken back. Whoever says such a thing is a liar, and what is kept of it is bounded.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
-use df_api::dfdaemon::{PIECE_DIGEST_HEADER, PieceList};
-use df_api::scheduler::{ComplaintReason, Parent};
-use df_api::{ContentRange, Digest};
+use df_api::dfdaemon::PieceList;
+use df_api::scheduler::Parent;
+use df_api::task::piece_count;
+use df_api::{Algorithm, Bitmap, Digest};
 use df_client::{ClientError, DfdaemonClient};
-use df_store::{PieceError, PieceWriter};
-use futures_util::{FutureExt as _, StreamExt as _};
-use http::header::CONTENT_RANGE;
-use tokio_util::sync::CancellationToken;
 
-use crate::from_origin::BATCH_BYTES;
+use crate::plan::Key;
 use crate::task::{Source, Task};
 
-/// How long to wait for the digest of a piece whose bytes have all arrived.
-const DIGEST_WAIT: Duration = Duration::from_secs(5);
-
-/// One parent in one task. Dropping it cancels nothing; [`ParentLink::cancel`] does.
+/// One parent in one download.
 pub(crate) struct ParentLink {
+    pub key: Key,
     pub parent: Parent,
-    client: DfdaemonClient,
+    pub client: DfdaemonClient,
     book: Mutex<Book>,
-    bytes: AtomicU64,
-    progress: Mutex<Progress>,
-    cancelled: CancellationToken,
 }
 
-/// How many bytes had come when it was last looked at, and when they last grew.
-struct Progress {
-    bytes: u64,
-    at: Instant,
-}
-
-/// Digests this parent has told so far.
+/// What this parent has told so far.
 #[derive(Default)]
 struct Book {
     digests: HashMap<u32, Digest>,
     next: u64,
+    length: Option<u64>,
+    piece_length: Option<u64>,
 }
 
-/// How a piece ended at this parent. What had landed of a piece that was not marked is gone: bytes of two parents in one
-/// piece could not be blamed on either.
-pub(crate) enum Landed {
-    Marked,
-    Broken(ComplaintReason, String),
-    Cancelled,
-    /// Our own disk failed: no parent's fault.
-    Storage(PieceError),
+/// Why an answer of a parent is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListError {
+    #[error(transparent)]
+    Refused(#[from] ClientError),
+    #[error("{0}")]
+    Lie(String),
 }
 
 // === impl ParentLink ===
 
 impl ParentLink {
-    pub fn new(parent: Parent, client: DfdaemonClient) -> Self {
-        let cancelled = CancellationToken::new();
-        let progress = Mutex::new(Progress { bytes: 0, at: Instant::now() });
-        Self { parent, client, book: Mutex::default(), bytes: AtomicU64::new(0), progress, cancelled }
+    pub fn new(key: Key, parent: Parent, client: DfdaemonClient) -> Self {
+        Self { key, parent, client, book: Mutex::default() }
     }
 
-    /// How long no byte has come from it.
-    pub fn silence(&self) -> Duration {
-        let bytes = self.bytes.load(Ordering::Relaxed);
-        let mut progress = self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if bytes > progress.bytes {
-            *progress = Progress { bytes, at: Instant::now() };
-        }
-        progress.at.elapsed()
-    }
-
-    /// It has answered for itself, or been given something to do: its silence counts anew.
-    pub fn excuse(&self) {
-        self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).at = Instant::now();
-    }
-
-    pub fn cancel(&self) {
-        self.cancelled.cancel();
-    }
-
-    fn source(&self) -> Source {
+    pub fn source(&self) -> Source {
         if self.parent.seed { Source::Seed } else { Source::Peer }
     }
 
     /// What it has from the last answer on, or from the start; remembers the digests.
-    pub async fn list(&self, task: &Task, wait: Duration) -> Result<PieceList, ClientError> {
+    pub async fn list(&self, task: &Task, wait: Duration) -> Result<PieceList, ListError> {
         let since = self.book().next;
         let list = self.client.list_pieces(task.id(), since, wait).await?;
-        let mut book = self.book();
-        book.next = list.next;
-        book.digests.extend(list.pieces.iter().map(|piece| (piece.index, piece.digest.clone())));
+        let known = task.stored().meta().map(|meta| (meta.length, meta.piece_length));
+        self.book().take(since, &list, known)?;
         Ok(list)
     }
 
-    fn book(&self) -> std::sync::MutexGuard<'_, Book> {
+    fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn told(&self, index: u32) -> Option<Digest> {
+        self.book().digests.get(&index).cloned()
     }
 
     pub fn has_told(&self, index: u32) -> bool {
         self.book().digests.contains_key(&index)
     }
 
-    async fn digest_of(&self, task: &Task, index: u32) -> Option<Digest> {
-        let told = || self.book().digests.get(&index).cloned();
-        // Each answer brings at least one more piece; it is this one sooner or later.
-        let deadline = tokio::time::Instant::now() + DIGEST_WAIT;
-        loop {
-            if let Some(digest) = told() {
-                return Some(digest);
+    /// A digest that came with the bytes.
+    pub fn tell(&self, index: u32, digest: Digest) -> Result<(), ListError> {
+        self.book().enter(index, digest)
+    }
+}
+
+// === impl Book ===
+
+impl Book {
+    fn take(&mut self, since: u64, list: &PieceList, known: Option<(Option<u64>, u64)>) -> Result<(), ListError> {
+        let told = list.pieces.len() as u64;
+        if list.next < since || list.next > since + told + 1 {
+            return Err(ListError::Lie(format!(
+                "after event {since} come {told} pieces, and then event {}",
+                list.next
+            )));
+        }
+        self.describe(list, known)?;
+        let pieces = match (self.length, self.piece_length) {
+            (Some(length), Some(piece_length)) => piece_count(length, piece_length),
+            _ => Bitmap::PIECES_MAX as u32,
+        };
+        for piece in &list.pieces {
+            if piece.index >= pieces {
+                return Err(ListError::Lie(format!("piece {} of {pieces}", piece.index)));
             }
-            let listed = tokio::time::timeout_at(deadline, self.list(task, DIGEST_WAIT)).await;
-            listed.ok()?.ok()?;
+            self.enter(piece.index, piece.digest.clone())?;
         }
+        self.next = self.next.max(list.next);
+        if list.complete && self.digests.len() < pieces as usize && self.length.is_some() {
+            return Err(ListError::Lie(format!("it has all {pieces} pieces, and tells of {}", self.digests.len())));
+        }
+        Ok(())
     }
 
-    /// Reads what is missing of one piece, checks it against the digest this parent tells, marks it; or stops at any
-    /// point when the parent is given up.
-    pub async fn fetch(&self, task: &Task, writer: PieceWriter) -> Landed {
-        tokio::select! {
-            landed = self.fetch_to_the_end(task, writer) => landed,
-            () = self.cancelled.cancelled() => Landed::Cancelled,
-        }
-    }
-
-    async fn fetch_to_the_end(&self, task: &Task, writer: PieceWriter) -> Landed {
-        let index = writer.index();
-        let (writer, digest) = match self.receive(task, writer).await {
-            Ok(received) => received,
-            Err(ended) => return ended,
-        };
-        let digest = match digest {
-            Some(digest) => Some(digest),
-            None => self.digest_of(task, index).await,
-        };
-        let Some(digest) = digest else {
-            return Landed::Broken(ComplaintReason::Silent, format!("no digest of piece {index}"));
-        };
-        match writer.finish(Some(&digest)) {
-            Ok(_) => Landed::Marked,
-            Err(error @ PieceError::Write { .. }) => Landed::Storage(error),
-            Err(error) => Landed::Broken(ComplaintReason::WrongBytes, error.to_string()),
-        }
-    }
-
-    async fn receive(&self, task: &Task, mut writer: PieceWriter) -> Result<(PieceWriter, Option<Digest>), Landed> {
-        let Some(rest) = writer.rest() else { return Ok((writer, None)) };
-        let gone = |why: String| Landed::Broken(ComplaintReason::Gone, why);
-        let response = match self.client.get_task_content(task.id(), Some(rest)).await {
-            Ok(response) => response,
-            Err(error) => return Err(gone(df_http::error::chain(&error))),
-        };
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let range = header(CONTENT_RANGE.as_str()).and_then(|value| value.parse::<ContentRange>().ok());
-        if range.and_then(|range| range.range) != Some(rest) {
-            return Err(gone(format!("asked {}, answered {range:?}", rest.to_header())));
-        }
-        let digest = header(PIECE_DIGEST_HEADER).and_then(|value| value.parse().ok());
-        let mut body = response.bytes_stream();
-        while writer.rest().is_some() {
-            let mut chunks = match body.next().await {
-                Some(Ok(chunk)) => vec![chunk],
-                Some(Err(error)) => return Err(gone(df_http::error::chain(&error))),
-                None => return Err(gone("its answer ended early".to_owned())),
-            };
-            let mut bytes = chunks[0].len();
-            while bytes < BATCH_BYTES
-                && let Some(Some(Ok(more))) = body.next().now_or_never()
-            {
-                bytes += more.len();
-                chunks.push(more);
+    /// What it says of the whole has to stay, and to be what everybody says.
+    fn describe(&mut self, list: &PieceList, known: Option<(Option<u64>, u64)>) -> Result<(), ListError> {
+        let (length, piece_length) = known.map_or((None, None), |(length, piece)| (length, Some(piece)));
+        let differs = |told: Option<u64>, known: Option<u64>| told.is_some() && known.is_some() && told != known;
+        for known in [self.length, length] {
+            if differs(list.length, known) {
+                return Err(ListError::Lie(format!("its content has {:?} bytes, not {known:?}", list.length)));
             }
-            task.count(self.source(), bytes as u64);
-            self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            writer = writer.write(chunks).await.map_err(Landed::Storage)?;
         }
-        Ok((writer, digest))
+        for known in [self.piece_length, piece_length] {
+            if differs(list.piece_length, known) || list.piece_length == Some(0) {
+                return Err(ListError::Lie(format!("its pieces have {:?} bytes, not {known:?}", list.piece_length)));
+            }
+        }
+        self.length = self.length.or(list.length);
+        self.piece_length = self.piece_length.or(list.piece_length);
+        Ok(())
+    }
+
+    fn enter(&mut self, index: u32, digest: Digest) -> Result<(), ListError> {
+        if digest.algorithm() != Algorithm::Blake3 {
+            return Err(ListError::Lie(format!("piece {index} is {digest}, which is not blake3")));
+        }
+        match self.digests.insert(index, digest.clone()) {
+            Some(before) if before != digest => {
+                Err(ListError::Lie(format!("piece {index} is {digest}, and was {before} before")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use df_api::dfdaemon::Piece;
+
+    use super::*;
+
+    fn blake3(byte: &str) -> Digest {
+        format!("blake3:{}", byte.repeat(32)).parse().unwrap()
+    }
+
+    fn list(pieces: &[(u32, Digest)], next: u64) -> PieceList {
+        PieceList {
+            length: Some(1000),
+            piece_length: Some(100),
+            content_type: None,
+            digest: None,
+            pieces: pieces.iter().map(|(index, digest)| Piece { index: *index, digest: digest.clone() }).collect(),
+            next,
+            complete: false,
+        }
+    }
+
+    #[test]
+    fn an_honest_parent_is_believed_also_when_it_repeats_itself() {
+        let mut book = Book::default();
+        book.take(0, &list(&[(3, blake3("aa"))], 2), None).unwrap();
+        book.take(2, &list(&[(9, blake3("bb"))], 3), Some((Some(1000), 100))).unwrap();
+        book.take(2, &list(&[(9, blake3("bb"))], 3), None).unwrap();
+        assert_eq!((book.digests.len(), book.next), (2, 3));
+    }
+
+    #[test]
+    fn a_lie_is_noticed() {
+        let sha = format!("sha256:{}", "aa".repeat(32)).parse().unwrap();
+        let lies = [
+            list(&[(10, blake3("aa"))], 3),
+            list(&[(u32::MAX, blake3("aa"))], 3),
+            list(&[(3, blake3("bb"))], 3),
+            list(&[(4, sha)], 3),
+            list(&[], 1),
+            list(&[], 1000),
+            PieceList { length: Some(999), ..list(&[], 2) },
+            PieceList { piece_length: Some(0), ..list(&[], 2) },
+            PieceList { complete: true, ..list(&[], 2) },
+        ];
+        for lie in lies {
+            let mut book = Book::default();
+            book.take(0, &list(&[(3, blake3("aa"))], 2), None).unwrap();
+            assert!(matches!(book.take(2, &lie, None), Err(ListError::Lie(_))), "{lie:?}");
+        }
+        let other = Book::default().take(0, &list(&[], 1), Some((Some(1001), 100)));
+        assert!(matches!(other, Err(ListError::Lie(_))));
     }
 }

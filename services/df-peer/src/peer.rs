@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use df_api::cluster::Place;
+use df_api::rendezvous::weight;
 use df_api::scheduler::Parent;
 use df_api::task::{Origin, TaskSpec};
 use df_api::{HostId, PeerId, TaskId};
@@ -197,6 +198,20 @@ impl Peer {
         tokio::time::timeout(patience, found).await.ok().flatten()
     }
 
+    /// Whether somebody goes on with a task that stands still, within `patience`: a child may be faster than the duty.
+    pub async fn goes_on_soon(&self, task: &Task, patience: Duration) -> bool {
+        let mut started = self.started.subscribe();
+        let running = async {
+            loop {
+                started.borrow_and_update();
+                if task.is_running() || task.stored().is_complete() || started.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(patience, running).await.is_ok()
+    }
+
     /// The task, complete or being downloaded: started now when it is neither.
     pub fn start(self: &Arc<Self>, spec: TaskSpec, start: Start) -> Result<Arc<Task>, StoreError> {
         let task = self.get_or_create(&spec)?;
@@ -286,6 +301,15 @@ impl Peer {
 
     pub(crate) fn parent_client(&self, parent: &Parent) -> Option<DfdaemonClient> {
         self.transport(&parent.url, &self.peer_http).map(DfdaemonClient::new)
+    }
+
+    /// The seed peer that a task belongs to. `None` when this host knows of none, or is one itself.
+    pub(crate) fn seed_of(&self, task: &TaskId) -> Option<Parent> {
+        if self.config.seed_peer_cluster_id.is_some() {
+            return None;
+        }
+        let seeds = self.seeds.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        seeds.iter().max_by_key(|seed| weight(task, &seed.host_id)).cloned()
     }
 
     /// Known seed peers that have the task, or are getting it.

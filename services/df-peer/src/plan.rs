@@ -1,124 +1,206 @@
 //! Which piece to ask of which parent next: pure, in order, a few integer operations per piece.
 //!
-//! Piece `i` belongs to parent `i mod m`, so that several parents share the load without piece maps; a request for bytes a
-//! parent does not have yet waits there, and that is the normal case (reference `broadcast.md`, §4).
+//! Rows of relays say whose piece it is (`df_api::rows`), so that parents share the load without piece maps; a request for
+//! bytes a parent does not have yet waits there, and that is the normal case (reference `broadcast.md`, §4).
+//!
+//! **Invariants** (property tests). Never more than `per_parent` requests at one parent. Never a piece twice, except as
+//! one hedge. Never the reserve while a relay is there, a hedge's last resort excepted. Whoever is lost, every missing piece is asked
+//! for as soon as somebody has room.
+
+use std::collections::BTreeMap;
 
 use df_api::Bitmap;
+use df_api::rows::Surroundings;
+
+/// Names a parent within one download.
+pub type Key = u32;
 
 /// What `plan` looks at.
 #[derive(Clone, Debug)]
 pub struct View<'a> {
-    pub held: &'a Bitmap,
+    /// Marked, or whole and waiting for its digest.
+    pub here: &'a Bitmap,
     pub pieces: u32,
-    /// Piece → parent, by index into the parents.
-    pub in_flight: &'a [(u32, usize)],
-    /// How many parents may be asked.
-    pub parents: usize,
-    /// Where the reader is: pieces from here on come first.
-    pub reader: u32,
-    /// Requests at one parent at once.
+    /// The pieces in which somebody reads, ascending.
+    pub readers: &'a [u32],
+    /// All parents, whatever they do.
+    pub linked: &'a Surroundings<Key>,
+    /// Those to ask now: neither busy nor suspected.
+    pub usable: &'a Surroundings<Key>,
+    /// To be asked when the others do not deliver, best first.
+    pub reserve: &'a [Key],
+    /// Not this piece from this parent: it has sent something else than it should, or is said to.
+    pub avoid: &'a [(u32, Key)],
+    pub in_flight: &'a [Flying],
     pub per_parent: usize,
 }
 
-/// Ask `parent` for `piece`.
+/// A request at a parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fetch {
+pub struct Flying {
     pub piece: u32,
-    pub parent: usize,
+    pub parent: Key,
+    /// Bytes have come lately.
+    pub moving: bool,
+    pub hedge: bool,
 }
 
-/// What to ask now, in this order. Never a piece that is held or in flight; never more than `per_parent` at one parent.
-pub fn plan(view: &View<'_>) -> Vec<Fetch> {
-    let mut room: Vec<usize> = (0..view.parents)
-        .map(|parent| view.per_parent.saturating_sub(view.in_flight.iter().filter(|(_, p)| *p == parent).count()))
-        .collect();
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is somebody else's piece now, and the parent is not sending. Kept requests of an earlier view could wait for
+    /// each other in a circle.
+    Cancel {
+        piece: u32,
+        parent: Key,
+    },
+    Fetch {
+        piece: u32,
+        parent: Key,
+    },
+}
+
+/// A request that is not getting on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stalled {
+    pub piece: u32,
+    pub parent: Key,
+    pub rest_bytes: u64,
+    /// For so long that the last of the reserve is asked, whatever it has told.
+    pub forlorn: bool,
+}
+
+/// What to ask now, in this order.
+pub fn plan(view: &View<'_>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut room = Room::of(view);
+    for flying in view.in_flight.iter().filter(|flying| !flying.hedge && !flying.moving) {
+        if !view.is_source(flying.parent, flying.piece) {
+            steps.push(Step::Cancel { piece: flying.piece, parent: flying.parent });
+            room.give_back(flying.parent);
+        }
+    }
+    let kept = |piece: u32| {
+        let flights = view.in_flight.iter().filter(|flying| flying.piece == piece);
+        flights.filter(|flying| !steps.contains(&Step::Cancel { piece, parent: flying.parent })).count() > 0
+    };
     let mut fetches = Vec::new();
-    let mut idle: Vec<bool> = vec![true; view.parents];
-    let missing = |piece: &u32| !view.held.has(*piece) && !view.in_flight.iter().any(|(flying, _)| flying == piece);
-    for piece in (view.reader..view.pieces).chain(0..view.reader.min(view.pieces)).filter(missing) {
-        if room.iter().all(|room| *room == 0) {
-            return fetches;
+    for piece in in_order(view.readers, view.pieces).filter(|piece| !view.here.has(*piece)) {
+        if room.is_full() {
+            break;
         }
-        let parent = piece as usize % view.parents;
-        if let Some(left) = room[parent].checked_sub(1) {
-            room[parent] = left;
-            fetches.push(Fetch { piece, parent });
-        } else {
-            idle[parent] = false;
+        if kept(piece) {
+            continue;
         }
-    }
-    // A parent with nothing of its own left takes from the others' end, so that one slow parent does not hold up the rest.
-    let taken: Vec<u32> = fetches.iter().map(|fetch| fetch.piece).collect();
-    let mut rest = (0..view.pieces).rev().filter(missing).filter(|piece| !taken.contains(piece));
-    for parent in (0..view.parents).filter(|&parent| idle[parent]) {
-        for piece in rest.by_ref().take(room[parent]) {
-            fetches.push(Fetch { piece, parent });
+        if let Some(parent) = view.source(piece)
+            && room.take(parent)
+        {
+            fetches.push(Step::Fetch { piece, parent });
         }
     }
-    fetches
+    steps.extend(fetches);
+    steps
+}
+
+/// Second requests for what is not getting on: of somebody who has all of it, the reserve last; within `budget_bytes`.
+pub fn hedge(view: &View<'_>, stalled: &[Stalled], has: impl Fn(Key, u32) -> bool, mut budget_bytes: u64) -> Vec<Step> {
+    let mut room = Room::of(view);
+    let mut steps: Vec<Step> = Vec::new();
+    for slow in stalled {
+        let flights = || view.in_flight.iter().filter(|flying| flying.piece == slow.piece);
+        if flights().count() != 1 || slow.rest_bytes > budget_bytes {
+            continue;
+        }
+        let near = view.usable.mates.iter().chain(&view.usable.above).map(|(_, key)| *key);
+        let holders = near.chain(view.reserve.iter().copied()).filter(|key| has(*key, slow.piece));
+        let last_resort = view.reserve.last().copied().filter(|_| slow.forlorn);
+        let fit = |key: &Key| *key != slow.parent && !view.avoid.contains(&(slow.piece, *key)) && room.has(*key);
+        if let Some(parent) = holders.chain(last_resort).find(fit) {
+            room.take(parent);
+            budget_bytes -= slow.rest_bytes;
+            steps.push(Step::Fetch { piece: slow.piece, parent });
+        }
+    }
+    steps
+}
+
+/// Every reader's next piece first, then the ones after it, and so on; what lies before all readers comes last.
+fn in_order(readers: &[u32], pieces: u32) -> impl Iterator<Item = u32> {
+    let starts: Vec<u32> = readers.iter().copied().filter(|start| *start < pieces).collect();
+    let first = starts.first().copied().unwrap_or(0);
+    let starts = if starts.is_empty() { vec![0] } else { starts };
+    let ends: Vec<u32> = starts.iter().skip(1).copied().chain([pieces]).collect();
+    let longest = starts.iter().zip(&ends).map(|(start, end)| end - start).max().unwrap_or(0);
+    let at = move |step: u32| {
+        let pieces: Vec<u32> = starts
+            .iter()
+            .zip(&ends)
+            .map(|(start, end)| (start + step, *end))
+            .filter(|(at, end)| at < end)
+            .map(|(at, _)| at)
+            .collect();
+        pieces
+    };
+    (0..longest).flat_map(at).chain(0..first)
+}
+
+/// How many more requests each parent takes.
+struct Room {
+    left: BTreeMap<Key, usize>,
+    /// Whether the reserve has anything to bring; else the relays alone say when to stop.
+    reserve_counts: bool,
+    reserve: Vec<Key>,
+}
+
+// === impl View ===
+
+impl View<'_> {
+    fn source(&self, piece: u32) -> Option<Key> {
+        let avoided: Vec<Key> = self.avoid.iter().filter(|(of, _)| *of == piece).map(|(_, key)| *key).collect();
+        if avoided.is_empty() {
+            return self.usable.source(piece).or(self.reserve.first().copied());
+        }
+        let around = avoided.iter().fold(self.usable.clone(), |around, key| around.without(*key));
+        let reserve = || self.reserve.iter().copied().find(|key| !avoided.contains(key));
+        around.source(piece).or_else(reserve).or_else(|| self.usable.source(piece)).or(self.reserve.first().copied())
+    }
+
+    /// In either view: a parent that is only suspected keeps what it was asked.
+    fn is_source(&self, parent: Key, piece: u32) -> bool {
+        self.linked.source(piece) == Some(parent) || self.source(piece) == Some(parent)
+    }
+}
+
+// === impl Room ===
+
+impl Room {
+    fn of(view: &View<'_>) -> Self {
+        let keys = view.usable.mates.iter().chain(&view.usable.above).map(|(_, key)| key).chain(view.reserve);
+        let taken = |key: Key| view.in_flight.iter().filter(|flying| flying.parent == key).count();
+        let left = keys.map(|key| (*key, view.per_parent.saturating_sub(taken(*key)))).collect();
+        let reserve_counts = view.usable.above.is_empty() || !view.avoid.is_empty();
+        Self { left, reserve_counts, reserve: view.reserve.to_vec() }
+    }
+
+    fn is_full(&self) -> bool {
+        let counts = |key: &Key| self.reserve_counts || !self.reserve.contains(key);
+        self.left.iter().filter(|(key, _)| counts(key)).all(|(_, left)| *left == 0)
+    }
+
+    fn has(&self, key: Key) -> bool {
+        self.left.get(&key).is_some_and(|left| *left > 0)
+    }
+
+    fn take(&mut self, key: Key) -> bool {
+        let left = self.left.get_mut(&key).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
+    }
+
+    fn give_back(&mut self, key: Key) {
+        if let Some(left) = self.left.get_mut(&key) {
+            *left += 1;
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn pieces_are_asked_in_order_and_shared_among_parents() {
-        let held = Bitmap::default();
-        let view = View { held: &held, pieces: 8, in_flight: &[], parents: 2, reader: 0, per_parent: 2 };
-        let asked: Vec<_> = plan(&view).iter().map(|fetch| (fetch.piece, fetch.parent)).collect();
-        assert_eq!(asked, [(0, 0), (1, 1), (2, 0), (3, 1)]);
-    }
-
-    #[test]
-    fn the_reader_comes_first() {
-        let held = Bitmap::default();
-        let view = View { held: &held, pieces: 8, in_flight: &[], parents: 1, reader: 6, per_parent: 3 };
-        let asked: Vec<_> = plan(&view).iter().map(|fetch| fetch.piece).collect();
-        assert_eq!(asked, [6, 7, 0]);
-    }
-
-    #[test]
-    fn a_fast_parent_helps_at_the_end() {
-        let mut held = Bitmap::default();
-        [1, 3, 5, 7].into_iter().for_each(|piece| held.set(piece));
-        let view = View { held: &held, pieces: 8, in_flight: &[(0, 0), (2, 0)], parents: 2, reader: 0, per_parent: 2 };
-        let asked: Vec<_> = plan(&view).iter().map(|fetch| (fetch.piece, fetch.parent)).collect();
-        assert_eq!(asked, [(6, 1), (4, 1)]);
-    }
-
-    proptest! {
-        #[test]
-        fn no_piece_twice_no_parent_over_its_limit(
-            pieces in 0..64u32, parents in 0..5usize, per_parent in 0..4usize, reader in 0..80u32,
-            held in proptest::collection::btree_set(0..64u32, 0..64), flying in proptest::collection::btree_map(0..64u32, 0..5usize, 0..10),
-        ) {
-            let mut bitmap = Bitmap::default();
-            held.iter().for_each(|&piece| bitmap.set(piece));
-            let in_flight: Vec<_> = flying.into_iter().filter(|(piece, parent)| !held.contains(piece) && *parent < parents.max(1)).collect();
-            let view = View { held: &bitmap, pieces, in_flight: &in_flight, parents, reader, per_parent };
-            let fetches = plan(&view);
-            prop_assert_eq!(&fetches, &plan(&view), "pure");
-            let distinct: BTreeSet<_> = fetches.iter().map(|fetch| fetch.piece).collect();
-            prop_assert_eq!(distinct.len(), fetches.len());
-            for fetch in &fetches {
-                prop_assert!(fetch.piece < pieces && fetch.parent < parents);
-                prop_assert!(!bitmap.has(fetch.piece) && !in_flight.iter().any(|(piece, _)| *piece == fetch.piece));
-            }
-            for parent in 0..parents {
-                let before = in_flight.iter().filter(|(_, p)| *p == parent).count();
-                let added = fetches.iter().filter(|fetch| fetch.parent == parent).count();
-                prop_assert!(added == 0 || before + added <= per_parent);
-            }
-            // Nothing is left idle: something is missing and unasked only when every parent is full.
-            let unasked = (0..pieces).filter(|piece| !bitmap.has(*piece) && !in_flight.iter().any(|(p, _)| p == piece)).count() - fetches.len();
-            if unasked > 0 && parents > 0 && in_flight.is_empty() {
-                prop_assert_eq!(fetches.len(), parents * per_parent);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,12 +1,13 @@
 //! A peer's side of sync: tell the scheduler the whole state, take the decision, at the scheduler's pace or when poked.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use df_api::PeerId;
-use df_api::scheduler::{Complaint, Decision, PeerDecision, PeerReport, PeerState};
+use df_api::scheduler::{Complaint, ComplaintReason, Decision, PeerDecision, PeerReport, PeerState, Row};
 use df_client::ClientError;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -31,6 +32,8 @@ const HOLD: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
 const REFRESH_MIN: Duration = Duration::from_millis(100);
 const REFRESH_MAX: Duration = Duration::from_secs(5);
+/// More parents than a task ever has.
+const COMPLAINTS_MAX: usize = 256;
 
 /// Reports one task while it downloads; stops when dropped.
 pub(crate) struct Sync {
@@ -44,7 +47,17 @@ struct Shared {
     task: Arc<Task>,
     at_origin: AtomicBool,
     complaints: Mutex<Vec<Complaint>>,
+    /// Who has brought any marked piece.
+    suppliers: Mutex<BTreeSet<PeerId>>,
     poke: Notify,
+}
+
+/// What the last answer was: told back, so that it need not be repeated, and is known to a scheduler that has just
+/// started.
+#[derive(Clone, Default)]
+struct Last {
+    parents: Vec<PeerId>,
+    row: Option<Row>,
 }
 
 // === impl Sync ===
@@ -56,6 +69,7 @@ impl Sync {
             task,
             at_origin: AtomicBool::new(at_origin),
             complaints: Mutex::default(),
+            suppliers: Mutex::default(),
             poke: Notify::new(),
         });
         let (sender, advice) = watch::channel(Advice::Pending);
@@ -73,21 +87,53 @@ impl Sync {
         self.shared.poke.notify_one();
     }
 
-    /// About parents; they count until the task ends.
+    /// About parents; they count until the task ends. The worst said of each stands.
     pub fn complain(&self, complaint: Complaint) {
-        self.shared.complaints().push(complaint);
+        let mut complaints = self.shared.complaints();
+        let full = complaints.len() >= COMPLAINTS_MAX;
+        match complaints.iter_mut().find(|known| known.peer_id == complaint.peer_id) {
+            Some(known) if known.reason == complaint.reason => return,
+            Some(known) if known.reason == ComplaintReason::WrongBytes => return,
+            Some(known) => *known = complaint,
+            None if full => return,
+            None => complaints.push(complaint),
+        }
+        drop(complaints);
         self.shared.poke.notify_one();
     }
 
+    /// A parent that was full is asked again.
+    pub fn retract_busy(&self, peer: &PeerId) {
+        let is = |complaint: &Complaint| complaint.peer_id == *peer && complaint.reason == ComplaintReason::Busy;
+        self.shared.complaints().retain(|complaint| !is(complaint));
+    }
+
+    /// Whether it is not to be asked any more.
     pub fn complained_of(&self, peer: &PeerId) -> bool {
-        self.shared.complaints().iter().any(|complaint| complaint.peer_id == *peer)
+        let is = |complaint: &Complaint| complaint.peer_id == *peer && complaint.reason != ComplaintReason::Busy;
+        self.shared.complaints().iter().any(is)
+    }
+
+    /// A piece of it is marked.
+    pub fn supplied(&self, peer: &PeerId) {
+        let mut suppliers = self.shared.suppliers();
+        if !suppliers.contains(peer) {
+            suppliers.insert(peer.clone());
+        }
+    }
+
+    /// The whole is wrong although every piece was vouched for: nobody who brought any of it is trusted.
+    pub fn complain_of_suppliers(&self) {
+        for peer_id in self.shared.suppliers().clone() {
+            self.complain(Complaint { peer_id, reason: ComplaintReason::WrongBytes });
+        }
     }
 
     /// The last word on this task. Tried a few times, because others may wait for it.
     pub async fn end(self, state: PeerState) {
         self.task.abort();
         for _ in 0..3 {
-            match self.shared.report(state, Vec::new(), Duration::ZERO).await {
+            match self.shared.report(state, Last::default(), Duration::ZERO).await {
                 Some(Err(error)) => tracing::debug!(%error, "the end of a task was not reported"),
                 _ => return,
             }
@@ -121,11 +167,15 @@ impl Shared {
         self.complaints.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    fn suppliers(&self) -> std::sync::MutexGuard<'_, BTreeSet<PeerId>> {
+        self.suppliers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     async fn run(self: Arc<Self>, advice: watch::Sender<Advice>) {
-        let mut parents = Vec::new();
+        let mut last = Last::default();
         let mut hold = Duration::ZERO;
         loop {
-            let pause = match self.report(PeerState::Running, parents.clone(), hold).await {
+            let pause = match self.report(PeerState::Running, last.clone(), hold).await {
                 None => {
                     advice.send_replace(Advice::Alone);
                     RETRY
@@ -136,7 +186,8 @@ impl Shared {
                     RETRY
                 }
                 Some(Ok(decision)) => {
-                    parents = decision.parents.iter().map(|parent| parent.peer_id.clone()).collect();
+                    let parents = decision.parents.iter().map(|parent| parent.peer_id.clone()).collect();
+                    last = Last { parents, row: decision.row };
                     let waiting = decision.decision == Decision::Wait;
                     hold = if waiting { HOLD } else { Duration::ZERO };
                     let pause = Duration::from_millis(decision.refresh_after_ms).clamp(REFRESH_MIN, REFRESH_MAX);
@@ -149,12 +200,7 @@ impl Shared {
     }
 
     /// `None` without any scheduler. Asks them in rendezvous order; the first that answers decides.
-    async fn report(
-        &self,
-        state: PeerState,
-        parents: Vec<PeerId>,
-        hold: Duration,
-    ) -> Option<Result<PeerDecision, ClientError>> {
+    async fn report(&self, state: PeerState, last: Last, hold: Duration) -> Option<Result<PeerDecision, ClientError>> {
         let spec = self.task.spec();
         let snapshot = self.task.stored().snapshot();
         let report = PeerReport {
@@ -168,17 +214,17 @@ impl Shared {
             received_bytes: snapshot.landed_bytes,
             complaints: self.complaints().clone(),
             at_origin: self.at_origin.load(Ordering::Relaxed),
-            parents,
-            row: None,
+            parents: last.parents,
+            row: last.row,
         };
-        let mut last = None;
+        let mut failure = None;
         for scheduler in self.peer.schedulers_of(self.task.id()) {
             let peer_id = self.peer.peer_id();
             match scheduler.report_peer(self.task.id(), &peer_id, &report, hold).await {
                 Ok(decision) => return Some(Ok(decision)),
-                Err(error) => last = Some(Err(error)),
+                Err(error) => failure = Some(Err(error)),
             }
         }
-        last
+        failure
     }
 }

@@ -29,19 +29,27 @@ fn peer_operations() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(tasks::get_task_content)).routes(routes!(tasks::list_pieces))
 }
 
+/// For other peers only: a seed peer starts tasks for them.
+fn seed_operations() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(tasks::fetch_task_content))
+}
+
 /// For programs of this node: also new tasks.
 fn local_operations() -> OpenApiRouter<AppState> {
     peer_operations().routes(routes!(tasks::create_task)).routes(routes!(tasks::get_task))
 }
 
 pub fn openapi() -> OpenApi {
-    OpenApiRouter::<AppState>::with_openapi(Document::openapi()).merge(local_operations()).split_for_parts().1
+    OpenApiRouter::<AppState>::with_openapi(Document::openapi())
+        .merge(local_operations().merge(seed_operations()))
+        .split_for_parts()
+        .1
 }
 
 pub fn peer_router(mut state: AppState, uploads: Arc<Uploads>) -> Router {
     state.uploads = Some(uploads.clone());
     let gate = state.peer.gate().clone();
-    let (operations, _) = peer_operations().split_for_parts();
+    let (operations, _) = peer_operations().merge(seed_operations()).split_for_parts();
     let limited = operations.route_layer(from_fn_with_state(uploads, tasks::limit_requests));
     // Outside of the limit: strangers do not use up what members may ask.
     let operations = limited.route_layer(from_fn_with_state(gate, credential::require_member)).with_state(state);

@@ -1,11 +1,14 @@
 //! The hosts of the cluster: who is alive, who is a seed, who serves how many.
 //!
-//! **Invariant.** `children` counts exactly the peers, over all tasks, whose recorded parents name the host.
+//! **Invariant.** `children` counts exactly the peers, over all tasks, whose last answer names the host, other than in reserve.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 
 use df_api::scheduler::{Duty, HostReport};
 use df_api::{HostId, TaskId};
+
+use crate::task::Sources;
 
 /// A host that has announced itself.
 #[derive(Clone, Debug)]
@@ -40,6 +43,13 @@ impl Hosts {
         self.seeds.iter().filter_map(move |id| Some((id, self.live(id, now_ms)?)))
     }
 
+    /// In the order of their ids, from somebody on: each begins with others.
+    pub fn live_seeds_near(&self, id: &HostId, now_ms: u64) -> impl Iterator<Item = &HostId> {
+        let after = self.seeds.range((Bound::Excluded(id.clone()), Bound::Unbounded));
+        let all = after.chain(self.seeds.range(..id.clone()));
+        all.filter(move |id| self.live(id, now_ms).is_some())
+    }
+
     pub fn is_seed(&self, id: &HostId) -> bool {
         self.seeds.contains(id)
     }
@@ -69,11 +79,11 @@ impl Hosts {
     }
 
     /// A peer reads from `new` instead of `old`.
-    pub fn move_child(&mut self, old: &[HostId], new: &[HostId]) {
-        for id in new {
+    pub fn move_child(&mut self, old: Option<&Sources>, new: Option<&Sources>) {
+        for id in new.into_iter().flat_map(Sources::serving) {
             *self.children.entry(id.clone()).or_default() += 1;
         }
-        for id in old {
+        for id in old.into_iter().flat_map(Sources::serving) {
             if let Some(count) = self.children.get_mut(id) {
                 *count = count.saturating_sub(1);
                 if *count == 0 {

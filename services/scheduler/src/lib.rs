@@ -7,15 +7,20 @@
 pub mod config;
 
 mod api;
+mod bells;
+mod complaints;
 mod expiry;
 mod host;
+mod pace;
 mod policy;
 mod register;
 mod routes;
 mod select;
 mod state;
 mod swarm;
+mod table;
 mod task;
+mod views;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -15,12 +15,12 @@ pub const DUTIES_MAX: usize = 1_000;
 /// Complaints, parents or acknowledged duties in one report, each.
 pub const LIST_MAX: usize = 1_000;
 
-/// Parents in one answer, unless the manager says otherwise.
+/// Holders that one peer is named, unless the manager says otherwise.
 pub const CANDIDATE_PARENT_LIMIT: usize = 4;
 
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Parents in one answer, the seed included.
+    /// So many of those who have the whole content serve the first row. The others read from rows, whose width is their own.
     pub candidate_parent_limit: usize,
     /// A host silent for this long is gone, and its peers with it.
     pub host_lease_ms: u64,
@@ -30,6 +30,8 @@ pub struct Policy {
     pub duty_timeout_ms: u64,
     /// A seed that failed or lost a task is not asked again for it for this long.
     pub rest_ms: u64,
+    /// One that was full is left out for the asker for this long.
+    pub busy_ms: u64,
 }
 
 // === impl Policy ===
@@ -42,6 +44,7 @@ impl Default for Policy {
             origin_stall_ms: 10_000,
             duty_timeout_ms: 2_000,
             rest_ms: 30_000,
+            busy_ms: 2_000,
         }
     }
 }
@@ -52,9 +55,19 @@ impl Policy {
         self.host_lease_ms / 2
     }
 
-    /// Of a peer that reads from parents: often enough to see its progress.
+    /// The longest that a peer that reads from parents may be silent.
     pub fn peer_refresh_ms(&self) -> u64 {
         self.host_lease_ms / 4
+    }
+
+    /// Of a peer in rows: often enough to find the slow, and at most about two thousand reports per second and task.
+    pub fn row_refresh_ms(&self, peers: usize) -> u64 {
+        (peers as u64 / 2).max(500).min(self.peer_refresh_ms())
+    }
+
+    /// Slots of a row. Narrow rows make long chains, wide ones many connections.
+    pub fn row_width(&self, hosts: usize) -> u32 {
+        if hosts < 200 { 4 } else { 8 }
     }
 
     /// Of the peer at the origin: its progress is what keeps the lease.

@@ -10,9 +10,10 @@ use df_api::task::TaskSpec;
 use df_api::{HostId, TaskId};
 
 use crate::host::{Host, Hosts};
+use crate::pace::Pace;
 use crate::policy::{HELD_MAX, HOSTS_MAX, LIST_LAG_MS, PEERS_MAX, Policy, TASKS_MAX};
 use crate::select::{Effect, Selection, Verdict, View, select};
-use crate::task::{Lease, Peer, Rest, RestReason, Task, host_of};
+use crate::task::{Lease, Peer, Rest, RestReason, Task};
 
 #[derive(Debug)]
 pub struct State {
@@ -23,6 +24,7 @@ pub struct State {
     parts: HashMap<HostId, BTreeSet<TaskId>>,
     next_seat: u64,
     next_duty: u64,
+    first_row: u64,
     rings: Vec<Ring>,
 }
 
@@ -30,7 +32,9 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ring {
     Host(HostId),
+    /// Everybody with a part in it.
     Task(TaskId),
+    Peer(TaskId, HostId),
     AllTasks,
 }
 
@@ -48,15 +52,16 @@ pub enum Full {
 // === impl State ===
 
 impl State {
-    /// `first_duty` must be above every id that an earlier scheduler gave: hosts remember what they took.
-    pub fn new(policy: Policy, first_duty: u64) -> Self {
+    /// `first` must be above every number that an earlier scheduler gave: hosts remember duties they took, peers their rows.
+    pub fn new(policy: Policy, first: u64) -> Self {
         Self {
             policy,
             hosts: Hosts::default(),
             tasks: BTreeMap::new(),
             parts: HashMap::new(),
             next_seat: 1,
-            next_duty: first_duty,
+            next_duty: first,
+            first_row: first,
             rings: Vec::new(),
         }
     }
@@ -73,9 +78,11 @@ impl State {
         if former.is_none() && self.hosts.announced.len() >= HOSTS_MAX {
             return Err(Full::Hosts);
         }
-        let part = |report: &HostReport| (report.seed, report.sharing_off, report.storing, report.url.clone());
+        let part = |report: &HostReport| {
+            (report.seed, report.sharing_off, report.storing, report.url.clone(), report.place.idc.clone())
+        };
         let changed = former.as_ref().is_none_or(|host| part(&host.report) != part(&report));
-        let seed = report.seed;
+        let (seed, shares) = (report.seed, !report.sharing_off && report.storing);
         let expires_ms = now_ms + self.policy.host_lease_ms;
         let mut host = match former {
             Some(host) => Host { report, expires_ms, ..host },
@@ -86,6 +93,9 @@ impl State {
         self.hosts.insert(id.clone(), host);
         if let Some(tasks) = tasks {
             self.replace_held(now_ms, id, tasks);
+        }
+        if changed && !shares {
+            self.leave_rows(id);
         }
         match changed {
             true if seed => self.rings.push(Ring::AllTasks),
@@ -108,14 +118,14 @@ impl State {
         let former = std::mem::take(&mut host.held);
         let mut held = BTreeSet::new();
         for HeldTask { id: task_id, length, piece_length } in tasks.into_iter().take(HELD_MAX) {
-            let Ok(task) = task_entry(&mut self.tasks, &task_id) else { break };
+            let Ok(task) = task_entry(&mut self.tasks, &task_id, self.first_row) else { break };
             // Its own peer knows better: it is fetching again what the host had, or could not.
             if task.peers.get(id).is_some_and(|peer| peer.report.state != PeerState::Complete) {
                 continue;
             }
             task.facts.length.get_or_insert(length);
             task.facts.piece_length.get_or_insert(piece_length);
-            if task.whole.insert(id.clone()) {
+            if task.add_whole(id) {
                 self.rings.push(Ring::Task(task_id.clone()));
             }
             self.parts.entry(id.clone()).or_default().insert(task_id.clone());
@@ -138,44 +148,49 @@ impl State {
     // --- peers ---
 
     pub fn report_peer(&mut self, now_ms: u64, id: &TaskId, host: &HostId, report: PeerReport) -> Result<(), Full> {
-        let task = task_entry(&mut self.tasks, id)?;
-        let former = task.peers.get(host).map(|peer| (peer.seat, peer.report.state, peer.report.at_origin));
-        if former.is_none() && task.peers.len() >= PEERS_MAX {
+        let task = task_entry(&mut self.tasks, id, self.first_row)?;
+        if !task.peers.contains_key(host) && task.peers.len() >= PEERS_MAX {
             return Err(Full::Peers);
         }
+        let seed = self.hosts.is_seed(host);
         let mut ring = learn(task, host, &report) | follow_lease(task, now_ms, host, &report);
-        ring |= match former {
+        ring |= match task.peers.get(host) {
             // A newcomer is nobody's parent, unless it comes from the origin's side.
-            None => report.at_origin || self.hosts.is_seed(host),
-            Some((_, state, at_origin)) => {
-                at_origin != report.at_origin || (state != report.state && report.state != PeerState::Complete)
-            }
+            None => report.at_origin || seed,
+            Some(former) => former.report.at_origin != report.at_origin,
         };
         // One more whole copy is news while there are few; the rest find it when they report.
-        let scarce = task.whole.len() < self.policy.candidate_parent_limit;
-        ring |= report.state == PeerState::Complete && scarce && !task.whole.contains(host);
-        if report.state == PeerState::Failed && self.hosts.is_seed(host) {
+        let scarce = task.whole().len() < self.policy.candidate_parent_limit;
+        ring |= report.state == PeerState::Complete && scarce && !task.whole().contains(host);
+        if report.state == PeerState::Failed && seed {
             let rest = Rest { until_ms: now_ms + self.policy.rest_ms, why: RestReason::Failed };
             task.resting.insert(host.clone(), rest);
         }
-        match report.state {
-            PeerState::Complete => task.whole.insert(host.clone()),
-            PeerState::Running | PeerState::Failed => task.whole.remove(host),
-        };
+        let concerned = follow_whole(task, host, report.state);
+        ring |= concerned.is_none();
         let announced = self.hosts.announced.get_mut(host);
         if let Some(announced) = announced.filter(|_| report.state != PeerState::Complete) {
             announced.held.remove(id);
         }
-        let seat = former.map_or(self.next_seat, |(seat, ..)| seat);
-        self.next_seat += u64::from(former.is_none());
-        let reading = report.state == PeerState::Running;
-        let parents = if reading { report.parents.iter().map(host_of).collect() } else { Vec::new() };
-        let old = task.peers.remove(host);
-        let settled = old.as_ref().is_some_and(|old| old.settled && old.parents == parents);
-        self.hosts.move_child(&old.map(|old| old.parents).unwrap_or_default(), &parents);
-        task.peers.insert(host.clone(), Peer { seat, report, seen_ms: now_ms, parents, settled });
+        task.complaints.replace(host, task.peers.get(host).map(|peer| &peer.report), Some(&report), now_ms);
+        match task.peers.get_mut(host) {
+            Some(peer) => {
+                peer.pace.follow(now_ms, &report);
+                (peer.report, peer.seen_ms) = (report, now_ms);
+            }
+            None => {
+                join(task, now_ms, self.next_seat, host, report);
+                self.next_seat += 1;
+            }
+        }
+        let running = task.peers.values().filter(|peer| peer.is_running()).map(|peer| peer.pace);
+        task.median.follow(now_ms, running);
+        if let Some(peer) = task.peers.get_mut(host).filter(|peer| !peer.is_running()) {
+            self.hosts.move_child(peer.told.take().as_ref(), None);
+        }
         self.hosts.drop_duties_of(host, id);
         self.parts.entry(host.clone()).or_default().insert(id.clone());
+        self.ring_peers(id, concerned.into_iter().flatten());
         if ring {
             self.rings.push(Ring::Task(id.clone()));
         }
@@ -194,19 +209,28 @@ impl State {
             host.held.remove(id);
         }
         let Some(task) = self.tasks.get_mut(id) else { return };
-        task.whole.remove(host);
-        task.lease.take_if(|lease| lease.holder == *host);
+        let lease = task.lease.take_if(|lease| lease.holder == *host);
+        let apart = task.table().place(host).is_none() && task.drop_whole(host);
+        let concerned = task.leave_row(host);
+        task.drop_whole(host);
+        task.demoted.remove(host);
         if let Some(peer) = task.peers.remove(host) {
-            self.hosts.move_child(&peer.parents, &[]);
+            task.complaints.replace(host, Some(&peer.report), None, 0);
+            self.hosts.move_child(peer.told.as_ref(), None);
         }
-        if task.peers.is_empty() && task.whole.is_empty() {
+        // Somebody may have to go to the origin, or look for another holder.
+        let ring = lease.is_some() || apart || task.whole().is_empty();
+        if task.peers.is_empty() && task.whole().is_empty() {
             self.tasks.remove(id);
         }
         self.hosts.drop_duties_of(host, id);
-        self.rings.push(Ring::Task(id.clone()));
+        self.ring_peers(id, concerned.into_iter().chain([host.clone()]));
+        if ring {
+            self.rings.push(Ring::Task(id.clone()));
+        }
     }
 
-    /// Decides for a peer, applies what follows, and records its parents. `None` when it has left.
+    /// Decides for a peer, applies what follows, and remembers the answer. `None` when it has left.
     pub fn decide(&mut self, now_ms: u64, id: &TaskId, asker: &HostId) -> Option<Selection> {
         let task = self.tasks.get(id)?;
         if !task.peers.contains_key(asker) {
@@ -216,37 +240,40 @@ impl State {
         for effect in &selection.effects {
             self.apply(now_ms, id, asker, effect);
         }
-        let parents = match &selection.verdict {
-            Verdict::Parents(parents) => parents.as_slice(),
-            Verdict::Origin | Verdict::Wait => &[],
+        let told = match &selection.verdict {
+            Verdict::Parents(sources) => Some(sources),
+            Verdict::Origin | Verdict::Wait => None,
         };
         let peer = self.tasks.get_mut(id)?.peers.get_mut(asker)?;
-        peer.settled = true;
-        if peer.parents != parents {
-            self.hosts.move_child(&peer.parents, parents);
-            peer.parents = parents.to_vec();
+        if peer.told.as_ref() != told {
+            self.hosts.move_child(peer.told.as_ref(), told);
+            peer.told = told.cloned();
         }
         Some(selection)
     }
 
     fn apply(&mut self, now_ms: u64, id: &TaskId, asker: &HostId, effect: &Effect) {
         let Some(task) = self.tasks.get_mut(id) else { return };
-        match effect {
+        let concerned = match effect {
             Effect::Revoke { holder } => {
                 let rest = Rest { until_ms: now_ms + self.policy.rest_ms, why: RestReason::Stalled };
                 task.resting.insert(holder.clone(), rest);
                 task.lease = None;
                 self.hosts.drop_duties_of(holder, id);
                 tracing::info!(task = %id, %holder, "the right to the origin is taken away");
+                None
             }
-            Effect::Release => task.lease = None,
+            Effect::Release => {
+                task.lease = None;
+                None
+            }
             Effect::Grant { holder, duty } => {
                 task.lease =
                     Some(Lease { holder: holder.clone(), granted_ms: now_ms, moved_ms: now_ms, duty_pending: *duty });
-                // It will read from the origin; what it read from before must not count when cycles are looked for.
+                // It reads from the origin now, and serves the first row.
+                let concerned = task.leave_row(holder);
                 if let Some(peer) = task.peers.get_mut(holder) {
-                    self.hosts.move_child(&peer.parents, &[]);
-                    peer.parents.clear();
+                    self.hosts.move_child(peer.told.take().as_ref(), None);
                 }
                 self.parts.entry(holder.clone()).or_default().insert(id.clone());
                 let spec = task.peers.get(asker).filter(|_| *duty).map(|asker| spec_for_seed(task, asker));
@@ -256,9 +283,23 @@ impl State {
                     self.rings.push(Ring::Host(holder.clone()));
                 }
                 tracing::debug!(task = %id, %holder, %asker, duty, "the right to the origin is given");
+                self.ring_peers(id, concerned);
+                None
             }
+            Effect::Demote { host } => {
+                tracing::info!(task = %id, %host, "slow: from now on it only reads");
+                task.demoted.insert(host.clone(), now_ms);
+                Some(task.leave_row(host).into_iter().chain([host.clone()]).collect())
+            }
+            Effect::Leave { host } => Some(task.leave_row(host).into_iter().chain([host.clone()]).collect()),
+            Effect::Take { place, width, idc } => Some(task.take_slot(asker, *place, *width, idc)),
+            Effect::Read { row } => Some(task.read_row(asker, *row)),
+        };
+        match concerned {
+            // The right to the origin concerns all who wait, and all who read from its holder.
+            None => self.rings.push(Ring::Task(id.clone())),
+            Some(concerned) => self.ring_peers(id, concerned.into_iter().filter(|host| host != asker)),
         }
-        self.rings.push(Ring::Task(id.clone()));
     }
 
     // --- time ---
@@ -286,16 +327,54 @@ impl State {
         self.hosts.announced.values().map(|host| host.expires_ms).min()
     }
 
+    /// A host that shares nothing is nobody's relay.
+    fn leave_rows(&mut self, host: &HostId) {
+        for id in self.parts.get(host).cloned().unwrap_or_default() {
+            let concerned = self.tasks.get_mut(&id).map(|task| task.leave_row(host));
+            self.ring_peers(&id, concerned.into_iter().flatten());
+        }
+    }
+
+    fn ring_peers(&mut self, task: &TaskId, hosts: impl IntoIterator<Item = HostId>) {
+        self.rings.extend(hosts.into_iter().map(|host| Ring::Peer(task.clone(), host)));
+    }
+
     fn ring_parts(&mut self, id: &HostId) {
         self.rings.extend(self.parts.get(id).into_iter().flatten().cloned().map(Ring::Task));
     }
 }
 
-fn task_entry<'a>(tasks: &'a mut BTreeMap<TaskId, Task>, id: &TaskId) -> Result<&'a mut Task, Full> {
+fn task_entry<'a>(tasks: &'a mut BTreeMap<TaskId, Task>, id: &TaskId, first_row: u64) -> Result<&'a mut Task, Full> {
     if tasks.len() >= TASKS_MAX && !tasks.contains_key(id) {
         return Err(Full::Tasks);
     }
-    Ok(tasks.entry(id.clone()).or_insert_with(|| Task::new(id.clone())))
+    Ok(tasks.entry(id.clone()).or_insert_with(|| Task::new(id.clone(), first_row)))
+}
+
+/// A peer that is new here.
+fn join(task: &mut Task, now_ms: u64, seat: u64, host: &HostId, report: PeerReport) {
+    // Another scheduler had a reason to give it no slot.
+    if report.row.is_some_and(|row| row.place.is_none()) {
+        task.demoted.insert(host.clone(), 0);
+    }
+    let pace = Pace::start(now_ms, &report);
+    let peer = Peer { seat, report, joined_ms: now_ms, seen_ms: now_ms, pace, told: None };
+    task.peers.insert(host.clone(), peer);
+}
+
+/// Who is whole keeps its slot, who fails or begins again loses it. Says who should look again; `None`: everybody.
+fn follow_whole(task: &mut Task, host: &HostId, state: PeerState) -> Option<BTreeSet<HostId>> {
+    if state == PeerState::Complete {
+        task.add_whole(host);
+        return Some(BTreeSet::new());
+    }
+    let apart = task.table().place(host).is_none();
+    let lost = task.drop_whole(host);
+    match state {
+        PeerState::Running if !lost => Some(BTreeSet::new()),
+        _ if lost && apart => None,
+        _ => Some(task.leave_row(host)),
+    }
 }
 
 /// The seed goes with what the asker would have gone with.

@@ -4,24 +4,23 @@
 //! **Invariants.** The lock is never held across an await. A poll listens before it decides, so no ring is missed. No
 //! poll outlives [`Policy::host_refresh_ms`], so a held poll never costs a lease.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use df_api::scheduler::{
-    Decision, HostDecision, HostReport, HostView, Parent, ParentRole, PeerDecision, PeerReport, PeerState, PeerView,
-    TaskFacts, TaskView,
+    Decision, HostDecision, HostReport, HostView, Parent, PeerDecision, PeerReport, PeerState, TaskFacts, TaskView,
 };
-use df_api::task::piece_count;
 use df_api::{HostId, TaskId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::bells::Bells;
 use crate::policy::Policy;
 use crate::select::{Selection, Verdict};
-use crate::state::{Full, Ring, State};
-use crate::task::{Peer, Task, peer_of};
+use crate::state::{Full, State};
+use crate::task::{Peer, Source, Sources, peer_of};
+use crate::views::{host_views, task_view};
 
 /// All that is known of one cluster.
 #[derive(Debug)]
@@ -38,13 +37,6 @@ struct Inner {
     bells: Bells,
 }
 
-/// One bell per host or task on which somebody waits.
-#[derive(Debug, Default)]
-struct Bells {
-    hosts: HashMap<HostId, watch::Sender<()>>,
-    tasks: HashMap<TaskId, watch::Sender<()>>,
-}
-
 /// An answer, and whether and until when there is a reason to hold it back.
 struct Pending<T> {
     answer: T,
@@ -52,15 +44,20 @@ struct Pending<T> {
     stale: bool,
     hold_ms: u64,
     recheck_ms: Option<u64>,
+    /// After a ring, time for more to ring: one answer to many changes.
+    calm: Duration,
 }
+
+/// Within this time a herd of newcomers fills a row.
+const CALM: Duration = Duration::from_millis(10);
 
 // === impl Swarm ===
 
 impl Swarm {
     pub fn new(policy: Policy, closing: CancellationToken) -> Self {
         // Milliseconds times a thousand: above the ids of every earlier scheduler, and exact in a JavaScript number.
-        let first_duty = u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(1).saturating_mul(1_000);
-        let inner = Inner { state: State::new(policy, first_duty), bells: Bells::default() };
+        let first_number = u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(1).saturating_mul(1_000);
+        let inner = Inner { state: State::new(policy, first_number), bells: Bells::default() };
         Self { inner: Mutex::new(inner), started: Instant::now(), closing }
     }
 
@@ -73,7 +70,7 @@ impl Swarm {
     ) -> Result<Option<HostDecision>, Full> {
         let bell = self.with(|inner, now_ms| {
             inner.state.report_host(now_ms, id, report)?;
-            Ok(listen(&mut inner.bells.hosts, id))
+            Ok(inner.bells.host(id))
         })?;
         Ok(self.poll(bell, wait, |state, _| host_decision(state, id)).await)
     }
@@ -92,7 +89,7 @@ impl Swarm {
     ) -> Result<Option<PeerDecision>, Full> {
         let bell = self.with(|inner, now_ms| {
             inner.state.report_peer(now_ms, task, host, report)?;
-            Ok(listen(&mut inner.bells.tasks, task))
+            Ok(inner.bells.peer(task, host))
         })?;
         Ok(self.poll(bell, wait, |state, now_ms| peer_decision(state, now_ms, task, host)).await)
     }
@@ -120,8 +117,7 @@ impl Swarm {
     pub fn expire(&self) -> Duration {
         self.with(|inner, now_ms| {
             let next_ms = inner.state.expire(now_ms);
-            inner.bells.hosts.retain(|_, bell| bell.receiver_count() > 0);
-            inner.bells.tasks.retain(|_, bell| bell.receiver_count() > 0);
+            inner.bells.forget();
             let peers: usize = inner.state.tasks.values().map(|task| task.peers.len()).sum();
             metrics::gauge!("dragonfly_scheduler_hosts").set(inner.state.hosts.announced.len() as f64);
             metrics::gauge!("dragonfly_scheduler_tasks").set(inner.state.tasks.len() as f64);
@@ -141,7 +137,7 @@ impl Swarm {
     ) -> Option<T> {
         let asked = Instant::now();
         loop {
-            let Pending { answer, stale, hold_ms, recheck_ms } =
+            let Pending { answer, stale, hold_ms, recheck_ms, calm } =
                 self.with(|inner, now_ms| decide(&mut inner.state, now_ms))?;
             let until = asked + wait.min(Duration::from_millis(hold_ms));
             if !stale || Instant::now() >= until || self.closing.is_cancelled() {
@@ -150,7 +146,10 @@ impl Swarm {
             let recheck = recheck_ms.map_or(until, |ms| self.started + Duration::from_millis(ms));
             tokio::select! {
                 // Fails only when the bell is gone, and then there is nothing to wait for.
-                rung = bell.changed() => if rung.is_err() { return Some(answer) },
+                rung = bell.changed() => match rung {
+                    Err(_) => return Some(answer),
+                    Ok(()) => tokio::time::sleep(calm).await,
+                },
                 () = tokio::time::sleep_until(until.min(recheck)) => {}
                 () = self.closing.cancelled() => {}
             }
@@ -169,25 +168,6 @@ impl Swarm {
     }
 }
 
-// === impl Bells ===
-
-impl Bells {
-    fn ring(&self, ring: &Ring) {
-        let rung: Box<dyn Iterator<Item = &watch::Sender<()>>> = match ring {
-            Ring::Host(id) => Box::new(self.hosts.get(id).into_iter()),
-            Ring::Task(id) => Box::new(self.tasks.get(id).into_iter()),
-            Ring::AllTasks => Box::new(self.tasks.values()),
-        };
-        for bell in rung {
-            bell.send_replace(());
-        }
-    }
-}
-
-fn listen<K: Clone + Eq + std::hash::Hash>(bells: &mut HashMap<K, watch::Sender<()>>, key: &K) -> watch::Receiver<()> {
-    bells.entry(key.clone()).or_insert_with(|| watch::Sender::new(())).subscribe()
-}
-
 // --- answers ---
 
 fn host_decision(state: &State, id: &HostId) -> Option<Pending<HostDecision>> {
@@ -199,39 +179,35 @@ fn host_decision(state: &State, id: &HostId) -> Option<Pending<HostDecision>> {
         duties: host.duties.clone(),
     };
     let stale = !answer.resend_tasks && answer.duties.is_empty();
-    Some(Pending { answer, stale, hold_ms: state.policy.host_refresh_ms(), recheck_ms: None })
+    Some(Pending { answer, stale, hold_ms: state.policy.host_refresh_ms(), recheck_ms: None, calm: Duration::ZERO })
 }
 
 fn peer_decision(state: &mut State, now_ms: u64, id: &TaskId, host: &HostId) -> Option<Pending<PeerDecision>> {
+    let told = state.tasks.get(id)?.peers.get(host)?.told.clone();
     let Selection { verdict, recheck_ms, .. } = state.decide(now_ms, id, host)?;
     let (task, policy) = (state.tasks.get(id)?, &state.policy);
     let peer = task.peers.get(host)?;
+    let refresh_ms = policy.row_refresh_ms(task.peers.len());
     let (hold_ms, refresh_after_ms) = match verdict {
         _ if !peer.is_running() => (0, policy.host_refresh_ms()),
-        Verdict::Parents(_) => (policy.peer_refresh_ms(), policy.peer_refresh_ms()),
+        Verdict::Parents(_) => (refresh_ms, refresh_ms),
         Verdict::Origin => (policy.origin_refresh_ms(), policy.origin_refresh_ms()),
         Verdict::Wait => (policy.host_refresh_ms(), policy.peer_refresh_ms().min(1_000)),
     };
-    let stale = !knows_more(&task.facts, peer) && same(&verdict, peer);
-    let (decision, ids) = match verdict {
-        Verdict::Parents(ids) => (Decision::Parents, ids),
-        Verdict::Origin => (Decision::Origin, Vec::new()),
-        Verdict::Wait => (Decision::Wait, Vec::new()),
+    let stale = !knows_more(&task.facts, peer) && same(&verdict, told.as_ref(), peer);
+    let calm = if told.is_some() { CALM } else { Duration::ZERO };
+    let (decision, sources) = match verdict {
+        Verdict::Parents(sources) => (Decision::Parents, Some(sources)),
+        Verdict::Origin => (Decision::Origin, None),
+        Verdict::Wait => (Decision::Wait, None),
     };
-    let parents = ids.into_iter().filter_map(|id| {
+    let row = sources.as_ref().map(|sources| sources.row);
+    let parents = sources.into_iter().flat_map(|sources| sources.parents).filter_map(|Source { id, role, slot }| {
         let report = &state.hosts.announced.get(&id)?.report;
-        Some(Parent {
-            peer_id: peer_of(&id),
-            url: report.url.clone(),
-            seed: report.seed,
-            host_id: id,
-            role: ParentRole::Reserve,
-            slot: 0,
-        })
+        Some(Parent { peer_id: peer_of(&id), url: report.url.clone(), seed: report.seed, host_id: id, role, slot })
     });
-    let answer =
-        PeerDecision { decision, parents: parents.collect(), row: None, task: task.facts.clone(), refresh_after_ms };
-    Some(Pending { answer, stale, hold_ms, recheck_ms })
+    let answer = PeerDecision { decision, parents: parents.collect(), row, task: task.facts.clone(), refresh_after_ms };
+    Some(Pending { answer, stale, hold_ms, recheck_ms, calm })
 }
 
 /// The cluster knows a fact that the peer did not report.
@@ -241,67 +217,17 @@ fn knows_more(facts: &TaskFacts, peer: &Peer) -> bool {
         || (facts.digest.is_some() && peer.report.digest.is_none())
 }
 
-/// The verdict is what the peer does already. The order of parents is not compared: it is advice.
-fn same(verdict: &Verdict, peer: &Peer) -> bool {
+/// The verdict is what the peer was told, and does.
+fn same(verdict: &Verdict, told: Option<&Sources>, peer: &Peer) -> bool {
     match verdict {
         _ if peer.report.state != PeerState::Running => false,
         Verdict::Origin => peer.report.at_origin,
         Verdict::Wait => !peer.report.at_origin,
-        Verdict::Parents(ids) => {
+        Verdict::Parents(sources) => {
             let reported = &peer.report.parents;
-            let known = ids.iter().all(|id| reported.iter().any(|parent| parent.as_str() == id.as_str()));
-            !peer.report.at_origin && known && reported.len() == ids.len()
+            let echoes = |source: &Source| reported.iter().any(|parent| parent.as_str() == source.id.as_str());
+            let arrived = reported.len() == sources.parents.len() && sources.parents.iter().all(echoes);
+            !peer.report.at_origin && told == Some(sources) && arrived && peer.report.row == Some(sources.row)
         }
-    }
-}
-
-fn host_views(state: &State) -> Vec<HostView> {
-    let mut held: HashMap<&HostId, u32> = HashMap::new();
-    for id in state.tasks.values().flat_map(|task| &task.whole) {
-        *held.entry(id).or_default() += 1;
-    }
-    let views = state.hosts.announced.iter().map(|(id, host)| HostView {
-        id: id.clone(),
-        place: host.report.place.clone(),
-        url: host.report.url.clone(),
-        seed: host.report.seed,
-        tasks: held.get(id).copied().unwrap_or(0),
-    });
-    views.collect()
-}
-
-/// Peers in join order after those that are only known to hold the task.
-fn task_view(state: &State, task: &Task) -> TaskView {
-    let pieces = match (task.facts.length, task.facts.piece_length) {
-        (Some(length), Some(piece_length)) if piece_length > 0 => piece_count(length, piece_length),
-        _ => 0,
-    };
-    let holders = task.whole.iter().filter(|id| !task.peers.contains_key(*id)).map(|id| PeerView {
-        peer_id: peer_of(id),
-        host_id: id.clone(),
-        seed: state.hosts.is_seed(id),
-        state: PeerState::Complete,
-        at_origin: false,
-        pieces,
-        received_bytes: 0,
-        parents: Vec::new(),
-    });
-    let mut joined: Vec<_> = task.peers.iter().collect();
-    joined.sort_by_key(|(_, peer)| peer.seat);
-    let peers = joined.into_iter().map(|(id, peer)| PeerView {
-        peer_id: peer_of(id),
-        host_id: id.clone(),
-        seed: state.hosts.is_seed(id),
-        state: peer.report.state,
-        at_origin: peer.report.at_origin,
-        pieces: peer.report.pieces.count(),
-        received_bytes: peer.report.received_bytes,
-        parents: peer.parents.iter().map(peer_of).collect(),
-    });
-    TaskView {
-        id: task.id.clone(),
-        facts: task.facts.clone(),
-        origin_url: task.origin_url.clone(),
-        peers: holders.chain(peers).collect(),
     }
 }

@@ -1,12 +1,18 @@
 //! One task as the scheduler knows it: who holds it, who is getting it, and who may go to the origin.
 //!
 //! **Invariants.** A host has one peer per task, and the peer's id is spelled like the host's. At most one host has the
-//! right to the origin (the lease). A complete or failed peer has no parents.
+//! right to the origin (the lease), and it has no slot. A complete or failed peer has no parents; only one that is not
+//! failed has a slot. `apart` is exactly the whole hosts without a slot.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use df_api::scheduler::{ComplaintReason, PeerReport, PeerState, TaskFacts};
+use df_api::rendezvous::weight;
+use df_api::scheduler::{ParentRole, PeerReport, PeerState, Row, RowPlace, TaskFacts};
 use df_api::{HostId, PeerId, TaskId};
+
+use crate::complaints::Complaints;
+use crate::pace::{Median, Pace};
+use crate::table::{Idc, Table};
 
 #[derive(Clone, Debug)]
 pub struct Task {
@@ -16,7 +22,14 @@ pub struct Task {
     pub origin_url: String,
     pub peers: BTreeMap<HostId, Peer>,
     /// Who has all of it: complete peers, and hosts that announced it.
-    pub whole: BTreeSet<HostId>,
+    whole: BTreeSet<HostId>,
+    /// Those of them that have no slot, by their weight for this task: each task begins with others.
+    apart: BTreeSet<([u8; 8], HostId)>,
+    table: Table,
+    pub complaints: Complaints,
+    /// Relays no more, since when.
+    pub demoted: BTreeMap<HostId, u64>,
+    pub median: Median,
     pub lease: Option<Lease>,
     /// Not to be asked to fetch, nor to be read from while it is not whole.
     pub resting: BTreeMap<HostId, Rest>,
@@ -27,11 +40,26 @@ pub struct Peer {
     /// Join order.
     pub seat: u64,
     pub report: PeerReport,
+    pub joined_ms: u64,
     pub seen_ms: u64,
-    /// What it reads from: as reported, then as answered.
-    pub parents: Vec<HostId>,
-    /// `parents` is what this scheduler answered: no cycle goes through it.
-    pub settled: bool,
+    pub pace: Pace,
+    /// Whom this scheduler told it to read from.
+    pub told: Option<Sources>,
+}
+
+/// Whom a peer reads from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources {
+    pub row: Row,
+    /// Mates, then those above, then the reserve. Never empty.
+    pub parents: Vec<Source>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub id: HostId,
+    pub role: ParentRole,
+    pub slot: u32,
 }
 
 /// The cluster's one right to read this task from its origin.
@@ -62,13 +90,19 @@ pub enum RestReason {
 // === impl Task ===
 
 impl Task {
-    pub fn new(id: TaskId) -> Self {
+    /// See [`Table::new`].
+    pub fn new(id: TaskId, first_row: u64) -> Self {
         Self {
             id,
             facts: TaskFacts::default(),
             origin_url: String::new(),
             peers: BTreeMap::new(),
             whole: BTreeSet::new(),
+            apart: BTreeSet::new(),
+            table: Table::new(first_row),
+            complaints: Complaints::default(),
+            demoted: BTreeMap::new(),
+            median: Median::default(),
             lease: None,
             resting: BTreeMap::new(),
         }
@@ -81,6 +115,75 @@ impl Task {
     pub fn holds_lease(&self, id: &HostId) -> bool {
         self.lease.as_ref().is_some_and(|lease| lease.holder == *id)
     }
+
+    pub fn whole(&self) -> &BTreeSet<HostId> {
+        &self.whole
+    }
+
+    /// Whole, and no relay; the heaviest for this task first.
+    pub fn apart(&self) -> impl Iterator<Item = &HostId> {
+        self.apart.iter().rev().map(|(_, id)| id)
+    }
+
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Says whether that is new.
+    pub fn add_whole(&mut self, host: &HostId) -> bool {
+        let new = self.whole.insert(host.clone());
+        self.sort_apart(host);
+        new
+    }
+
+    /// Says whether it was.
+    pub fn drop_whole(&mut self, host: &HostId) -> bool {
+        let was = self.whole.remove(host);
+        self.sort_apart(host);
+        was
+    }
+
+    /// Like all changes of the table: says who should look again.
+    pub fn take_slot(&mut self, host: &HostId, place: RowPlace, width: u32, idc: &Idc) -> BTreeSet<HostId> {
+        let concerned = self.table.take(host, place, width, idc);
+        self.sort_apart(host);
+        concerned
+    }
+
+    pub fn read_row(&mut self, host: &HostId, row: u64) -> BTreeSet<HostId> {
+        let concerned = self.table.read(host, row);
+        self.sort_apart(host);
+        concerned
+    }
+
+    pub fn leave_row(&mut self, host: &HostId) -> BTreeSet<HostId> {
+        let concerned = self.table.leave(host);
+        self.sort_apart(host);
+        concerned
+    }
+
+    fn sort_apart(&mut self, host: &HostId) {
+        let entry = (weight(&self.id, host), host.clone());
+        match self.whole.contains(host) && self.table.place(host).is_none() {
+            true => self.apart.insert(entry),
+            false => self.apart.remove(&entry),
+        };
+    }
+
+    /// Bytes of one piece and of the content, as far as known.
+    fn lengths(&self) -> (u64, u64) {
+        (self.facts.piece_length.unwrap_or(0), self.facts.length.unwrap_or(0))
+    }
+
+    /// So little has it got that it may stand in a row with newcomers: 2 % and two pieces.
+    pub fn at_start(&self, host: &HostId) -> bool {
+        let (piece_length, length) = self.lengths();
+        let held = |peer: &Peer| {
+            let pieces = u64::from(peer.report.pieces.count()).saturating_mul(piece_length);
+            pieces.max(peer.report.received_bytes)
+        };
+        self.peers.get(host).is_some_and(|peer| held(peer) <= length / 50 + 2 * piece_length)
+    }
 }
 
 // === impl Peer ===
@@ -90,9 +193,18 @@ impl Peer {
         self.report.state == PeerState::Running
     }
 
-    pub fn complaint_about(&self, host: &HostId) -> Option<ComplaintReason> {
-        let about = self.report.complaints.iter().filter(|complaint| complaint.peer_id.as_str() == host.as_str());
-        about.map(|complaint| complaint.reason).max_by_key(|reason| *reason == ComplaintReason::WrongBytes)
+    /// It was told to read from this host, other than in reserve.
+    pub fn was_told(&self, host: &HostId) -> bool {
+        self.told.iter().flat_map(Sources::serving).any(|parent| parent == host)
+    }
+}
+
+// === impl Sources ===
+
+impl Sources {
+    /// Who serves this peer as long as all goes well.
+    pub fn serving(&self) -> impl Iterator<Item = &HostId> {
+        self.parents.iter().filter(|parent| parent.role != ParentRole::Reserve).map(|parent| &parent.id)
     }
 }
 

@@ -7,7 +7,10 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use df_api::dfdaemon::{CreateTaskRequest, PIECE_DIGEST_HEADER, PieceList, TASK_ID_HEADER, TaskStatus};
+use df_api::dfdaemon::{
+    CreateTaskRequest, PIECE_DIGEST_HEADER, PIECE_LENGTH_HEADER, PieceList, TASK_ID_HEADER, TaskStatus,
+};
+use df_api::range::Requested;
 use df_api::task::{Origin, TaskSpec, task_id_of_digest, task_id_of_url};
 use df_api::{Code, TaskId};
 use df_http::extract::{Json, Path, Query, Range, Wait};
@@ -15,7 +18,7 @@ use df_http::respond::unsatisfiable;
 use df_http::serve::Sendfile;
 use df_http::{ApiError, Problems};
 use df_peer::download::Start;
-use df_peer::{Busy, Delivery, Failure, ReadError, Uploads};
+use df_peer::{Busy, Delivery, Failure, Peer, ReadError, Task, Uploads};
 use df_store::{StoredTask, Trust};
 use http::HeaderValue;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -43,15 +46,61 @@ pub async fn get_task_content(
     range: Range,
     Sendfile(sendfile): Sendfile,
 ) -> Result<Response, ApiError> {
-    if app.trust == Trust::Landed && app.peer.config().sharing_off {
-        return Err(ApiError::forbidden("this host gives nothing to others (upload.disableShared)"));
-    }
-    let task = app.peer.task_soon(&task_id, TASK_PATIENCE).await.ok_or_else(|| unknown(&task_id))?;
+    let task = shared(&app)?.task_soon(&task_id, TASK_PATIENCE).await.ok_or_else(|| unknown(&task_id))?;
     if app.trust == Trust::HoldLast && !task.is_for_programs() {
         // Content of the mirror is for those whom its registry has accepted.
         return Err(unknown(&task_id));
     }
-    let content = task.open(range.0, app.trust, app.first_byte_timeout).await.map_err(read_error)?;
+    content(&app, &task, range.0, sendfile).await
+}
+
+/// Read a task's bytes at a seed peer, which fetches what it does not have
+///
+/// One round trip for a small content that nobody asked for before. Only seed peers do it, and only for origins that they
+/// may ask: the cluster still decides who reads from the origin.
+#[utoipa::path(post, path = "/v1/tasks/{task_id}/content", operation_id = "fetch_task_content", tag = "tasks",
+    request_body = TaskSpec,
+    params(("task_id" = TaskId, Path), ("Range" = Option<String>, Header, description = "RFC 9110")),
+    responses(
+        (status = 200, description = "The bytes", content_type = "application/octet-stream"),
+        (status = 206, description = "The bytes of the range", content_type = "application/octet-stream"),
+        Problems))]
+pub async fn fetch_task_content(
+    State(app): State<AppState>,
+    Path(task_id): Path<TaskId>,
+    range: Range,
+    Sendfile(sendfile): Sendfile,
+    Json(spec): Json<TaskSpec>,
+) -> Result<Response, ApiError> {
+    let peer = shared(&app)?;
+    if peer.config().seed_peer_cluster_id.is_none() {
+        return Err(ApiError::forbidden("only a seed peer starts tasks for others"));
+    }
+    if spec.id != task_id || spec.digest.as_ref().is_some_and(|digest| task_id_of_digest(digest) != task_id) {
+        return Err(ApiError::unprocessable(format!("the task described is not {task_id}")));
+    }
+    if spec.origin.node_only {
+        return Err(ApiError::unprocessable("what must not leave a node is fetched by that node"));
+    }
+    let url = Url::parse(&spec.origin.url).map_err(ApiError::unprocessable)?;
+    peer.upstream().check(&url).map_err(ApiError::forbidden)?;
+    let task = peer.start(spec, Start::Ask).map_err(ApiError::internal)?;
+    content(&app, &task, range.0, sendfile).await
+}
+
+fn shared(app: &AppState) -> Result<&Arc<Peer>, ApiError> {
+    if app.trust == Trust::Landed && app.peer.config().sharing_off {
+        return Err(ApiError::forbidden("this host gives nothing to others (upload.disableShared)"));
+    }
+    Ok(&app.peer)
+}
+
+async fn content(app: &AppState, task: &Arc<Task>, range: Requested, sendfile: bool) -> Result<Response, ApiError> {
+    let mut opened = task.open(range, app.trust, app.first_byte_timeout).await;
+    if matches!(opened, Err(ReadError::Idle)) && app.peer.goes_on_soon(task, TASK_PATIENCE).await {
+        opened = task.open(range, app.trust, app.first_byte_timeout).await;
+    }
+    let content = opened.map_err(read_error)?;
     let digest = content.range().and_then(|range| task.stored().piece_digest_around(range));
     // Only now: who waits for the first byte holds no slot.
     let upload = app.uploads.as_ref().map(Uploads::begin).transpose().map_err(busy)?;
@@ -62,7 +111,12 @@ pub async fn get_task_content(
     let headers = response.headers_mut();
     let content_type = content_type.and_then(|value| HeaderValue::from_str(&value).ok());
     headers.insert(CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")));
-    let ours = [(TASK_ID_HEADER, Some(task_id.to_string())), (PIECE_DIGEST_HEADER, digest.map(|d| d.to_string()))];
+    let piece_length = task.stored().meta().map(|meta| meta.piece_length.to_string());
+    let ours = [
+        (TASK_ID_HEADER, Some(task.id().to_string())),
+        (PIECE_LENGTH_HEADER, piece_length),
+        (PIECE_DIGEST_HEADER, digest.map(|d| d.to_string())),
+    ];
     for (name, value) in ours {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
             headers.insert(name, value);

@@ -1,6 +1,7 @@
 //! Tasks over HTTP: what programs of this node and other peers see.
 
 use df_api::dfdaemon::CreateTaskRequest;
+use df_api::task::{Origin, TaskSpec};
 use df_client::{DfdaemonClient, Transport, http_client};
 use df_testkit::registry::RegistryAccess;
 use reqwest::StatusCode;
@@ -42,6 +43,33 @@ async fn peers_cannot_start_tasks() {
     let url = node.registry.origin().url("x");
     let refused = client(node.daemon.peer_addr).create_task(&request(&url)).await.unwrap_err();
     assert_eq!(refused.status(), Some(404));
+}
+
+#[tokio::test]
+async fn only_a_seed_peer_fetches_for_others_and_only_what_it_may() {
+    let seed = Node::with(RegistryAccess::Open, |config| config.scheduler.manager.seed_peer.enable = true).await;
+    let layer = seed.layer().clone();
+    let url = seed.registry.origin().url(&df_testkit::registry::blob_name(crate::node::REPOSITORY, &layer.digest));
+    let digest = layer.digest.parse().unwrap();
+    let spec = TaskSpec { id: seed.task_id(&layer), origin: Origin::new(url), digest: Some(digest) };
+    let first = df_api::ByteRange { start: 0, end: 1000 };
+    let answer = client(seed.daemon.peer_addr).fetch_task_content(&spec, first).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(answer.headers()["x-dragonfly-piece-length"], "262144");
+    assert_eq!(answer.bytes().await.unwrap(), layer.bytes.slice(..1000));
+
+    let refused = async |spec: TaskSpec, address| {
+        client(address).fetch_task_content(&spec, first).await.unwrap_err().status().unwrap()
+    };
+    let (seed, node) = (seed.daemon.peer_addr, Node::start(RegistryAccess::Open).await);
+    assert_eq!(refused(spec.clone(), node.daemon.peer_addr).await, 403, "no seed peer");
+    assert_eq!(refused(spec.clone(), node.daemon.local_addr).await, 405, "for peers only");
+    let other = TaskSpec { id: "0".repeat(64).parse().unwrap(), ..spec.clone() };
+    assert_eq!(refused(other, seed).await, 422, "another task");
+    let elsewhere = TaskSpec { origin: Origin::new("http://127.0.0.1:1/x"), ..spec.clone() };
+    assert_eq!(refused(elsewhere, seed).await, 403, "an upstream that is not allowed");
+    let basic = Origin { node_only: true, ..spec.origin.clone() };
+    assert_eq!(refused(TaskSpec { origin: basic, ..spec }, seed).await, 422, "what must not leave its node");
 }
 
 #[tokio::test]

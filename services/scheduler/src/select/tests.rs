@@ -1,7 +1,7 @@
 //! Decisions in situations, then in any sequence of situations. Driven over [`State`], as reports drive it.
 
 use df_api::scheduler::{
-    Complaint, ComplaintReason, ComplaintReason::*, Duty, HeldTask, HostReport, PeerReport, PeerState,
+    Complaint, ComplaintReason, ComplaintReason::*, Duty, HeldTask, HostReport, ParentRole, PeerReport, PeerState,
 };
 use df_api::task::Origin;
 use df_api::{HostId, TaskId};
@@ -12,6 +12,8 @@ use crate::state::State;
 use crate::task::peer_of;
 
 mod any_order;
+mod blame;
+mod rows;
 
 fn host(name: &str) -> HostId {
     name.parse().unwrap()
@@ -83,19 +85,19 @@ impl Sim {
         self.announce(name, |report| report.tasks = Some(vec![held]));
     }
 
-    fn report(&mut self, name: &str, change: impl FnOnce(&mut PeerReport)) -> Verdict {
+    fn report(&mut self, name: &str, change: impl FnOnce(&mut PeerReport)) -> Told {
         let mut report = peer_report(name, PeerState::Running);
         change(&mut report);
         self.state.report_peer(self.now_ms, &task(), &host(name), report).unwrap();
         self.decide(name)
     }
 
-    fn ask(&mut self, name: &str) -> Verdict {
+    fn ask(&mut self, name: &str) -> Told {
         self.report(name, |_| {})
     }
 
     /// It does what it was told.
-    fn ask_at_origin(&mut self, name: &str, received_bytes: u64) -> Verdict {
+    fn ask_at_origin(&mut self, name: &str, received_bytes: u64) -> Told {
         self.report(name, |report| (report.at_origin, report.received_bytes) = (true, received_bytes))
     }
 
@@ -103,26 +105,71 @@ impl Sim {
         self.report(name, |report| report.state = state);
     }
 
-    fn complain(&mut self, name: &str, about: &str, reason: ComplaintReason) -> Verdict {
+    fn complain(&mut self, name: &str, about: &str, reason: ComplaintReason) -> Told {
         self.report(name, |report| report.complaints = vec![Complaint { peer_id: peer_of(&host(about)), reason }])
     }
 
-    fn decide(&mut self, name: &str) -> Verdict {
-        self.state.decide(self.now_ms, &task(), &host(name)).unwrap().verdict
+    fn decide(&mut self, name: &str) -> Told {
+        let verdict = self.state.decide(self.now_ms, &task(), &host(name)).unwrap().verdict;
+        verdict.into()
+    }
+
+    fn place(&self, name: &str) -> Option<(u64, u32)> {
+        let place = self.state.tasks[&task()].table().place(&host(name));
+        place.map(|place| (place.row, place.slot))
+    }
+
+    /// As a peer reports that does as it was told.
+    fn obey(&mut self, name: &str, change: impl FnOnce(&mut PeerReport)) -> Told {
+        let peer = self.state.tasks.get(&task()).and_then(|task| task.peers.get(&host(name)));
+        let (report, told) = peer.map(|peer| (peer.report.clone(), peer.told.clone())).unzip();
+        let report = report.unwrap_or_else(|| peer_report(name, PeerState::Running));
+        let told = told.flatten();
+        self.report(name, |new| {
+            *new = report;
+            new.row = told.as_ref().map(|told| told.row);
+            new.parents = told.iter().flat_map(|told| &told.parents).map(|parent| peer_of(&parent.id)).collect();
+            change(new);
+        })
     }
 }
 
-fn parents(names: &[&str]) -> Verdict {
-    Verdict::Parents(names.iter().map(|name| host(name)).collect())
+/// A verdict, for the eye.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    /// Names of mates, of those above, and in reserve.
+    Rows(String, String, String),
+    Origin,
+    Wait,
+}
+
+fn rows(mates: &str, above: &str, reserve: &str) -> Told {
+    Told::Rows(mates.to_owned(), above.to_owned(), reserve.to_owned())
+}
+
+impl From<Verdict> for Told {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Origin => Self::Origin,
+            Verdict::Wait => Self::Wait,
+            Verdict::Parents(Sources { parents, .. }) => {
+                let names = |role| {
+                    let ids = parents.iter().filter(|parent| parent.role == role).map(|parent| parent.id.as_str());
+                    ids.collect::<Vec<_>>().join(" ")
+                };
+                Self::Rows(names(ParentRole::Mate), names(ParentRole::Above), names(ParentRole::Reserve))
+            }
+        }
+    }
 }
 
 #[test]
 fn a_cold_ask_sends_one_seed_and_names_it_at_once() {
     let mut sim = Sim::with(&["s1", "a", "b"]);
-    assert_eq!(sim.ask("a"), parents(&["s1"]));
-    assert_eq!(sim.ask("b"), parents(&["a", "s1"]));
+    assert_eq!(sim.ask("a"), rows("", "s1", ""));
+    assert_eq!(sim.ask("b"), rows("a", "s1", ""));
     assert_eq!(sim.duties("s1"), 1);
-    assert_eq!(sim.ask("s1"), Verdict::Origin, "the seed does its duty");
+    assert_eq!(sim.ask("s1"), Told::Origin, "the seed does its duty");
     assert_eq!(sim.duties("s1"), 0, "reporting the peer takes the duty");
 }
 
@@ -151,59 +198,25 @@ fn a_duty_is_repeated_until_it_is_acknowledged() {
 #[test]
 fn without_a_seed_one_asker_goes_to_the_origin_and_the_others_read_from_it() {
     let mut sim = Sim::with(&["a", "b", "c"]);
-    assert_eq!(sim.ask("b"), Verdict::Origin);
-    assert_eq!(sim.ask("a"), parents(&["b"]));
-    assert_eq!(sim.ask("c"), parents(&["a", "b"]), "fewest children first");
-    assert_eq!(sim.ask_at_origin("b", 1), Verdict::Origin);
+    assert_eq!(sim.ask("b"), Told::Origin);
+    assert_eq!(sim.ask("a"), rows("", "b", ""));
+    assert_eq!(sim.ask("c"), rows("a", "b", ""));
+    assert_eq!(sim.place("b"), None, "who is at the origin relays nothing");
+    assert_eq!(sim.ask_at_origin("b", 1), Told::Origin);
 }
 
 #[test]
 fn an_origin_that_only_the_node_can_reach_sends_no_seed() {
     let mut sim = Sim::with(&["s1", "a"]);
-    assert_eq!(sim.report("a", |report| report.origin.node_only = true), Verdict::Origin);
+    assert_eq!(sim.report("a", |report| report.origin.node_only = true), Told::Origin);
     assert_eq!(sim.duties("s1"), 0);
 }
 
 #[test]
 fn a_seed_that_asks_for_itself_needs_no_duty() {
     let mut sim = Sim::with(&["s1", "a"]);
-    assert_eq!(sim.ask("s1"), Verdict::Origin);
-    assert_eq!((sim.duties("s1"), sim.ask("a")), (0, parents(&["s1"])));
-}
-
-#[test]
-fn whole_peers_on_idle_hosts_come_first_and_the_seed_last() {
-    let mut sim = Sim::with(&["s1", "a", "b", "c", "d", "e"]);
-    for name in ["s1", "a", "b"] {
-        sim.hold(name);
-    }
-    assert_eq!(sim.ask("c"), parents(&["a", "b", "s1"]));
-    // `c` has no children, but only a part.
-    assert_eq!(sim.ask("d"), parents(&["a", "b", "c", "s1"]));
-    sim.hold("e");
-    sim.announce("f", |_| {});
-    assert_eq!(sim.ask("f"), parents(&["e", "a", "b", "s1"]));
-}
-
-#[test]
-fn parents_that_still_do_stay() {
-    let mut sim = Sim::with(&["s1", "a", "b", "c", "d"]);
-    sim.ask("a");
-    sim.ask("b");
-    let keep = ["a", "s1"].map(|name| peer_of(&host(name)));
-    sim.state.policy.candidate_parent_limit = 2;
-    sim.hold("c");
-    assert_eq!(sim.report("b", |report| report.parents = keep.to_vec()), parents(&["a", "s1"]));
-    assert_eq!(sim.ask("d"), parents(&["c", "s1"]), "a newcomer gets the better one");
-}
-
-#[test]
-fn a_full_host_comes_after_one_that_has_room() {
-    let mut sim = Sim::with(&["a", "b", "c"]);
-    sim.hold("a");
-    sim.ask("b");
-    sim.announce("a", |report| report.upload_slots = 1);
-    assert_eq!(sim.ask("c"), parents(&["b", "a"]));
+    assert_eq!(sim.ask("s1"), Told::Origin);
+    assert_eq!((sim.duties("s1"), sim.ask("a")), (0, rows("", "s1", "")));
 }
 
 #[test]
@@ -211,22 +224,22 @@ fn a_seed_that_does_not_start_is_replaced() {
     let mut sim = Sim::with(&["s1", "s2", "s3", "a"]);
     let mut asked = Vec::new();
     for _ in 0..3 {
-        let Verdict::Parents(seed) = sim.ask("a") else { panic!("a seed is left") };
-        asked.extend(seed);
+        let Told::Rows(_, seed, _) = sim.ask("a") else { panic!("a seed is left") };
+        asked.push(seed);
         sim.now_ms += sim.state.policy.duty_timeout_ms;
     }
     asked.sort_unstable();
-    assert_eq!(asked, ["s1", "s2", "s3"].map(host));
-    assert_eq!(sim.ask("a"), Verdict::Origin, "none is left");
+    assert_eq!(asked, ["s1", "s2", "s3"]);
+    assert_eq!(sim.ask("a"), Told::Origin, "none is left");
     assert_eq!(["s1", "s2", "s3"].map(|seed| sim.duties(seed)), [0, 0, 0]);
 }
 
 #[test]
 fn after_a_seed_failed_the_asker_sees_the_origin_itself() {
     let mut sim = Sim::with(&["s1", "s2", "a"]);
-    let Verdict::Parents(seed) = sim.ask("a") else { panic!("a seed is sent") };
-    sim.end(seed[0].as_str(), PeerState::Failed);
-    assert_eq!(sim.ask("a"), Verdict::Origin);
+    let Told::Rows(_, seed, _) = sim.ask("a") else { panic!("a seed is sent") };
+    sim.end(&seed, PeerState::Failed);
+    assert_eq!(sim.ask("a"), Told::Origin);
 }
 
 #[test]
@@ -237,23 +250,23 @@ fn a_holder_that_stands_still_is_replaced_and_one_that_moves_is_not() {
         sim.now_ms += sim.state.policy.origin_stall_ms - 1;
         sim.announce("a", |_| {});
         sim.announce("b", |_| {});
-        assert_eq!(sim.ask_at_origin("a", received_bytes), Verdict::Origin);
-        assert_eq!(sim.ask("b"), parents(&["a"]));
+        assert_eq!(sim.ask_at_origin("a", received_bytes), Told::Origin);
+        assert_eq!(sim.ask("b"), rows("", "a", ""));
     }
     sim.now_ms += sim.state.policy.origin_stall_ms;
     sim.announce("a", |_| {});
     sim.announce("b", |_| {});
-    assert_eq!(sim.ask("b"), Verdict::Origin);
-    assert_eq!(sim.ask_at_origin("a", 4), parents(&["b"]));
+    assert_eq!(sim.ask("b"), Told::Origin);
+    assert_eq!(sim.ask_at_origin("a", 4), rows("", "b", ""));
 }
 
 #[test]
 fn a_holder_found_gone_has_to_prove_itself_sooner() {
     let mut sim = Sim::with(&["a", "b"]);
     sim.ask("a");
-    assert_eq!(sim.complain("b", "a", Gone), parents(&["a"]), "there is nobody else");
+    assert_eq!(sim.complain("b", "a", Gone), rows("", "a", ""), "there is nobody else");
     sim.now_ms += sim.state.policy.duty_timeout_ms;
-    assert_eq!(sim.complain("b", "a", Gone), Verdict::Origin);
+    assert_eq!(sim.complain("b", "a", Gone), Told::Origin);
 }
 
 #[test]
@@ -263,8 +276,8 @@ fn the_lease_of_a_dead_host_passes_on() {
     sim.now_ms += sim.state.policy.host_lease_ms;
     sim.announce("b", |_| {});
     sim.announce("c", |_| {});
-    assert_eq!(sim.ask("b"), Verdict::Origin);
-    assert_eq!(sim.ask("c"), parents(&["b"]));
+    assert_eq!(sim.ask("b"), Told::Origin);
+    assert_eq!(sim.ask("c"), rows("", "b", ""));
 }
 
 #[test]
@@ -273,10 +286,10 @@ fn the_lease_passes_on_when_its_holder_fails_or_leaves() {
     sim.ask("a");
     sim.ask("b");
     sim.end("a", PeerState::Failed);
-    assert_eq!(sim.decide("b"), Verdict::Origin);
+    assert_eq!(sim.decide("b"), Told::Origin);
     sim.ask("c");
     sim.state.delete_peer(&task(), &host("b"));
-    assert_eq!(sim.decide("c"), Verdict::Origin);
+    assert_eq!(sim.decide("c"), Told::Origin);
 }
 
 #[test]
@@ -284,53 +297,36 @@ fn wrong_bytes_are_never_offered_again_and_silence_only_when_nobody_else_is_ther
     let mut sim = Sim::with(&["a", "b", "c"]);
     sim.hold("a");
     sim.hold("b");
-    assert_eq!(sim.complain("c", "a", Silent), parents(&["b"]));
-    assert_eq!(sim.complain("c", "a", WrongBytes), parents(&["b"]));
+    assert_eq!(sim.complain("c", "a", Silent), rows("", "b", ""));
+    assert_eq!(sim.complain("c", "a", WrongBytes), rows("", "b", ""));
     sim.state.delete_peer(&task(), &host("b"));
-    assert_eq!(sim.complain("c", "a", WrongBytes), Verdict::Origin);
+    assert_eq!(sim.complain("c", "a", WrongBytes), Told::Origin);
 }
 
 #[test]
 fn a_reader_of_wrong_bytes_waits_while_their_sender_holds_the_lease() {
     let mut sim = Sim::with(&["a", "b"]);
     sim.ask("a");
-    assert_eq!(sim.complain("b", "a", WrongBytes), Verdict::Wait);
+    assert_eq!(sim.complain("b", "a", WrongBytes), Told::Wait);
     sim.end("a", PeerState::Failed);
-    assert_eq!(sim.decide("b"), Verdict::Origin);
+    assert_eq!(sim.decide("b"), Told::Origin);
 }
 
 #[test]
 fn a_host_that_shares_nothing_goes_to_the_origin_without_keeping_others_from_it() {
     let mut sim = Sim::with(&["b"]);
     sim.announce("a", |report| report.sharing_off = true);
-    assert_eq!(sim.ask("a"), Verdict::Origin);
-    assert_eq!(sim.ask("b"), Verdict::Origin);
-    assert_eq!(sim.ask("a"), parents(&["b"]));
+    assert_eq!(sim.ask("a"), Told::Origin);
+    assert_eq!(sim.ask("b"), Told::Origin);
+    assert_eq!(sim.ask("a"), rows("", "b", ""));
 }
 
 #[test]
 fn a_new_scheduler_takes_over_who_is_at_the_origin() {
     let mut sim = Sim::with(&["s1", "a", "b"]);
-    assert_eq!(sim.ask_at_origin("a", 7), Verdict::Origin);
-    assert_eq!(sim.ask("b"), parents(&["a"]));
+    assert_eq!(sim.ask_at_origin("a", 7), Told::Origin);
+    assert_eq!(sim.ask("b"), rows("", "a", ""));
     assert_eq!(sim.duties("s1"), 0);
-}
-
-#[test]
-fn a_new_scheduler_makes_no_cycle_of_what_runs_already() {
-    let mut sim = Sim::with(&["s1", "a", "b"]);
-    sim.hold("s1");
-    // Before the restart `b` read from `a`; now it is `b` that reports first.
-    let was = ["a", "s1"].map(|name| peer_of(&host(name)));
-    sim.state
-        .report_peer(
-            1_000,
-            &task(),
-            &host("b"),
-            PeerReport { parents: was.to_vec(), ..peer_report("b", PeerState::Running) },
-        )
-        .unwrap();
-    assert_eq!(sim.ask("a"), parents(&["s1"]));
 }
 
 #[test]
@@ -338,7 +334,7 @@ fn whole_content_makes_the_origin_unnecessary() {
     let mut sim = Sim::with(&["a", "b"]);
     sim.ask("a");
     sim.hold("b");
-    assert_eq!(sim.ask_at_origin("a", 1), parents(&["b"]));
+    assert_eq!(sim.ask_at_origin("a", 1), rows("", "b", ""));
 }
 
 #[test]

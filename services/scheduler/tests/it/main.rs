@@ -126,6 +126,7 @@ fn obeying(report: &PeerReport, told: &PeerDecision) -> PeerReport {
     PeerReport {
         at_origin: told.decision == df_api::scheduler::Decision::Origin,
         parents: told.parents.iter().map(|parent| parent.peer_id.clone()).collect(),
+        row: told.row,
         length: told.task.length.or(report.length),
         piece_length: told.task.piece_length.or(report.piece_length),
         digest: told.task.digest.clone().or(report.digest.clone()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use df_api::scheduler::{Complaint, ComplaintReason, Decision, HostReport, PeerReport, PeerState};
+use df_api::scheduler::{Complaint, ComplaintReason, Decision, HostReport, ParentRole, PeerReport, PeerState};
 use tokio::time::timeout;
 
 use crate::{LONG, Running, SOON, holding, host, host_report, names, obeying, peer, peer_report, task};
@@ -26,13 +26,48 @@ async fn a_cold_ask_names_the_seed_and_wakes_it_with_a_duty() {
 }
 
 #[tokio::test]
-async fn the_second_asker_reads_from_the_first() {
+async fn the_second_asker_stands_beside_the_first_and_both_read_from_the_seed() {
     let scheduler = Running::start(|_| {}).await;
     for name in ["seed", "a", "b"] {
         scheduler.announce(name).await;
     }
     scheduler.ask("a").await;
-    assert_eq!(names(&scheduler.ask("b").await), ["a", "seed"]);
+    let told = scheduler.ask("b").await;
+    let roles: Vec<_> = told.parents.iter().map(|parent| (parent.peer_id.as_str(), parent.role, parent.slot)).collect();
+    assert_eq!(roles, [("a", ParentRole::Mate, 0), ("seed", ParentRole::Above, 0)]);
+    let row = told.row.unwrap();
+    assert_eq!((row.width, row.place.unwrap().slot), (4, 1));
+    let view = scheduler.client.get_task(&task()).await.unwrap();
+    let places: Vec<_> = view.peers.iter().map(|peer| peer.place.map(|place| place.slot)).collect();
+    assert_eq!((places, view.peers[1].place), (vec![Some(0), Some(1)], row.place));
+}
+
+#[tokio::test]
+async fn a_herd_is_told_in_few_answers_and_only_by_those_it_concerns() {
+    let scheduler = Running::start(|_| {}).await;
+    scheduler.client.report_host(&host("seed"), &holding("seed"), Duration::ZERO).await.unwrap();
+    let names: Vec<String> = (0..9).map(|at| format!("p{at}")).collect();
+    for name in &names {
+        scheduler.announce(name).await;
+    }
+    let mut first = peer_report("p0");
+    first = obeying(&first, &scheduler.report(&first, Duration::ZERO).await);
+    let herd = async {
+        for name in &names[1..] {
+            scheduler.ask(name).await;
+        }
+    };
+    let (mut answers, _) = (0, herd.await);
+    while first.parents.len() < 4 {
+        let told = timeout(SOON, scheduler.report(&first, LONG)).await.expect("mates are news");
+        first = obeying(&first, &told);
+        answers += 1;
+    }
+    assert!(answers <= 3, "{answers} answers for three mates");
+    let complete = PeerReport { state: PeerState::Failed, ..peer_report("p8") };
+    let held = async { timeout(Duration::from_millis(200), scheduler.report(&first, LONG)).await };
+    let (held, _) = tokio::join!(held, scheduler.report(&complete, Duration::ZERO));
+    assert!(held.is_err(), "two rows below is none of its business");
 }
 
 #[tokio::test]

@@ -10,6 +10,18 @@ use crate::cluster::{Cluster, received, task_id};
 const BOUND: Duration = Duration::from_secs(10);
 
 #[tokio::test]
+async fn a_small_content_comes_from_its_seed_whole_and_from_the_origin_once() {
+    let cluster = Cluster::start(1_000_000).await;
+    let small = cluster.image.layers[1].clone();
+    for peer in [1, 2] {
+        assert_eq!(cluster.pull(peer, &small).await, small.bytes);
+        assert_eq!(received(cluster.peer(peer), &small).origin_bytes, 0);
+    }
+    assert_eq!(cluster.served_bytes(&small), small.size_bytes());
+    assert_eq!(received(cluster.peer(1), &small).seed_bytes, small.size_bytes());
+}
+
+#[tokio::test]
 async fn a_second_node_takes_nothing_from_the_origin() {
     let cluster = Cluster::start(9_000_000).await;
     for blob in cluster.image.blobs() {

@@ -1,0 +1,144 @@
+//! One request at one parent for the rest of a piece: a task of its own, so that bytes go on landing while others are
+//! asked something.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use df_api::dfdaemon::PIECE_DIGEST_HEADER;
+use df_api::scheduler::ComplaintReason;
+use df_api::{ByteRange, ContentRange, Digest};
+use df_client::ClientError;
+use df_store::PieceError;
+use futures_util::{FutureExt as _, StreamExt as _};
+use http::header::CONTENT_RANGE;
+use reqwest::Response;
+use tokio_util::sync::CancellationToken;
+
+use super::draft::Draft;
+use crate::from_origin::BATCH_BYTES;
+use crate::limits::Limits;
+use crate::parent::ParentLink;
+use crate::task::Task;
+
+/// A parent that is full says when to come again; by default after this.
+const BUSY_DEFAULT: Duration = Duration::from_secs(1);
+const BUSY_MAX: Duration = Duration::from_secs(10);
+
+pub(crate) struct Flight {
+    pub task: Arc<Task>,
+    pub link: Arc<ParentLink>,
+    pub draft: Arc<Draft>,
+    pub limits: Arc<Limits>,
+    pub advance: Arc<Advance>,
+    pub cancelled: CancellationToken,
+}
+
+/// How a request is getting on.
+#[derive(Debug, Default)]
+pub(crate) struct Advance {
+    /// That have come.
+    pub bytes: AtomicU64,
+    /// By our own limits: the parent's time stands still meanwhile.
+    pub held_back: AtomicBool,
+}
+
+/// How a request ended. What has landed stays in the draft.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Nothing is missing any more, whoever brought it; with the digest that came with it.
+    Whole(Option<Digest>),
+    Broken(ComplaintReason, String),
+    /// It serves as many as it can.
+    Busy(Duration),
+    /// It waited for the bytes as long as it may, as we did.
+    Again,
+    Cancelled,
+    /// Our own disk failed: no parent's fault.
+    Storage(PieceError),
+}
+
+// === impl Flight ===
+
+impl Flight {
+    pub async fn fly(self) -> Ended {
+        match self.receive().await {
+            Ok(digest) => Ended::Whole(digest),
+            Err(ended) => ended,
+        }
+    }
+
+    async fn receive(&self) -> Result<Option<Digest>, Ended> {
+        let Some(rest) = self.draft.rest() else { return Ok(None) };
+        let answered = tokio::select! {
+            answered = self.link.client.get_task_content(self.task.id(), Some(rest)) => answered,
+            () = self.cancelled.cancelled() => return Err(Ended::Cancelled),
+        };
+        let response = answered.map_err(|error| refused(&error))?;
+        self.check_range(&response, rest)?;
+        let digest = response.headers().get(PIECE_DIGEST_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let mut body = response.bytes_stream();
+        let mut at = rest.start;
+        while self.draft.rest().is_some() {
+            let next = tokio::select! {
+                next = body.next() => next,
+                () = self.cancelled.cancelled() => return Err(Ended::Cancelled),
+            };
+            let mut chunks = match next {
+                Some(Ok(chunk)) => vec![chunk],
+                Some(Err(error)) => return Err(gone(df_http::error::chain(&error))),
+                None => return Err(gone(format!("its answer ended at byte {at} of {}", rest.end))),
+            };
+            let mut bytes = chunks[0].len();
+            while bytes < BATCH_BYTES
+                && let Some(Some(Ok(more))) = body.next().now_or_never()
+            {
+                bytes += more.len();
+                chunks.push(more);
+            }
+            let bytes = bytes as u64;
+            if at + bytes > rest.end {
+                return Err(Ended::Broken(
+                    ComplaintReason::WrongBytes,
+                    format!("more than the {} bytes asked", rest.length()),
+                ));
+            }
+            self.advance.bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.advance.held_back.store(true, Ordering::Relaxed);
+            self.limits.received(self.link.source(), &self.task, bytes).await;
+            self.advance.held_back.store(false, Ordering::Relaxed);
+            self.draft.append(at, chunks, self.link.key).await.map_err(Ended::Storage)?;
+            at += bytes;
+        }
+        Ok(digest)
+    }
+
+    fn check_range(&self, response: &Response, asked: ByteRange) -> Result<(), Ended> {
+        let value = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let given = value.and_then(|value| value.parse::<ContentRange>().ok());
+        let total = self.task.stored().meta().and_then(|meta| meta.length);
+        let wrong = |why: String| Err(Ended::Broken(ComplaintReason::WrongBytes, why));
+        match given {
+            Some(given) if given.range != Some(asked) => {
+                wrong(format!("asked {}, answered {given}", asked.to_header()))
+            }
+            Some(given) if given.total.is_some() && total.is_some() && given.total != total => {
+                wrong(format!("its content has {:?} bytes, not {total:?}", given.total))
+            }
+            Some(_) => Ok(()),
+            None => wrong(format!("asked {}, answered {value:?}", asked.to_header())),
+        }
+    }
+}
+
+fn gone(why: String) -> Ended {
+    Ended::Broken(ComplaintReason::Gone, why)
+}
+
+fn refused(error: &ClientError) -> Ended {
+    match error.status() {
+        Some(503) => Ended::Busy(error.retry_after().unwrap_or(BUSY_DEFAULT).min(BUSY_MAX)),
+        Some(504) => Ended::Again,
+        _ => gone(df_http::error::chain(error)),
+    }
+}

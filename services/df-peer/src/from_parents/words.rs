@@ -1,0 +1,288 @@
+//! What parents say of their pieces: asked when it is needed, held against what was sent.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use df_api::Digest;
+use df_api::dfdaemon::PieceList;
+use df_api::scheduler::ComplaintReason;
+use df_api::task::piece_length as piece_length_of;
+use df_store::PieceError;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
+
+use super::description::{self, Description, agreed, dissenters};
+use super::testimony::{Testimony, liars, refuted};
+use super::{PATIENCE, Swarm};
+use crate::from_origin::{piece, storage};
+use crate::parent::{ListError, ParentLink};
+use crate::plan::Key;
+use crate::sync::Advice;
+use crate::task::{Failure, Task};
+
+/// A question that is answered when there is something new.
+const HOLD: Duration = Duration::from_secs(5);
+/// One that is answered at once, by a parent that lives.
+const PROBE: Duration = Duration::from_secs(1);
+/// A probe that takes longer than this makes suspicious.
+const PROBE_USUAL: Duration = Duration::from_millis(400);
+/// Whoever has nothing new is not asked again before this.
+const REST: Duration = Duration::from_millis(200);
+/// A witness that does not know a piece by then is not the only one asked.
+const WITNESS_ALONE: Duration = Duration::from_millis(500);
+/// Parents asked at once what the content is.
+const ASKED_TO_DESCRIBE: usize = 3;
+
+/// Questions on their way, one of each kind at a parent.
+#[derive(Default)]
+pub(super) struct Queries {
+    open: FuturesUnordered<AbortOnDropHandle<(Key, bool, Heard)>>,
+    polled: HashMap<Key, Instant>,
+    probed: HashMap<Key, Instant>,
+    rests: HashMap<Key, Instant>,
+}
+
+pub(super) enum Heard {
+    List(PieceList),
+    /// It did not even answer.
+    Silence,
+    Error(ListError),
+}
+
+// === impl Queries ===
+
+impl Queries {
+    /// With whether it was a probe.
+    pub async fn next(&mut self) -> Option<(Key, bool, Heard)> {
+        let (key, probe, heard) = self.open.next().await?.ok()?;
+        let asked = if probe { &mut self.probed } else { &mut self.polled };
+        asked.remove(&key);
+        if !probe && matches!(&heard, Heard::List(list) if list.pieces.is_empty()) {
+            self.rests.insert(key, Instant::now() + REST);
+        }
+        Some((key, probe, heard))
+    }
+
+    fn poll(&mut self, task: &Arc<Task>, link: &Arc<ParentLink>) {
+        let now = Instant::now();
+        let rests = self.rests.get(&link.key).is_some_and(|until| *until > now);
+        if !rests && self.polled.insert(link.key, now).is_none() {
+            self.ask(task, link.clone(), HOLD, false);
+        }
+    }
+
+    pub fn probe(&mut self, task: &Arc<Task>, link: Arc<ParentLink>) {
+        if !self.is_probing(link.key) {
+            self.probed.insert(link.key, Instant::now());
+            self.ask(task, link, Duration::ZERO, true);
+        }
+    }
+
+    pub fn is_probing(&self, key: Key) -> bool {
+        self.probed.contains_key(&key)
+    }
+
+    /// Those who take their time to say anything at all.
+    pub fn unanswered(&self) -> Vec<Key> {
+        self.probed.iter().filter(|(_, asked)| asked.elapsed() > PROBE_USUAL).map(|(key, _)| *key).collect()
+    }
+
+    fn ask(&mut self, task: &Arc<Task>, link: Arc<ParentLink>, hold: Duration, probe: bool) {
+        let task = task.clone();
+        let asking = async move {
+            let limit = if probe { PROBE } else { HOLD * 2 };
+            let heard = match tokio::time::timeout(limit, link.list(&task, hold)).await {
+                Ok(Ok(list)) => Heard::List(list),
+                Ok(Err(error)) => Heard::Error(error),
+                Err(_) => Heard::Silence,
+            };
+            (link.key, probe, heard)
+        };
+        self.open.push(AbortOnDropHandle::new(tokio::spawn(asking.in_current_span())));
+    }
+}
+
+// === impl Swarm ===
+
+impl Swarm<'_> {
+    /// Asks whoever has to say something before this can go on.
+    pub(super) fn ask_around(&mut self) {
+        let mut wanted: Vec<Key> = Vec::new();
+        match self.task.stored().meta() {
+            None => wanted.extend(self.links.all().take(ASKED_TO_DESCRIBE).map(|link| link.key)),
+            Some(meta) if meta.length.is_none() => wanted.extend(self.links.all().map(|link| link.key)),
+            Some(_) => {}
+        }
+        for (index, work) in &self.works {
+            if let Some(since) = work.whole {
+                wanted.extend(self.who_could_vouch(*index, &work.draft.senders(), since.elapsed() > WITNESS_ALONE));
+            }
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        for key in wanted {
+            if let Some(link) = self.links.get(key).cloned() {
+                self.queries.poll(self.task, &link);
+            }
+        }
+    }
+
+    pub(super) fn hear(&mut self, key: Key, probe: bool, heard: Heard) -> Result<(), Failure> {
+        let Some(link) = self.links.get(key).cloned() else { return Ok(()) };
+        match heard {
+            Heard::List(list) => return self.describe(&link, list),
+            Heard::Silence => self.complain(key, ComplaintReason::Gone, "it does not answer"),
+            Heard::Error(ListError::Lie(lie)) => self.complain(key, ComplaintReason::WrongBytes, &lie),
+            Heard::Error(ListError::Refused(error)) => match error.status() {
+                // Not yet, perhaps: whoever is only asked what it has need not have begun.
+                Some(404) if probe => {}
+                Some(503) => self.busy(key, error.retry_after().unwrap_or(PROBE).min(PATIENCE)),
+                _ => self.complain(key, ComplaintReason::Gone, &df_http::error::chain(&error)),
+            },
+        }
+        Ok(())
+    }
+
+    /// What the content is, by the first who knows.
+    fn describe(&mut self, link: &Arc<ParentLink>, list: PieceList) -> Result<(), Failure> {
+        let stored = self.task.stored();
+        match stored.meta() {
+            Some(meta) if meta.length.is_some() => return Ok(()),
+            Some(_) => return list.length.map_or(Ok(()), |length| stored.set_length(length)).map_err(storage),
+            None => {}
+        }
+        let Some(meta) = description::meta(&list, self.task.spec().digest) else { return Ok(()) };
+        // What a content is cut into follows from its length; anything else is not the task everybody has.
+        if ![piece_length_of(meta.length), piece_length_of(None)].contains(&meta.piece_length) {
+            let why = format!("its pieces have {} bytes", meta.piece_length);
+            self.complain(link.key, ComplaintReason::WrongBytes, &why);
+            return Ok(());
+        }
+        self.said.retain(|one| one.by != link.key);
+        self.said.push(Description { by: link.key, seed: link.parent.seed, meta });
+        self.agree(false)
+    }
+
+    /// Takes over what the parents say of the whole; `waited` when it is time to believe whoever has spoken.
+    pub(super) fn agree(&mut self, waited: bool) -> Result<(), Failure> {
+        if self.said.is_empty() || self.task.stored().meta().is_some() {
+            return Ok(());
+        }
+        let known = match &*self.advice.borrow() {
+            Advice::Decided(decision) => decision.task.length,
+            Advice::Pending | Advice::Alone => None,
+        };
+        let asked = self.links.all().count().min(ASKED_TO_DESCRIBE);
+        let Some(meta) = agreed(&self.said, known, waited || self.said.len() >= asked) else { return Ok(()) };
+        for key in dissenters(&self.said, &meta) {
+            self.complain(key, ComplaintReason::WrongBytes, "it describes another content");
+        }
+        self.said.clear();
+        self.task.stored().describe(meta).map_err(storage)?.map_err(|conflict| Failure::Malformed(conflict.to_string()))
+    }
+
+    /// Marks what is whole and vouched for, and finds out who lied.
+    pub(super) async fn judge(&mut self) -> Result<(), Failure> {
+        // Also of flights that were given up when their last bytes had just landed.
+        let landed = self.works.values_mut().filter(|work| work.whole.is_none() && work.draft.rest().is_none());
+        landed.for_each(|work| work.whole = Some(Instant::now()));
+        let whole: Vec<u32> =
+            self.works.iter().filter(|(_, work)| work.whole.is_some()).map(|(index, _)| *index).collect();
+        for index in whole {
+            let Some(work) = self.works.get(&index) else { continue };
+            let senders = work.draft.senders();
+            let Some((witness, told)) = self.word(index, &senders) else { continue };
+            let finished = work.draft.finish(&told).await;
+            self.works.remove(&index);
+            match finished {
+                Some(Ok(marked)) => {
+                    let names = senders.iter().filter_map(|key| self.links.get(*key));
+                    names.for_each(|link| self.sync.supplied(&link.parent.peer_id));
+                    self.settle(index, &marked);
+                }
+                Some(Err(PieceError::Wrong { found, .. })) => match senders[..] {
+                    [sender] => self.dispute(Testimony { piece: index, sender, found, witness, told }),
+                    _ => drop(self.from_one.insert(index)),
+                },
+                Some(Err(error @ PieceError::Write { .. })) => return Err(piece(error)),
+                // Its writer is gone, or its end has moved: it is begun anew.
+                Some(Err(PieceError::Short { .. })) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Who says what the piece is: somebody else than who sent it, above and near; a seed, or the only one, for itself.
+    fn word(&self, index: u32, senders: &[Key]) -> Option<(Key, Digest)> {
+        let told = |key: Key| Some((key, self.links.get(key)?.told(index)?));
+        if let Some(key) = self.vouches_for_itself(senders) {
+            return told(key);
+        }
+        let all: Vec<Key> = self.links.all().map(|link| link.key).collect();
+        let named = self.links.linked().witness(index).into_iter();
+        let mut others = named.chain(all.iter().copied()).filter(|key| !senders.contains(key));
+        others.find_map(told).or_else(|| {
+            // Several have sent parts of it, and nobody else is there: what they all say.
+            let mut theirs = all.iter().filter(|key| senders.contains(key)).map(|key| told(*key));
+            let (key, digest) = theirs.next()??;
+            let alone = all.iter().all(|key| senders.contains(key));
+            (alone && theirs.all(|other| other.is_some_and(|(_, other)| other == digest))).then_some((key, digest))
+        })
+    }
+
+    fn vouches_for_itself(&self, senders: &[Key]) -> Option<Key> {
+        let [sender] = senders else { return None };
+        let link = self.links.get(*sender)?;
+        (link.parent.seed || self.links.all().count() == 1).then_some(*sender)
+    }
+
+    /// The witness; after a while everybody.
+    fn who_could_vouch(&self, index: u32, senders: &[Key], all: bool) -> Vec<Key> {
+        if let Some(key) = self.vouches_for_itself(senders) {
+            return vec![key];
+        }
+        let others = || self.links.all().map(|link| link.key).filter(|key| !senders.contains(key));
+        let witness = self.links.linked().witness(index).filter(|key| !senders.contains(key));
+        match witness.or_else(|| others().next()) {
+            Some(witness) if !all => vec![witness],
+            Some(_) => others().collect(),
+            None => self.links.all().map(|link| link.key).collect(),
+        }
+    }
+
+    /// A piece is not what its witness says: it is fetched anew, from others, and whoever is found to have lied goes.
+    fn dispute(&mut self, testimony: Testimony) {
+        let index = testimony.piece;
+        tracing::warn!(task = %self.task.id(), piece = index, ?testimony, "a piece is not what it should be");
+        self.testimonies.push(testimony);
+        let of_piece = self.testimonies_of(index);
+        let involved = |key: Key| of_piece.iter().any(|one| one.sender == key || one.witness == key);
+        let told_by: Vec<(Key, Digest)> =
+            self.links.all().filter_map(|link| Some((link.key, link.told(index)?))).collect();
+        let alone = !self.links.all().any(|link| !involved(link.key));
+        self.blame(&liars(&of_piece, &told_by, alone), index);
+    }
+
+    /// The piece is marked: who had it otherwise was wrong.
+    fn settle(&mut self, index: u32, marked: &Digest) {
+        self.from_one.remove(&index);
+        let of_piece = self.testimonies_of(index);
+        self.testimonies.retain(|testimony| testimony.piece != index);
+        self.blame(&refuted(&of_piece, marked), index);
+    }
+
+    fn testimonies_of(&self, index: u32) -> Vec<Testimony> {
+        self.testimonies.iter().filter(|testimony| testimony.piece == index).cloned().collect()
+    }
+
+    fn blame(&mut self, liars: &[Key], index: u32) {
+        for key in liars {
+            self.complain(*key, ComplaintReason::WrongBytes, &format!("it lies about piece {index}"));
+            // What a liar said against others counts no more.
+            self.testimonies.retain(|testimony| testimony.witness != *key);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Who is to blame: what complaints and rates do to a relay's slot.
+//!
+//! **Invariants.** Blame is local: behind one bad relay everybody is slow, so being slow alone demotes nobody. Of a task's
+//! peers at most a tenth is demoted within ten seconds, or one.
+
+use df_api::HostId;
+use df_api::scheduler::ComplaintReason;
+
+use super::{Effect, Question, View};
+use crate::task::Peer;
+
+/// Of two who say the same, one at least is honest.
+const WITNESSES: usize = 2;
+/// A rate means nothing sooner.
+const PROBATION_MS: u64 = 700;
+/// A relay that is the bottleneck goes at less than this part of the median.
+const BOTTLENECK_PART: u64 = 4;
+/// So many of its pieces, at least, its own source has and it has not.
+const BEHIND_PIECES: usize = 4;
+/// A relay that others find silent goes at less than this part of the median.
+const SILENT_PART: u64 = 2;
+/// In this time, one of so many peers may be demoted.
+const DEMOTION_MS: u64 = 10_000;
+const DEMOTION_PART: usize = 10;
+
+// === impl Question ===
+
+impl Question<'_> {
+    /// Empties slots of those who do not do their part: the asker, and those it complains of.
+    pub(super) fn blame(&mut self) {
+        let mut about: Vec<_> =
+            self.peer.report.complaints.iter().map(|it| crate::task::host_of(&it.peer_id)).collect();
+        about.sort_unstable();
+        about.dedup();
+        for id in about {
+            self.hear(&id);
+        }
+        if self.stands(self.id) && self.blocks() && self.may_demote() {
+            self.effects.push(Effect::Demote { host: self.id.clone() });
+            self.out.push(self.id.clone());
+        }
+    }
+
+    fn hear(&mut self, id: &HostId) {
+        let View { now_ms, task, policy, .. } = self.view;
+        let standing = task.complaints.standing(id, self.id);
+        match standing.map(|standing| (standing.reason, standing.since_ms)) {
+            Some((ComplaintReason::Busy, since_ms)) if since_ms + policy.busy_ms > now_ms => {
+                self.recheck(since_ms + policy.busy_ms);
+            }
+            _ if !self.stands(id) => {}
+            Some((ComplaintReason::Gone, _)) if self.is_gone(id) || self.is_mute(id) => self.empty(id),
+            Some((ComplaintReason::WrongBytes, _)) if self.sends_wrong_bytes(id) => self.empty(id),
+            Some((ComplaintReason::Silent, _)) if self.is_slow_and_silent(id) && self.may_demote() => {
+                self.effects.push(Effect::Demote { host: id.clone() });
+                self.out.push(id.clone());
+            }
+            _ => {}
+        }
+    }
+
+    fn empty(&mut self, id: &HostId) {
+        self.effects.push(Effect::Leave { host: id.clone() });
+        self.out.push(id.clone());
+    }
+
+    fn stands(&self, id: &HostId) -> bool {
+        self.view.task.table().place(id).is_some()
+    }
+
+    fn is_gone(&self, id: &HostId) -> bool {
+        self.view.task.complaints.count(id, ComplaintReason::Gone) >= WITNESSES
+    }
+
+    /// For everybody, from now on.
+    pub(super) fn sends_wrong_bytes(&self, id: &HostId) -> bool {
+        self.view.task.complaints.count(id, ComplaintReason::WrongBytes) >= WITNESSES
+    }
+
+    /// It has stopped reporting, too.
+    fn is_mute(&self, id: &HostId) -> bool {
+        let View { now_ms, task, policy, .. } = self.view;
+        let silence_ms = 3 * policy.row_refresh_ms(task.peers.len());
+        task.peers.get(id).is_none_or(|peer| peer.is_running() && now_ms.saturating_sub(peer.seen_ms) > silence_ms)
+    }
+
+    fn is_slow_and_silent(&self, id: &HostId) -> bool {
+        let task = self.view.task;
+        let many = task.table().width().unwrap_or(0) as usize / 2;
+        // One that is complete has no rate: that many say so must do.
+        let slow = |peer: &Peer| !peer.is_running() || task.median.is_slow(&peer.pace, SILENT_PART);
+        task.complaints.count(id, ComplaintReason::Silent) > many && task.peers.get(id).is_some_and(slow)
+    }
+
+    /// A relay that no complaint keeps from being one. It would come back to the slot it lost otherwise.
+    pub(super) fn may_relay(&self, id: &HostId) -> bool {
+        let demoted = self.view.task.demoted.contains_key(id);
+        !demoted && !self.out.contains(id) && !self.is_gone(id) && !self.sends_wrong_bytes(id)
+    }
+
+    /// The asker is the bottleneck, and not a victim of one: it is slow although its source has what it lacks.
+    fn blocks(&self) -> bool {
+        let View { now_ms, task, .. } = self.view;
+        let Some(place) = task.table().place(self.id) else { return false };
+        let old_enough = now_ms.saturating_sub(self.peer.joined_ms) > PROBATION_MS;
+        if !old_enough || !task.median.is_slow(&self.peer.pace, BOTTLENECK_PART) {
+            return false;
+        }
+        let (Some(length), Some(piece_length)) = (task.facts.length, task.facts.piece_length) else { return false };
+        if piece_length == 0 {
+            return false;
+        }
+        let Some(width) = task.table().width() else { return false };
+        let above: Vec<_> = match task.table().above(place.row) {
+            Some(row) => task.table().members(row).collect(),
+            None => task.apart().chain(&self.holder).take(1).map(|id| (0, id)).collect(),
+        };
+        let stripe = (place.slot..df_api::task::piece_count(length, piece_length)).step_by(width as usize);
+        let behind = stripe.filter(|&piece| {
+            let has = |id: &HostId| {
+                task.whole().contains(id) || task.peers.get(id).is_some_and(|peer| peer.report.pieces.has(piece))
+            };
+            !self.peer.report.pieces.has(piece) && df_api::rows::relay(&above, width, piece).is_some_and(has)
+        });
+        behind.take(BEHIND_PIECES).count() == BEHIND_PIECES
+    }
+
+    fn may_demote(&self) -> bool {
+        let View { now_ms, task, .. } = self.view;
+        let recent = task.demoted.values().filter(|at_ms| **at_ms + DEMOTION_MS > now_ms).count();
+        let now = self.effects.iter().filter(|effect| matches!(effect, Effect::Demote { .. })).count();
+        recent + now < (task.peers.len() / DEMOTION_PART).max(1)
+    }
+}
