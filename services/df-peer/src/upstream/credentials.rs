@@ -235,7 +235,7 @@ mod tests {
         let part = |path: &str| super::part(&Url::parse(&format!("https://r{path}")).unwrap());
         assert_eq!(part("/v2/team/app/blobs/sha256:0"), "/v2/team/app");
         assert_eq!(part("/v2/team/app/manifests/v1"), "/v2/team/app");
-        assert_eq!(part("/v2/"), "");
+        assert_eq!(part("/v2/"), "/v2");
         assert_ne!(part("/v2/team/other/manifests/v1"), "/v2/team/app");
     }
 
