@@ -45,7 +45,13 @@ async fn make_tasks(dir: &Path, count: usize) -> anyhow::Result<()> {
         let id = df_api::task::task_id_of_url(&format!("http://origin.test/{number}"), None, None);
         let task = store.get_or_create(&id)?;
         let piece_length = df_api::task::piece_length(Some(TASK_BYTES));
-        task.describe(Meta { length: Some(TASK_BYTES), piece_length, content_type: None, digest: None, validator: None })??;
+        task.describe(Meta {
+            length: Some(TASK_BYTES),
+            piece_length,
+            content_type: None,
+            digest: None,
+            validator: None,
+        })??;
         let Some(writer) = task.begin_piece(0) else { continue };
         writer.write(vec![Bytes::from(vec![b'x'; TASK_BYTES as usize])]).await?.finish(None)?;
         task.mark_complete()?;

@@ -11,9 +11,7 @@ use df_api::task::{Origin, TaskSpec, task_id_of_digest, task_id_of_url};
 use df_api::{Digest, TaskId};
 use df_client::{ClientError, DfdaemonClient, Transport, http_client};
 use df_peer::download::Start;
-use df_peer::{
-    Delivery, DownloadConfig, Failure, Peer, PeerConfig, PeerTlsConfig, ReadError, UpstreamConfig,
-};
+use df_peer::{Delivery, DownloadConfig, Failure, Peer, PeerConfig, PeerTlsConfig, ReadError, UpstreamConfig};
 use df_store::Trust;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use tempfile::TempDir;

@@ -212,6 +212,10 @@ impl<'a> Question<'a> {
         let Some(host) = self.view.hosts.announced.get(&lease.holder) else {
             return lease.granted_ms + policy.duty_timeout_ms;
         };
+        // Whoever waited for it would wait for bytes that nobody can read.
+        if host.report.sharing_off || !host.report.storing {
+            return lease.granted_ms;
+        }
         let gone = self.complaint(&lease.holder) == Some(ComplaintReason::Gone);
         let stalls_ms = match lease.duty_pending {
             true => lease.granted_ms + policy.duty_timeout_ms,

@@ -36,7 +36,13 @@ pub(super) fn dissenters(said: &[Description], meta: &Meta) -> Vec<Key> {
 /// The digest of the task, where it has one, is not for a parent to say.
 pub(super) fn meta(list: &df_api::dfdaemon::PieceList, digest: Option<Digest>) -> Option<Meta> {
     let (length, content_type) = (list.length, list.content_type.clone());
-    Some(Meta { length, piece_length: list.piece_length?, content_type, digest: digest.or(list.digest.clone()), validator: None })
+    Some(Meta {
+        length,
+        piece_length: list.piece_length?,
+        content_type,
+        digest: digest.or(list.digest.clone()),
+        validator: None,
+    })
 }
 
 #[cfg(test)]

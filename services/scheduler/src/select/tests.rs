@@ -355,22 +355,22 @@ fn what_a_host_no_longer_lists_it_no_longer_has() {
     sim.ask_at_origin("a", 1);
     sim.end("a", PeerState::Complete);
     sim.announce("a", |report| report.tasks = Some(Vec::new()));
-    assert_eq!(sim.ask("b"), parents(&["a"]), "the list was on its way when the task was completed");
+    assert_eq!(sim.ask("b"), rows("", "a", ""), "the list was on its way when the task was completed");
     sim.now_ms += 1_000;
     sim.announce("a", |report| report.tasks = Some(Vec::new()));
-    assert_eq!(sim.ask("b"), Verdict::Origin);
+    assert_eq!(sim.ask("b"), Told::Origin);
 }
 
 #[test]
 fn a_host_that_stores_nothing_gets_no_duty_and_passes_on_only_what_it_has() {
     let mut sim = Sim::with(&["a", "b"]);
     sim.announce("s1", |report| report.storing = false);
-    assert_eq!(sim.ask("a"), Verdict::Origin, "no seed is sent");
+    assert_eq!(sim.ask("a"), Told::Origin, "no seed is sent");
     sim.announce("a", |report| report.storing = false);
-    assert_eq!(sim.ask("b"), Verdict::Origin, "nobody can read what is not stored");
+    assert_eq!(sim.ask("b"), Told::Origin, "nobody can read what is not stored");
 
     let mut sim = Sim::with(&["a", "b"]);
     sim.hold("a");
     sim.announce("a", |report| report.storing = false);
-    assert_eq!(sim.ask("b"), parents(&["a"]));
+    assert_eq!(sim.ask("b"), rows("", "a", ""));
 }
