@@ -31,6 +31,8 @@ pub(crate) use stream::BATCH_BYTES;
 
 /// One request asks for this much at most.
 const RUN_BYTES: u64 = 16 * 1024 * 1024;
+/// Runs are asked for ahead of readers as far as the origin gets in this time.
+const AHEAD: Duration = Duration::from_secs(3);
 /// How long an origin may think before its first answer, and before later ones.
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
 const LATER_ANSWER: Duration = Duration::from_secs(8);
@@ -54,6 +56,9 @@ struct OriginRun {
     validator: Option<String>,
     retries: Retries,
     next_flight: u64,
+    began: Instant,
+    /// Bytes of this task from the origin before.
+    brought_before: u64,
 }
 
 /// How the origin can be asked.
@@ -76,6 +81,7 @@ enum Event {
 impl OriginRun {
     fn new(peer: Arc<Peer>, task: Arc<Task>) -> Self {
         let validator = task.stored().meta().and_then(|meta| meta.validator);
+        let brought_before = task.received().origin_bytes;
         Self {
             door: Arc::new(Door::new(peer.upstream().redirect_kept())),
             peer,
@@ -87,6 +93,8 @@ impl OriginRun {
             validator,
             retries: Retries::new(Instant::now()),
             next_flight: 0,
+            began: Instant::now(),
+            brought_before,
         }
     }
 
@@ -145,7 +153,16 @@ impl OriginRun {
             readers: &readers,
             run_pieces: piece_at(RUN_BYTES, piece_length),
             streams,
+            ahead: self.ahead(),
         })
+    }
+
+    /// So many runs as the origin brings within [`AHEAD`], at the pace it has shown.
+    fn ahead(&self) -> usize {
+        let took = self.began.elapsed().as_secs_f64().max(0.001);
+        let brought = self.task.received().origin_bytes.saturating_sub(self.brought_before);
+        let runs = brought as f64 / took * AHEAD.as_secs_f64() / RUN_BYTES as f64;
+        runs as usize
     }
 
     fn launch_run(&mut self, run: Range<u32>) {

@@ -22,7 +22,13 @@ pub(crate) struct View<'a> {
     pub run_pieces: u32,
     /// Runs at once. Of several, one is kept for a reader who comes later and somewhere else.
     pub streams: usize,
+    /// Runs at once in order. Where the origin itself is slow, several would only make each other late: readers, and the
+    /// children behind them, go in order.
+    pub ahead: usize,
 }
+
+/// A reader is near when the runs in flight come to it soon; it gets no stream of its own.
+const NEAR_RUNS: u32 = 2;
 
 /// What to ask now, in this order. Every reader's next missing piece first; then ascending from the first reader, and
 /// from the start.
@@ -31,13 +37,13 @@ pub(crate) fn plan_origin(view: &View<'_>) -> Vec<Range<u32>> {
     let asked_before = taken.len();
     for reader in view.readers {
         let next = view.held.first_missing(*reader);
-        if taken.len() < view.streams && next < view.pieces && !is_in(&taken, next) {
+        if taken.len() < view.streams && next < view.pieces && !is_near(view, &taken, next) {
             let run = run_from(view, &taken, next);
             taken.push(run);
         }
     }
     let first = view.readers.iter().copied().min().unwrap_or(0).min(view.pieces);
-    let ahead = view.streams.saturating_sub(1).max(view.streams.min(1));
+    let ahead = view.streams.saturating_sub(1).min(view.ahead.max(1)).max(view.streams.min(1));
     let mut wanted = (first..view.pieces).chain(0..first).filter(|piece| !view.held.has(*piece));
     while taken.len() < ahead
         && let Some(next) = wanted.find(|piece| !is_in(&taken, *piece))
@@ -46,6 +52,11 @@ pub(crate) fn plan_origin(view: &View<'_>) -> Vec<Range<u32>> {
         taken.push(run);
     }
     taken.split_off(asked_before)
+}
+
+fn is_near(view: &View<'_>, runs: &[Range<u32>], piece: u32) -> bool {
+    let near = view.run_pieces.max(1).saturating_mul(NEAR_RUNS);
+    runs.iter().any(|run| (run.start..run.end.saturating_add(near)).contains(&piece))
 }
 
 fn is_in(runs: &[Range<u32>], piece: u32) -> bool {
@@ -66,7 +77,7 @@ mod tests {
     use super::*;
 
     fn view<'a>(held: &'a Bitmap, readers: &'a [u32]) -> View<'a> {
-        View { held, pieces: 40, in_flight: &[], begun: &[], readers, run_pieces: 4, streams: 4 }
+        View { held, pieces: 40, in_flight: &[], begun: &[], readers, run_pieces: 4, streams: 4, ahead: 4 }
     }
 
     fn only(run: Range<u32>) -> Vec<Range<u32>> {
@@ -86,6 +97,15 @@ mod tests {
         let busy = [0..4, 4..8, 8..12];
         assert_eq!(plan_origin(&View { in_flight: &busy, ..view(&held, &[1, 30]) }), only(30..34));
         assert!(plan_origin(&View { in_flight: &busy, ..view(&held, &[1]) }).is_empty());
+    }
+
+    #[test]
+    fn a_slow_origin_is_read_in_order_and_near_readers_wait_for_it() {
+        let held = Bitmap::default();
+        let one = [0..4];
+        let slow = View { in_flight: &one, ahead: 1, ..view(&held, &[0, 1, 5, 11]) };
+        assert!(plan_origin(&slow).is_empty());
+        assert_eq!(plan_origin(&View { readers: &[0, 5, 12], ..slow }), only(12..16));
     }
 
     #[test]
@@ -120,7 +140,7 @@ mod tests {
         fn nothing_is_asked_twice_and_limits_hold((pieces, streams, run_pieces, marked, readers, begun, flying) in any_state()) {
             let mut held = Bitmap::default();
             marked.iter().for_each(|piece| held.set(*piece));
-            let view = View { held: &held, pieces, in_flight: &flying, begun: &begun, readers: &readers, run_pieces, streams };
+            let view = View { held: &held, pieces, in_flight: &flying, begun: &begun, readers: &readers, run_pieces, streams, ahead: streams };
             let runs = plan_origin(&view);
             prop_assert!(runs.is_empty() || flying.len() + runs.len() <= streams);
             let mut seen = flying.clone();
@@ -138,7 +158,7 @@ mod tests {
         fn readers_come_first_and_something_missing_is_always_asked((pieces, streams, run_pieces, marked, readers, begun, _) in any_state()) {
             let mut held = Bitmap::default();
             marked.iter().for_each(|piece| held.set(*piece));
-            let view = View { held: &held, pieces, in_flight: &[], begun: &begun, readers: &readers, run_pieces, streams };
+            let view = View { held: &held, pieces, in_flight: &[], begun: &begun, readers: &readers, run_pieces, streams, ahead: streams };
             let runs = plan_origin(&view);
             let missing = (0..pieces).any(|piece| !held.has(piece));
             prop_assert_eq!(runs.is_empty(), streams == 0 || !missing);
@@ -148,9 +168,9 @@ mod tests {
                     nexts.push(next);
                 }
             }
-            // All of them when there are streams enough, whatever else is missing.
+            // All of them when there are streams enough, at once or soon, whatever else is missing.
             if nexts.len() <= streams {
-                prop_assert!(nexts.iter().all(|next| is_in(&runs, *next)));
+                prop_assert!(nexts.iter().all(|next| is_near(&view, &runs, *next)));
             }
         }
     }
