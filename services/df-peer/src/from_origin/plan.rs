@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn a_slow_origin_is_read_in_order_and_near_readers_wait_for_it() {
         let held = Bitmap::default();
-        let one = [0..4];
+        let one = only(0..4);
         let slow = View { in_flight: &one, ahead: 1, ..view(&held, &[0, 1, 5, 11]) };
         assert!(plan_origin(&slow).is_empty());
         assert_eq!(plan_origin(&View { readers: &[0, 5, 12], ..slow }), only(12..16));
