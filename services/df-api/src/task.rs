@@ -111,6 +111,12 @@ pub fn piece_length(length: Option<u64>) -> u64 {
     wanted.max(least).min(PIECE_LENGTH_MAX.max(wanted))
 }
 
+/// Whether pieces of this length are how the content is cut: what a peer says of that can be computed. A content whose
+/// length its origin told late is cut as one of unknown length.
+pub fn is_piece_length(piece_length_told: u64, length: Option<u64>) -> bool {
+    [piece_length(length), piece_length(None)].contains(&piece_length_told)
+}
+
 /// How many pieces that makes.
 pub fn piece_count(length: u64, piece_length: u64) -> u32 {
     u32::try_from(length.div_ceil(piece_length)).unwrap_or(u32::MAX)
@@ -151,6 +157,8 @@ mod tests {
         assert_eq!(piece_length(Some(1 << 30)), PIECE_LENGTH_USUAL);
         assert_eq!(piece_length(Some(64 << 30)), 16 << 20);
         assert_eq!(piece_length(None), PIECE_LENGTH_USUAL);
+        assert!(is_piece_length(PIECE_LENGTH_MIN, Some(1)) && is_piece_length(PIECE_LENGTH_USUAL, Some(1)));
+        assert!(!is_piece_length(1, Some(1)) && !is_piece_length(PIECE_LENGTH_MIN, None));
     }
 
     proptest! {
