@@ -10,6 +10,7 @@ use tests::cluster::Setting;
 use tests::netns::{Namespace, Network};
 
 use crate::options::Options;
+use crate::reservoir::Reservoir;
 
 const FOLDER_PREFIX: &str = "df-bench-";
 const MEMORY: &str = "/dev/shm";
@@ -22,6 +23,7 @@ pub(crate) struct Ground {
     pub(crate) network: Network,
     folder: Folder,
     programs: PathBuf,
+    _reservoir: Reservoir,
 }
 
 /// Removed when dropped, unless it shall be kept.
@@ -42,7 +44,8 @@ impl Ground {
         for namespace in [network.ctl()].into_iter().chain(network.nodes()) {
             namespace.inside(move || Ok(std::fs::write(CONGESTION_CONTROL, wanted)?)).await?;
         }
-        Ok(Self { network, folder, programs: options.programs()? })
+        let reservoir = tokio::task::spawn_blocking(move || Reservoir::fill(need_mib)).await??;
+        Ok(Self { network, folder, programs: options.programs()?, _reservoir: reservoir })
     }
 
     pub(crate) fn folder(&self) -> &Path {

@@ -22,6 +22,7 @@ mod options;
 mod peer_to_peer;
 mod process;
 mod report;
+mod reservoir;
 mod restart;
 mod row;
 mod small_object;

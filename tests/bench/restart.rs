@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
-use bytes::Bytes;
 use df_store::{Meta, Policy, Store};
 
 use crate::goal::Goal;
@@ -52,8 +51,9 @@ async fn make_tasks(dir: &Path, count: usize) -> anyhow::Result<()> {
             digest: None,
             validator: None,
         })??;
-        let Some(writer) = task.begin_piece(0) else { continue };
-        writer.write(vec![Bytes::from(vec![b'x'; TASK_BYTES as usize])]).await?.finish(None)?;
+        let Some(mut writer) = task.begin_piece(0) else { continue };
+        writer.write(&vec![b'x'; TASK_BYTES as usize])?;
+        writer.finish(None)?;
         task.mark_complete()?;
     }
     Ok(())

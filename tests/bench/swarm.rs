@@ -59,9 +59,10 @@ pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
             let (outcome, direct) = measure(options, victim, run).await?;
             // A run takes long enough for somebody to wonder.
             let last = outcome.seconds.last().copied().unwrap_or_default();
-            let origin_bytes = outcome.origin;
+            let Outcome { origin: sent, busy: cores, cost: each, .. } = &outcome;
             eprintln!(
-                "bench:   {victim:?} killed: slowest {last:.1} s, curl {direct:.1} s, origin × {origin_bytes:.3}"
+                "bench:   {victim:?} killed: slowest {last:.1} s, curl {direct:.1} s, origin × {sent:.3}, \
+                 {each:.2} CPU-s/GiB, cores {cores:.2} busy"
             );
             if victim == Victim::Nobody && options.is_warm_up(run) {
                 continue;

@@ -1,0 +1,65 @@
+//! Memory that this machine has at hand when a row needs it.
+//!
+//! A virtual machine gets memory from its host when it is first touched, and may give it back when it is free: there, a
+//! page costs ten times as much to be given as to be written. This keeps so much touched memory, and frees it as fast as
+//! the row takes it: who takes it gets what was freed last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+
+const CHUNK_BYTES: usize = 32 << 20;
+const PAGE_BYTES: usize = 4096;
+/// Free, and at hand, at any time.
+const AHEAD_MIB: u64 = 128;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+
+/// What is left is freed when dropped.
+pub(crate) struct Reservoir {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+// === impl Reservoir ===
+
+impl Reservoir {
+    /// Blocks while the memory is touched.
+    pub(crate) fn fill(mib: u64) -> anyhow::Result<Self> {
+        let chunks = (mib << 20).div_ceil(CHUNK_BYTES as u64);
+        let mut chunks: Vec<Vec<u8>> = (0..chunks).map(|_| touched(CHUNK_BYTES)).collect();
+        let wanted_free = free_mib()? + AHEAD_MIB;
+        let ended = Arc::new(AtomicBool::new(false));
+        let done = ended.clone();
+        let thread = std::thread::Builder::new().name("reservoir".to_owned()).spawn(move || {
+            while !done.load(Ordering::Relaxed) && !chunks.is_empty() {
+                while free_mib().is_ok_and(|free| free < wanted_free) && chunks.pop().is_some() {}
+                std::thread::park_timeout(BETWEEN_LOOKS);
+            }
+        })?;
+        Ok(Self { ended, thread: Some(thread) })
+    }
+}
+
+impl Drop for Reservoir {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        // It panics only when it has nothing to free.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn touched(bytes: usize) -> Vec<u8> {
+    let mut chunk = vec![0; bytes];
+    chunk.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
+    // Nobody reads it; without this nobody need write it either.
+    std::hint::black_box(chunk)
+}
+
+fn free_mib() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemFree:")).context("no MemFree")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
+}
