@@ -10,7 +10,7 @@ use crate::files::{FILES, assert_none};
 /// A crate sees only crates of the rows above its own: so programs never see each other, and the store sees no HTTP.
 const ROWS: [&[&str]; 7] = [
     &["df-api"],
-    &["df-sendfile"],
+    &["df-socket"],
     &["df-client", "df-http", "df-store", "df-testkit"],
     &["df-peer"],
     &["manager", "scheduler", "dfdaemon", "dfget"],
@@ -67,7 +67,7 @@ fn crates_see_only_what_lies_above_them() {
             };
             (from <= to).then(|| format!("services/{}/Cargo.toml: depends on {}", one.from, one.to))
         });
-    assert_none("df-api ← df-sendfile ← df-client, df-http, df-store ← df-peer ← programs ← standalone", wrong);
+    assert_none("df-api ← df-socket ← df-client, df-http, df-store ← df-peer ← programs ← standalone", wrong);
 }
 
 #[test]

@@ -123,7 +123,7 @@ async fn converse(limits: Limits, stream: TcpStream, router: Router, watcher: Wa
         request.extensions_mut().insert(sendfile);
         request
     });
-    // Its writes are vectored, so that hyper hands bodies down as they are: df-sendfile depends on it.
+    // Its writes are vectored, so that hyper hands bodies down as they are: df-socket depends on it.
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)

@@ -27,7 +27,6 @@ use retries::{Retries, Verdict};
 use stream::Pour;
 
 pub(crate) use retries::RETRY_AFTER_MAX;
-pub(crate) use stream::BATCH_BYTES;
 
 /// One request asks for this much at most.
 const RUN_BYTES: u64 = 16 * 1024 * 1024;

@@ -276,7 +276,7 @@ impl Swarm<'_> {
             && let Some(work) = self.works.get(&index)
             && work.draft.senders().iter().any(|sender| *sender != parent)
         {
-            work.draft.discard().await;
+            work.draft.discard();
             self.works.remove(&index);
         }
         if !self.works.contains_key(&index) {
@@ -291,7 +291,7 @@ impl Swarm<'_> {
             task: self.task.clone(),
             link: link.clone(),
             draft,
-            limits: self.peer.limits().clone(),
+            peer: self.peer.clone(),
             advance: advance.clone(),
             cancelled: cancelled.clone(),
         };

@@ -8,10 +8,12 @@
 //! ends at the origin.
 
 pub mod announce;
+mod connections;
 pub mod download;
 mod from_origin;
 mod from_parents;
 pub mod housekeeping;
+mod intake;
 mod limits;
 mod origin;
 mod parent;

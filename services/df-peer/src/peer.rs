@@ -10,16 +10,20 @@ use df_api::cluster::Place;
 use df_api::rendezvous::weight;
 use df_api::scheduler::Parent;
 use df_api::task::{Origin, TaskSpec};
-use df_api::{HostId, PeerId, TaskId};
+use df_api::{ByteRange, HostId, PeerId, TaskId};
 use df_client::{DfdaemonClient, SchedulerClient, Transport};
 use df_http::credential::Gate;
 use df_store::{Policy, Store, StoreError, StoredTask};
+use http::header::{AUTHORIZATION, RANGE};
+use http::{HeaderValue, Uri};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
+use crate::connections::{Answer, AskError, Connections};
 use crate::download::{self, Start};
 use crate::from_origin;
+use crate::intake::Intake;
 use crate::limits::{DownloadConfig, Limits};
 use crate::peer_tls::{PeerTlsConfig, PeerTlsError};
 use crate::schedulers::Schedulers;
@@ -57,6 +61,8 @@ pub enum PeerError {
     Upstream(#[from] UpstreamError),
     #[error(transparent)]
     Tls(#[from] PeerTlsError),
+    #[error("cannot start the threads for downloads")]
+    Intake(#[source] io::Error),
 }
 
 /// Shared by listeners, workers and downloads.
@@ -65,10 +71,12 @@ pub struct Peer {
     store: Store,
     upstream: Upstream,
     limits: Arc<Limits>,
+    intake: Intake,
     /// For schedulers.
     http: reqwest::Client,
-    /// For parents.
+    /// For parents, what is not bytes of pieces.
     peer_http: reqwest::Client,
+    connections: Arc<Connections>,
     gate: Gate,
     schedulers: Schedulers,
     /// Seed peers of the cluster, from the last discovery: asked when no scheduler answers.
@@ -96,14 +104,17 @@ impl Peer {
     pub fn open(config: PeerConfig) -> Result<Arc<Self>, PeerError> {
         let store = Store::open(&config.storage_dir, config.storage_policy)?;
         let upstream = Upstream::new(&config.upstream)?;
+        let tls = Arc::new(config.peer_tls.load()?);
         let gate = if config.join_open { Gate::open() } else { Gate::closed() };
         Ok(Arc::new(Self {
             schedulers: Schedulers::new(config.schedulers.clone()),
             store,
             upstream,
             limits: Arc::new(Limits::new(&config.download)),
+            intake: Intake::start().map_err(PeerError::Intake)?,
             http: df_client::http_client(),
-            peer_http: config.peer_tls.client()?,
+            peer_http: config.peer_tls.client(&tls)?,
+            connections: Connections::new(tls),
             gate,
             seeds: Mutex::default(),
             tasks: Mutex::default(),
@@ -217,7 +228,7 @@ impl Peer {
         let task = self.get_or_create(&spec)?;
         if task.claim(spec) {
             let span = tracing::info_span!("download", task = %task.id(), ?start, otel.kind = "internal");
-            let running = tokio::spawn(download::run(self.clone(), task.clone(), start).instrument(span));
+            let running = self.intake.spawn(download::run(self.clone(), task.clone(), start).instrument(span));
             tokio::spawn(end_after_panic(running, task.clone()));
             self.started.send_modify(|count| *count += 1);
         }
@@ -238,6 +249,7 @@ impl Peer {
 
     /// The clean end, after everything else has stopped: what is stored reaches the disk.
     pub async fn close(self: &Arc<Self>) {
+        self.intake.end();
         let peer = self.clone();
         if let Err(panic) = tokio::task::spawn_blocking(move || peer.store.close(SYNC_PATIENCE)).await {
             tracing::error!(%panic, "the store was not closed");
@@ -303,6 +315,26 @@ impl Peer {
         self.transport(&parent.url, &self.peer_http).map(DfdaemonClient::new)
     }
 
+    /// Bytes of a task, of a parent.
+    pub(crate) async fn ask_for_content(
+        &self,
+        parent: &Parent,
+        task: &TaskId,
+        range: ByteRange,
+    ) -> Result<Answer, AskError> {
+        let url = format!("{}/v1/tasks/{task}/content", parent.url.trim_end_matches('/'));
+        let url: Uri = url.parse().map_err(|_| AskError::Malformed("its address is not one"))?;
+        let mut headers = df_client::trace_headers();
+        let bearer = self.gate.credential().map(|token| format!("Bearer {token}"));
+        for (name, value) in [(RANGE, Some(range.to_header())), (AUTHORIZATION, bearer)] {
+            let Some(value) = value else { continue };
+            let mut value = HeaderValue::try_from(value).map_err(|_| AskError::Malformed("a header that cannot be"))?;
+            value.set_sensitive(name == AUTHORIZATION);
+            headers.insert(name, value);
+        }
+        self.connections.get(&url, &headers, range.length()).await
+    }
+
     /// The seed peer that a task belongs to. `None` when this host knows of none, or is one itself.
     pub(crate) fn seed_of(&self, task: &TaskId) -> Option<Parent> {
         if self.config.seed_peer_cluster_id.is_some() {
@@ -327,9 +359,13 @@ impl Peer {
     }
 }
 
-/// A download that panics must not leave its task running for ever.
-async fn end_after_panic(running: JoinHandle<()>, task: Arc<Task>) {
-    if let Err(panic) = running.await {
-        task.ended(Some(from_origin::storage(io::Error::other(panic))));
+/// A download that panics, or is cancelled at the end, must not leave its task running for ever.
+async fn end_after_panic(running: Option<JoinHandle<()>>, task: Arc<Task>) {
+    let ended = match running {
+        Some(running) => running.await.map_err(io::Error::other),
+        None => Err(io::Error::other("this peer has ended")),
+    };
+    if let Err(error) = ended {
+        task.ended(Some(from_origin::storage(error)));
     }
 }

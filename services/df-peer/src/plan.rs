@@ -12,6 +12,10 @@ use std::collections::BTreeMap;
 use df_api::Bitmap;
 use df_api::rows::Surroundings;
 
+/// How far parents may run ahead of the slowest that moves: so many pieces of each, and so many in all.
+const ROUNDS_AHEAD: u32 = 4;
+const PIECES_AHEAD_MIN: u32 = 8;
+
 /// Names a parent within one download.
 pub type Key = u32;
 
@@ -84,7 +88,8 @@ pub fn plan(view: &View<'_>) -> Vec<Step> {
         flights.filter(|flying| !steps.contains(&Step::Cancel { piece, parent: flying.parent })).count() > 0
     };
     let mut fetches = Vec::new();
-    for piece in in_order(view.readers, view.pieces).filter(|piece| !view.here.has(*piece)) {
+    let near = |piece: &u32| !view.here.has(*piece) && !view.is_far(*piece);
+    for piece in in_order(view.readers, view.pieces).filter(near) {
         if room.is_full() {
             break;
         }
@@ -162,6 +167,16 @@ impl View<'_> {
         let around = avoided.iter().fold(self.usable.clone(), |around, key| around.without(*key));
         let reserve = || self.reserve.iter().copied().find(|key| !avoided.contains(key));
         around.source(piece).or_else(reserve).or_else(|| self.usable.source(piece)).or(self.reserve.first().copied())
+    }
+
+    /// Others are on their way that come long before it, for the same reader. Parents that went on as fast as each can
+    /// would take the link from the slowest, which has what the whole row waits for in the end; one that does not move
+    /// at all holds nobody up.
+    fn is_far(&self, piece: u32) -> bool {
+        let start = self.readers.iter().copied().filter(|reader| *reader <= piece).max().unwrap_or(0);
+        let ahead = self.linked.width.saturating_mul(ROUNDS_AHEAD).max(PIECES_AHEAD_MIN);
+        let moving = self.in_flight.iter().filter(|flying| flying.moving && !flying.hedge && flying.piece >= start);
+        moving.map(|flying| flying.piece).min().is_some_and(|first| first.saturating_add(ahead) < piece)
     }
 
     /// In either view: a parent that is only suspected keeps what it was asked.

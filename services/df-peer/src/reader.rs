@@ -120,13 +120,14 @@ impl Task {
         let reading = Reading::start(&self, from);
         let (meta, slice) = loop {
             changes.borrow_and_update();
+            let landing = self.stored().landing_after(from);
             if let Some(meta) = self.stored().meta()
                 && let Some(slice) = self.slice(requested, meta.length)?
             {
                 break (meta, slice);
             }
             self.still_coming()?;
-            let _ = changes.changed().await;
+            changed(&mut changes, landing).await;
         };
         let (at, end) = match slice {
             Some(slice) => slice.range.map_or((0, Some(0)), |range| (range.start, Some(range.end))),
@@ -201,6 +202,7 @@ impl Reader {
 
     /// How many bytes can be read now; 0 at the end.
     async fn ready(&mut self) -> Result<u64, ReadError> {
+        let mut landing = None;
         loop {
             self.changes.borrow_and_update();
             let left = self.end.map_or(u64::MAX, |end| end.saturating_sub(self.at));
@@ -213,12 +215,25 @@ impl Reader {
                 Available::End => return Ok(0),
                 Available::Pending => {}
             }
+            if landing.is_none() {
+                landing = self.landing();
+                // Something may have come between the two looks.
+                if landing.is_some() {
+                    continue;
+                }
+            }
             self.task().still_coming()?;
             if let Some(upload) = &mut self.upload {
                 upload.pause();
             }
-            let _ = self.changes.changed().await;
+            changed(&mut self.changes, landing.take()).await;
         }
+    }
+
+    /// Only who may see bytes that are not checked yet is woken by them.
+    fn landing(&self) -> Option<watch::Receiver<u64>> {
+        let unchecked = self.trust == Trust::Landed;
+        unchecked.then(|| self.task().stored().landing_after(self.at)).flatten()
     }
 
     fn content(&mut self) -> io::Result<Arc<ContentFile>> {
@@ -258,5 +273,20 @@ impl Reader {
         self.at += bytes.len() as u64;
         self.reading.moved_to(self.at);
         Ok(Some(bytes))
+    }
+}
+
+/// Whatever comes first.
+async fn changed(changes: &mut watch::Receiver<u64>, landing: Option<watch::Receiver<u64>>) {
+    let landed = async {
+        match landing {
+            // An error when the piece is done with: that is a change, too.
+            Some(mut landing) => drop(landing.changed().await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = changes.changed() => {}
+        () = landed => {}
     }
 }

@@ -43,6 +43,12 @@ impl Readers {
         offsets
     }
 
+    /// Somebody has asked for the task, and is about to read: absence counts from now.
+    pub fn expect(&self) {
+        let mut open = self.open();
+        open.left = open.left.map(|_| Instant::now());
+    }
+
     /// For how long nobody has been reading. `None` while somebody does, and before anybody ever did: what was started
     /// without a reader is wanted by whoever started it.
     pub fn absent_for(&self) -> Option<Duration> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use df_api::dfdaemon::PIECE_LENGTH_HEADER;
 use df_api::scheduler::Decision;
-use df_api::task::{TaskSpec, piece_length as piece_length_of};
+use df_api::task::{TaskSpec, is_piece_length};
 use df_api::{ByteRange, ContentRange};
 use df_store::Meta;
 use futures_util::StreamExt as _;
@@ -56,9 +56,10 @@ pub(crate) async fn fetch(peer: &Peer, task: &Arc<Task>, sync: &Sync) -> Result<
     if stored.describe(meta).map_err(storage)?.is_err() {
         return Ok(false);
     }
-    let Some(writer) = stored.begin_piece(0) else { return Ok(false) };
-    writer.write(vec![body.into()]).await.map_err(piece)?.finish(None).map_err(piece)?;
-    task.count(Source::Seed, length);
+    let Some(mut writer) = stored.begin_piece(0) else { return Ok(false) };
+    writer.write(&body).map_err(piece)?;
+    writer.finish(None).map_err(piece)?;
+    peer.limits().received(Source::Seed, task, length).await;
     sync.supplied(&seed.peer_id);
     Ok(stored.has_all_pieces())
 }
@@ -70,7 +71,7 @@ async fn whole(task: &Task, answer: Response) -> Option<(Meta, Vec<u8>)> {
     let length = range.total.filter(|total| *total <= SMALL.end)?;
     let piece_length: u64 = header(PIECE_LENGTH_HEADER)?.parse().ok()?;
     let all = range.range == ByteRange::new(0, length);
-    if !all || ![piece_length_of(Some(length)), piece_length_of(None)].contains(&piece_length) {
+    if !all || !is_piece_length(piece_length, Some(length)) {
         return None;
     }
     let content_type = header(CONTENT_TYPE.as_str()).map(str::to_owned);

@@ -191,6 +191,8 @@ impl Task {
         }
         let claimed = !run.running;
         if claimed {
+            // Before it runs: it would stop at once for want of a reader.
+            self.readers.expect();
             *run = Run { running: true, failure: None };
         }
         claimed

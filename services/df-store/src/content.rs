@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 
 use bytes::{Bytes, BytesMut};
-use df_sendfile::Mapping;
+use df_socket::Mapping;
 use rustix::fs::OFlags;
 use rustix::io::{IoSliceMut, ReadWriteFlags};
 
@@ -73,7 +73,7 @@ impl ContentFile {
     }
 
     /// Blocks.
-    pub(crate) fn read_now(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    pub fn read_now(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file.read_at(buffer, offset)
     }
 

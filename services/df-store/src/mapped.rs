@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use df_sendfile::Mapping;
+use df_socket::Mapping;
 use rustix::io::{Errno, IoSliceMut, ReadWriteFlags};
 
 use crate::content::ContentFile;

@@ -1,9 +1,7 @@
 //! The one writer of one piece. It may be fed from several sources in turn: what has landed stays, the rest is asked elsewhere.
 
-use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use df_api::{ByteRange, Digest};
 
 use crate::content::ContentFile;
@@ -54,37 +52,24 @@ impl PieceWriter {
         self.task.piece_range(self.index).map_or(self.range.end, |range| range.end.min(self.range.end))
     }
 
-    /// Appends, on a blocking thread, and wakes the readers. Bytes beyond the piece are an error of the caller.
-    pub async fn write(mut self, chunks: Vec<Bytes>) -> Result<Self, PieceError> {
-        let index = self.index;
-        let written = tokio::task::spawn_blocking(move || {
-            for chunk in chunks {
-                let at = self.range.start + self.landed;
-                let room = self.range.end - at;
-                let chunk = &chunk[..chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
-                self.write_now(chunk, at)?;
-                self.hash.update(chunk);
-                self.landed += chunk.len() as u64;
-            }
-            self.task.set_landed(self.index, self.landed);
-            Ok(self)
-        });
-        match written.await {
-            Ok(Ok(writer)) => Ok(writer),
-            Ok(Err(source)) => Err(PieceError::Write { index, source }),
-            Err(panic) => Err(PieceError::Write { index, source: io::Error::other(panic).into() }),
-        }
-    }
-
-    fn write_now(&mut self, chunk: &[u8], at: u64) -> Result<(), StoreError> {
-        let Self { task, content, .. } = self;
-        task.with_room(|| {
+    /// Appends, and wakes the readers. Blocks for as long as the disk does. Bytes beyond the piece are not taken.
+    pub fn write(&mut self, chunk: &[u8]) -> Result<(), PieceError> {
+        let at = self.range.start + self.landed;
+        let room = self.range.end - at;
+        let chunk = &chunk[..chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
+        let Self { task, content, index, .. } = self;
+        let written = task.with_room(|| {
             let content = match content {
                 Some(content) => content,
                 None => content.insert(task.content_to_write()?),
             };
             content.write_now(chunk, at)
-        })
+        });
+        written.map_err(|source| PieceError::Write { index: *index, source })?;
+        self.hash.update(chunk);
+        self.landed += chunk.len() as u64;
+        self.task.set_landed(self.index, self.landed);
+        Ok(())
     }
 
     /// The last piece of a content that turned out to end here.

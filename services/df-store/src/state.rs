@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use df_api::Bitmap;
 use df_api::dfdaemon::Piece;
+use tokio::sync::watch;
 
 use crate::marks::{Marks, PieceHash, piece_digest};
 use crate::meta::Meta;
@@ -50,8 +51,8 @@ pub(crate) struct State {
     pub pieces: Bitmap,
     pub marks: Marks,
     pub held_bytes: u64,
-    /// Unmarked pieces with a writer: how many of their first bytes have landed.
-    pub landed: BTreeMap<u32, u64>,
+    /// Unmarked pieces with a writer: how many of their first bytes have landed, for those who wait for more of them.
+    pub landed: BTreeMap<u32, watch::Sender<u64>>,
     pub complete: bool,
     pub doubted: Doubted,
 }
@@ -122,7 +123,7 @@ impl State {
             meta: self.meta.clone(),
             pieces: self.pieces.clone(),
             held_bytes: self.held_bytes,
-            landed_bytes: self.held_bytes + self.landed.values().sum::<u64>(),
+            landed_bytes: self.held_bytes + self.landed.values().map(|landed| *landed.borrow()).sum::<u64>(),
             complete: self.complete,
         }
     }
@@ -131,6 +132,13 @@ impl State {
         let from = usize::try_from(since.saturating_sub(1)).unwrap_or(usize::MAX);
         let pieces = self.marks.since(from).map(|(index, hash)| Piece { index, digest: piece_digest(hash) });
         (pieces.collect(), self.meta.iter().count() as u64 + self.marks.len() as u64)
+    }
+
+    /// The piece in which what has landed from `from` on ends, while somebody writes it.
+    pub fn landing_after(&self, from: u64) -> Option<watch::Receiver<u64>> {
+        let meta = self.meta.as_ref()?;
+        let index = u32::try_from((from + self.contiguous(from, false)) / meta.piece_length).ok()?;
+        Some(self.landed.get(&index)?.subscribe())
     }
 
     /// Contiguous bytes from `from` on.
@@ -149,7 +157,7 @@ impl State {
                 at = range.end;
                 continue;
             }
-            let landed = if checked_only { 0 } else { self.landed.get(&index).copied().unwrap_or(0) };
+            let landed = if checked_only { 0 } else { self.landed.get(&index).map_or(0, |landed| *landed.borrow()) };
             return at.max((range.start + landed).min(range.end)) - from;
         }
     }

@@ -75,7 +75,8 @@ impl StoredTask {
         self.version.send_modify(|version| *version += 1);
     }
 
-    /// Changes whenever bytes land, a piece is marked, or the task ends. Subscribe before looking, look, then wait.
+    /// Changes whenever a piece begins, is marked or given up, the description grows, or the task ends; not when bytes
+    /// land within a piece. Subscribe before looking, look, then wait.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
@@ -99,6 +100,12 @@ impl StoredTask {
 
     pub fn available(&self, from: u64, trust: Trust) -> Available {
         self.state().available(from, trust)
+    }
+
+    /// How far the piece has landed in which the available bytes from `from` on end: changes with every byte of it, and
+    /// is closed when it is marked or given up. `None` while nobody writes it.
+    pub fn landing_after(&self, from: u64) -> Option<watch::Receiver<u64>> {
+        self.state().landing_after(from)
     }
 
     pub fn piece_range(&self, index: u32) -> Option<ByteRange> {
@@ -235,8 +242,10 @@ impl StoredTask {
         if !state.may_be_written(index) {
             return None;
         }
-        state.landed.insert(index, 0);
+        state.landed.insert(index, watch::Sender::new(0));
         drop(state);
+        // Who waits for its bytes can now wait for nothing else.
+        self.wake();
         Some(PieceWriter::new(self.clone(), index, range))
     }
 
@@ -256,8 +265,9 @@ impl StoredTask {
     // --- for the piece writer ---
 
     pub(crate) fn set_landed(&self, index: u32, bytes: u64) {
-        self.state().landed.insert(index, bytes);
-        self.wake();
+        if let Some(landed) = self.state().landed.get(&index) {
+            landed.send_replace(bytes);
+        }
     }
 
     pub(crate) fn mark(&self, index: u32, hash: PieceHash) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use df_sendfile::SendfileStream;
+use df_socket::SendfileStream;
 use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -71,7 +71,7 @@ impl Connection {
     }
 
     pub(super) fn sendfile(&self) -> Sendfile {
-        Sendfile(df_sendfile::SUPPORTED && matches!(self.wire, Wire::Plain(_)))
+        Sendfile(df_socket::SUPPORTED && matches!(self.wire, Wire::Plain(_)))
     }
 
     fn took(&mut self, bytes: usize) {

@@ -1,13 +1,13 @@
 //! Certificates of a listener, read from files, and read again when the files change: they are renewed while it runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+
+use crate::pem::{PemError, certificates, private_key};
 
 /// PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +21,8 @@ pub struct TlsFiles {
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("cannot read {path}: {why}")]
-    File { path: PathBuf, why: String },
+    #[error(transparent)]
+    File(#[from] PemError),
     #[error("the certificate {cert} and its key cannot be used")]
     Certificate { cert: PathBuf, source: rustls::Error },
     #[error("the client authorities {path} cannot be used: {why}")]
@@ -109,24 +109,9 @@ impl TlsFiles {
                 builder.with_client_cert_verifier(verifier.map_err(|error| wrong(error.to_string()))?)
             }
         };
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| unreadable(&self.key, &error))?;
-        let mut config = builder.with_single_cert(certificates(&self.cert)?, key).map_err(unusable)?;
+        let mut config =
+            builder.with_single_cert(certificates(&self.cert)?, private_key(&self.key)?).map_err(unusable)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(certificates) if certificates.is_empty() => {
-            Err(TlsError::File { path: path.to_owned(), why: "no certificate in it".to_owned() })
-        }
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(unreadable(path, &error)),
-    }
-}
-
-fn unreadable(path: &Path, error: &rustls::pki_types::pem::Error) -> TlsError {
-    TlsError::File { path: path.to_owned(), why: error.to_string() }
 }

@@ -16,7 +16,7 @@ use crate::origin::{self, Answer, Facts};
 use crate::task::{Failure, Source, Task};
 
 /// Chunks that are there already are written together up to this size.
-pub(crate) const BATCH_BYTES: usize = 256 * 1024;
+const BATCH_BYTES: usize = 256 * 1024;
 /// Silence within a body that can be resumed by range.
 const STALL: Duration = Duration::from_secs(4);
 /// Silence within one that can only be begun again: a slow origin is fine, a dead one is not.
@@ -75,7 +75,7 @@ impl Pour {
                 return Err(Failure::Malformed("its body is longer than it said".to_owned()));
             }
             self.limits.received(Source::Origin, &self.task, bytes).await;
-            if !self.put(&mut at, chunks).await? {
+            if !self.put(&mut at, chunks)? {
                 // Whoever writes that piece may give it up; until then there is nothing to ask for.
                 let moved = at.offset > start || at.repeats;
                 return if moved { Ok(()) } else { Err(Failure::Unreachable("its piece is being written".to_owned())) };
@@ -92,16 +92,16 @@ impl Pour {
 
     /// Writes chunks at `at`; `false` when it has come to a piece that is there already and the next run may start
     /// behind it.
-    async fn put(&mut self, at: &mut Position, mut chunks: VecDeque<Bytes>) -> Result<bool, Failure> {
+    fn put(&mut self, at: &mut Position, mut chunks: VecDeque<Bytes>) -> Result<bool, Failure> {
         while !chunks.is_empty() {
             let index = u32::try_from(at.offset / at.piece_length).unwrap_or(u32::MAX);
             let writer = self.writer.take().or_else(|| self.task.stored().begin_piece(index));
             let start = writer.as_ref().and_then(PieceWriter::rest).map(|rest| rest.start);
             match (writer, start) {
-                (Some(writer), Some(start)) if start == at.offset => {
+                (Some(mut writer), Some(start)) if start == at.offset => {
                     let room = writer.rest().map_or(0, ByteRange::length);
                     let parts = at.take(&mut chunks, room);
-                    let writer = writer.write(parts).await.map_err(piece)?;
+                    parts.iter().try_for_each(|part| writer.write(part)).map_err(piece)?;
                     match writer.rest() {
                         None => drop(writer.finish(None).map_err(piece)?),
                         Some(_) => self.writer = Some(writer),

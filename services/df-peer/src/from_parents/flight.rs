@@ -8,17 +8,15 @@ use std::time::Duration;
 use df_api::dfdaemon::PIECE_DIGEST_HEADER;
 use df_api::scheduler::ComplaintReason;
 use df_api::{ByteRange, ContentRange, Digest};
-use df_client::ClientError;
 use df_store::PieceError;
-use futures_util::{FutureExt as _, StreamExt as _};
 use http::header::CONTENT_RANGE;
-use reqwest::Response;
+use http::{HeaderMap, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use super::draft::Draft;
-use crate::from_origin::BATCH_BYTES;
-use crate::limits::Limits;
+use crate::connections::AskError;
 use crate::parent::ParentLink;
+use crate::peer::Peer;
 use crate::task::Task;
 
 /// A parent that is full says when to come again; by default after this.
@@ -26,10 +24,10 @@ const BUSY_DEFAULT: Duration = Duration::from_secs(1);
 const BUSY_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) struct Flight {
+    pub peer: Arc<Peer>,
     pub task: Arc<Task>,
     pub link: Arc<ParentLink>,
     pub draft: Arc<Draft>,
-    pub limits: Arc<Limits>,
     pub advance: Arc<Advance>,
     pub cancelled: CancellationToken,
 }
@@ -70,51 +68,42 @@ impl Flight {
 
     async fn receive(&self) -> Result<Option<Digest>, Ended> {
         let Some(rest) = self.draft.rest() else { return Ok(None) };
-        let answered = tokio::select! {
-            answered = self.link.client.get_task_content(self.task.id(), Some(rest)) => answered,
-            () = self.cancelled.cancelled() => return Err(Ended::Cancelled),
-        };
-        let response = answered.map_err(|error| refused(&error))?;
-        self.check_range(&response, rest)?;
-        let digest = response.headers().get(PIECE_DIGEST_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let mut body = response.bytes_stream();
+        let mut answer =
+            self.unless_cancelled(self.peer.ask_for_content(&self.link.parent, self.task.id(), rest)).await?;
+        self.check_range(&answer.headers, rest)?;
+        let told = answer.headers.get(PIECE_DIGEST_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut at = rest.start;
         while self.draft.rest().is_some() {
-            let next = tokio::select! {
-                next = body.next() => next,
-                () = self.cancelled.cancelled() => return Err(Ended::Cancelled),
-            };
-            let mut chunks = match next {
-                Some(Ok(chunk)) => vec![chunk],
-                Some(Err(error)) => return Err(gone(df_http::error::chain(&error))),
-                None => return Err(gone(format!("its answer ended at byte {at} of {}", rest.end))),
-            };
-            let mut bytes = chunks[0].len();
-            while bytes < BATCH_BYTES
-                && let Some(Some(Ok(more))) = body.next().now_or_never()
-            {
-                bytes += more.len();
-                chunks.push(more);
-            }
-            let bytes = bytes as u64;
+            let next = self.unless_cancelled(answer.next()).await?;
+            let chunk = next.ok_or_else(|| gone(format!("its answer ended at byte {at} of {}", rest.end)))?;
+            let bytes = chunk.len() as u64;
             if at + bytes > rest.end {
-                return Err(Ended::Broken(
-                    ComplaintReason::WrongBytes,
-                    format!("more than the {} bytes asked", rest.length()),
-                ));
+                let why = format!("more than the {} bytes asked", rest.length());
+                return Err(Ended::Broken(ComplaintReason::WrongBytes, why));
             }
             self.advance.bytes.fetch_add(bytes, Ordering::Relaxed);
             self.advance.held_back.store(true, Ordering::Relaxed);
-            self.limits.received(self.link.source(), &self.task, bytes).await;
+            self.peer.limits().received(self.link.source(), &self.task, bytes).await;
             self.advance.held_back.store(false, Ordering::Relaxed);
-            self.draft.append(at, chunks, self.link.key).await.map_err(Ended::Storage)?;
+            self.draft.append(at, &chunk, self.link.key).map_err(Ended::Storage)?;
             at += bytes;
         }
-        Ok(digest)
+        // The end of the answer is read too, so that its connection can be used again.
+        if at == rest.end {
+            self.unless_cancelled(answer.next()).await?;
+        }
+        Ok(told)
     }
 
-    fn check_range(&self, response: &Response, asked: ByteRange) -> Result<(), Ended> {
-        let value = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T, AskError>>) -> Result<T, Ended> {
+        tokio::select! {
+            done = work => done.map_err(refused),
+            () = self.cancelled.cancelled() => Err(Ended::Cancelled),
+        }
+    }
+
+    fn check_range(&self, headers: &HeaderMap, asked: ByteRange) -> Result<(), Ended> {
+        let value = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
         let given = value.and_then(|value| value.parse::<ContentRange>().ok());
         let total = self.task.stored().meta().and_then(|meta| meta.length);
         let wrong = |why: String| Err(Ended::Broken(ComplaintReason::WrongBytes, why));
@@ -135,10 +124,12 @@ fn gone(why: String) -> Ended {
     Ended::Broken(ComplaintReason::Gone, why)
 }
 
-fn refused(error: &ClientError) -> Ended {
-    match error.status() {
-        Some(503) => Ended::Busy(error.retry_after().unwrap_or(BUSY_DEFAULT).min(BUSY_MAX)),
-        Some(504) => Ended::Again,
-        _ => gone(df_http::error::chain(error)),
+fn refused(error: AskError) -> Ended {
+    match error {
+        AskError::Refused { status: StatusCode::SERVICE_UNAVAILABLE, retry_after, .. } => {
+            Ended::Busy(retry_after.unwrap_or(BUSY_DEFAULT).min(BUSY_MAX))
+        }
+        AskError::Refused { status: StatusCode::GATEWAY_TIMEOUT, .. } => Ended::Again,
+        error => gone(df_http::error::chain(&error)),
     }
 }

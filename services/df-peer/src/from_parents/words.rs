@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use df_api::Digest;
 use df_api::dfdaemon::PieceList;
 use df_api::scheduler::ComplaintReason;
-use df_api::task::piece_length as piece_length_of;
+use df_api::task::is_piece_length;
 use df_store::PieceError;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -156,7 +156,7 @@ impl Swarm<'_> {
         }
         let Some(meta) = description::meta(&list, self.task.spec().digest) else { return Ok(()) };
         // What a content is cut into follows from its length; anything else is not the task everybody has.
-        if ![piece_length_of(meta.length), piece_length_of(None)].contains(&meta.piece_length) {
+        if !is_piece_length(meta.piece_length, meta.length) {
             let why = format!("its pieces have {} bytes", meta.piece_length);
             self.complain(link.key, ComplaintReason::WrongBytes, &why);
             return Ok(());
@@ -195,7 +195,7 @@ impl Swarm<'_> {
             let Some(work) = self.works.get(&index) else { continue };
             let senders = work.draft.senders();
             let Some((witness, told)) = self.word(index, &senders) else { continue };
-            let finished = work.draft.finish(&told).await;
+            let finished = work.draft.finish(&told);
             self.works.remove(&index);
             match finished {
                 Some(Ok(marked)) => {

@@ -173,6 +173,21 @@ fn after(random: &Random, steps: &[Step]) -> Vec<(u32, Key)> {
     flights
 }
 
+#[test]
+fn nobody_runs_far_ahead_of_the_slowest_that_moves() {
+    let mut here = Bitmap::default();
+    (0..64).filter(|piece| piece % 4 != 1).for_each(|piece| here.set(piece));
+    let around = alike(4);
+    let slow = |moving| [1, 5].map(|piece| Flying { piece, parent: 1, moving, hedge: false });
+    let view = |in_flight| View { pieces: 200, in_flight, ..view(&here, &around, &[0]) };
+    let (moving, still) = (slow(true), slow(false));
+    assert_eq!(fetches(&plan(&view(&moving))), [], "16 pieces ahead of piece 1 are the most");
+    let asked: Vec<u32> = fetches(&plan(&view(&still))).into_iter().map(|(piece, _)| piece).collect();
+    assert_eq!(asked, [64, 66, 67, 68, 70, 71], "who stands still is waited for by nobody");
+    let far = View { readers: &[0, 100], ..view(&moving) };
+    assert!(fetches(&plan(&far)).contains(&(100, 0)), "another reader has its own front");
+}
+
 proptest! {
     #[test]
     fn no_piece_twice_no_parent_over_its_limit_and_no_room_unused(random in random()) {
@@ -186,8 +201,10 @@ proptest! {
         let mut at: BTreeMap<Key, usize> = BTreeMap::new();
         flights.iter().for_each(|(_, parent)| *at.entry(*parent).or_default() += 1);
         prop_assert!(at.values().all(|count| *count <= 2), "{at:?}");
-        for piece in (0..64).filter(|piece| !random.here.contains(piece) && !distinct.contains(piece)) {
-            // Progress: it is asked of nobody only when whoever should bring it is full, or nobody is there.
+        let wanted = |piece: &u32| !random.here.contains(piece) && !distinct.contains(piece) && !view.is_far(*piece);
+        for piece in (0..64).filter(wanted) {
+            // Progress: it is asked of nobody only when whoever should bring it is full, nobody is there, or what comes
+            // long before it is on its way.
             if let Some(source) = view.source(piece) {
                 prop_assert_eq!(at.get(&source), Some(&2), "piece {} could have been asked of {}", piece, source);
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use df_store::{Available, Policy, Store, Trust};
 use df_testkit::random_bytes;
 
-use crate::folder::{fill, folder_of, id, meta, new_task, numbered, open, write_piece};
+use crate::folder::{begun, fill, folder_of, id, meta, new_task, numbered, open, write_piece};
 
 /// The next start finds the state file of another boot.
 fn lose_power(dir: &Path, clean: bool) {
@@ -23,7 +23,7 @@ fn damage(dir: &Path, at: u64) {
 async fn after_a_power_loss_a_task_is_checked_before_it_is_served_or_announced() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    drop(fill(&store, 1, 3).await);
+    drop(fill(&store, 1, 3));
     drop(store);
     lose_power(dir.path(), false);
 
@@ -46,8 +46,8 @@ async fn after_a_power_loss_a_task_is_checked_before_it_is_served_or_announced()
 async fn only_the_pieces_that_were_lost_are_fetched_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let other = fill(&store, 2, 1).await;
-    drop((fill(&store, 1, 3).await, other, store));
+    let other = fill(&store, 2, 1);
+    drop((fill(&store, 1, 3), other, store));
     lose_power(dir.path(), false);
     damage(dir.path(), 1500);
 
@@ -63,7 +63,7 @@ async fn only_the_pieces_that_were_lost_are_fetched_again() {
     let store = open(dir.path());
     let task = store.get(&numbered(1)).unwrap();
     assert_eq!(task.snapshot().pieces.iter().collect::<Vec<_>>(), [0, 2]);
-    write_piece(&task, 1, &random_bytes(1, 3000)).await;
+    write_piece(&task, 1, &random_bytes(1, 3000));
     task.mark_complete().unwrap();
     drop((task, store));
     let store = open(dir.path());
@@ -75,7 +75,7 @@ async fn only_the_pieces_that_were_lost_are_fetched_again() {
 async fn a_killed_process_loses_no_mark_and_a_clean_stop_outlives_a_boot() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    drop(fill(&store, 1, 3).await);
+    drop(fill(&store, 1, 3));
     drop(store);
     // Same boot, no clean stop.
     let store = open(dir.path());
@@ -96,7 +96,7 @@ async fn a_killed_process_loses_no_mark_and_a_clean_stop_outlives_a_boot() {
 async fn a_check_that_did_not_end_is_made_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    drop((fill(&store, 1, 3).await, store));
+    drop((fill(&store, 1, 3), store));
     lose_power(dir.path(), false);
     let store = Store::open(dir.path(), Policy::default()).unwrap();
     store.close(Duration::from_secs(60));
@@ -113,7 +113,7 @@ async fn a_check_that_did_not_end_is_made_at_the_next_start() {
 async fn a_closed_store_writes_nothing_more() {
     let dir = tempfile::tempdir().unwrap();
     let (store, task) = new_task(dir.path(), meta(Some(1000), None));
-    let writer = task.begin_piece(0).unwrap().write(vec![random_bytes(1, 1000)]).await.unwrap();
+    let writer = begun(&task, 0, &random_bytes(1, 1000));
     store.close(Duration::from_secs(60));
     assert!(writer.finish(None).is_err());
     drop((task, store));

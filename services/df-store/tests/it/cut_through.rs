@@ -7,19 +7,19 @@ use df_store::{Available, ContentHasher, Meta, OpenError, PieceError, Trust};
 use df_testkit::random_bytes;
 use proptest::prelude::*;
 
-use crate::folder::{id, meta, new_task, open, write_piece};
+use crate::folder::{begun, id, meta, new_task, open, write_piece};
 
 #[tokio::test]
 async fn mapped_slices_are_the_bytes_also_when_the_page_cache_has_lost_them() {
     let dir = tempfile::tempdir().unwrap();
     let content = random_bytes(1, 2500);
     let (_store, task) = new_task(dir.path(), meta(Some(2500), None));
-    write_piece(&task, 0, &content).await;
+    write_piece(&task, 0, &content);
     let mapped = task.content().unwrap().map(2500).unwrap();
     assert_eq!(mapped.slice(300, 700).await.unwrap(), content.slice(300..1000));
     // The mapping is older than these.
-    write_piece(&task, 1, &content).await;
-    write_piece(&task, 2, &content).await;
+    write_piece(&task, 1, &content);
+    write_piece(&task, 2, &content);
     let name = id();
     let file = std::fs::File::open(dir.path().join(format!("tasks/ab/{name}/content"))).unwrap();
     file.sync_all().unwrap();
@@ -35,17 +35,19 @@ async fn bytes_can_be_read_while_their_piece_arrives() {
     let (_store, task) = new_task(dir.path(), meta(Some(2500), None));
     assert_eq!(task.available(0, Trust::Landed), Available::Pending);
 
-    let writer = task.begin_piece(0).unwrap().write(vec![content.slice(..300), content.slice(300..400)]).await.unwrap();
+    let mut writer = begun(&task, 0, &content[..300]);
+    writer.write(&content[300..400]).unwrap();
     assert_eq!(task.available(0, Trust::Landed), Available::Bytes(400));
     assert_eq!(task.available(0, Trust::Checked), Available::Pending);
     assert_eq!(task.read(100, 300).await.unwrap(), content.slice(100..400));
     assert!(task.begin_piece(0).is_none(), "a piece has one writer");
 
-    writer.write(vec![content.slice(400..1000)]).await.unwrap().finish(None).unwrap();
+    writer.write(&content[400..1000]).unwrap();
+    writer.finish(None).unwrap();
     assert_eq!(task.available(999, Trust::Checked), Available::Bytes(1));
-    write_piece(&task, 2, &content).await;
+    write_piece(&task, 2, &content);
     assert_eq!(task.available(0, Trust::Landed), Available::Bytes(1000), "piece 1 is missing");
-    write_piece(&task, 1, &content).await;
+    write_piece(&task, 1, &content);
     assert_eq!(task.available(0, Trust::Landed), Available::Bytes(2500));
     assert_eq!(task.available(2500, Trust::Landed), Available::End);
 }
@@ -55,7 +57,7 @@ async fn bytes_can_be_read_while_their_piece_arrives() {
 async fn a_runtime_sees_marked_pieces_only() {
     let dir = tempfile::tempdir().unwrap();
     let (_store, task) = new_task(dir.path(), meta(Some(2500), None));
-    let writer = task.begin_piece(0).unwrap().write(vec![random_bytes(4, 400)]).await.unwrap();
+    let writer = begun(&task, 0, &random_bytes(4, 400));
     assert_eq!(task.available(0, Trust::Landed), Available::Bytes(400));
     assert_eq!(task.available(0, Trust::HoldLast), Available::Pending);
     drop(writer);
@@ -66,7 +68,7 @@ async fn a_runtime_sees_marked_pieces_only() {
 async fn a_content_that_lost_its_bytes_is_not_believed() {
     let dir = tempfile::tempdir().unwrap();
     let (store, task) = new_task(dir.path(), meta(Some(1000), None));
-    write_piece(&task, 0, &random_bytes(7, 1000)).await;
+    write_piece(&task, 0, &random_bytes(7, 1000));
     task.mark_complete().unwrap();
     drop((store, task));
     let content = dir.path().join("tasks/ab").join(id().as_str()).join("content");
@@ -80,7 +82,7 @@ async fn a_length_told_late_may_end_a_piece_that_is_being_written() {
     let dir = tempfile::tempdir().unwrap();
     let content = random_bytes(6, 700);
     let (_store, task) = new_task(dir.path(), meta(None, None));
-    let writer = task.begin_piece(0).unwrap().write(vec![content]).await.unwrap();
+    let writer = begun(&task, 0, &content);
     task.describe(Meta { piece_length: 64, ..meta(Some(700), None) }).unwrap().unwrap();
     assert_eq!(task.meta().unwrap(), meta(Some(700), None));
     assert_eq!(writer.rest(), None);
@@ -95,7 +97,7 @@ async fn the_last_piece_is_held_back_until_the_whole_has_matched() {
     let digest = Digest::from_bytes(df_api::Algorithm::Sha256, &[7; 32]);
     let (_store, task) = new_task(dir.path(), meta(Some(2500), Some(digest)));
     for piece in 0..3 {
-        write_piece(&task, piece, &content).await;
+        write_piece(&task, piece, &content);
     }
     assert_eq!(task.available(0, Trust::HoldLast), Available::Bytes(2000));
     assert_eq!(task.available(2100, Trust::HoldLast), Available::Pending);
@@ -110,7 +112,7 @@ async fn the_end_of_a_content_of_unknown_length_is_held_back_too() {
     let content = random_bytes(9, 1000);
     let digest = Digest::from_bytes(df_api::Algorithm::Sha256, &[7; 32]);
     let (_store, task) = new_task(dir.path(), meta(None, Some(digest)));
-    write_piece(&task, 0, &content).await;
+    write_piece(&task, 0, &content);
     task.set_length(1000).unwrap();
     assert_eq!(task.available(1000, Trust::HoldLast), Available::Pending);
     assert_eq!(task.available(1000, Trust::Landed), Available::End);
@@ -127,13 +129,13 @@ async fn wrong_or_short_bytes_are_never_marked() {
     right.update(&content);
     let right = right.finish();
 
-    let writer = task.begin_piece(0).unwrap().write(vec![content.slice(..999)]).await.unwrap();
+    let writer = begun(&task, 0, &content[..999]);
     assert!(matches!(writer.finish(Some(&right)), Err(PieceError::Short { landed: 999, .. })));
-    let wrong = task.begin_piece(0).unwrap().write(vec![random_bytes(4, 1000)]).await.unwrap();
+    let wrong = begun(&task, 0, &random_bytes(4, 1000));
     assert!(matches!(wrong.finish(Some(&right)), Err(PieceError::Wrong { index: 0, .. })));
     assert_eq!(task.available(0, Trust::Landed), Available::Pending);
 
-    let writer = task.begin_piece(0).unwrap().write(vec![content]).await.unwrap();
+    let writer = begun(&task, 0, &content);
     writer.finish(Some(&right)).unwrap();
     drop((store, task));
     let store = open(dir.path());
@@ -145,8 +147,8 @@ async fn a_restart_believes_marked_pieces_only() {
     let dir = tempfile::tempdir().unwrap();
     let content = random_bytes(5, 3000);
     let (store, task) = new_task(dir.path(), meta(Some(3000), None));
-    write_piece(&task, 1, &content).await;
-    let unfinished = task.begin_piece(2).unwrap().write(vec![content.slice(2000..2900)]).await.unwrap();
+    write_piece(&task, 1, &content);
+    let unfinished = begun(&task, 2, &content[2000..2900]);
     drop((unfinished, task, store));
 
     let store = open(dir.path());
@@ -154,8 +156,8 @@ async fn a_restart_believes_marked_pieces_only() {
     assert_eq!(task.snapshot().pieces.iter().collect::<Vec<_>>(), [1]);
     assert_eq!(task.meta(), Some(meta(Some(3000), None)));
     assert!(store.held().is_empty());
-    write_piece(&task, 0, &content).await;
-    write_piece(&task, 2, &content).await;
+    write_piece(&task, 0, &content);
+    write_piece(&task, 2, &content);
     assert!(task.has_all_pieces());
     task.mark_complete().unwrap();
     drop((store, task));
@@ -169,8 +171,8 @@ async fn a_length_may_become_known_at_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let content = random_bytes(6, 1200);
     let (store, task) = new_task(dir.path(), meta(None, None));
-    write_piece(&task, 0, &content).await;
-    let mut writer = task.begin_piece(1).unwrap().write(vec![content.slice(1000..)]).await.unwrap();
+    write_piece(&task, 0, &content);
+    let mut writer = begun(&task, 1, &content[1000..]);
     assert!(!task.has_all_pieces());
     assert_eq!(writer.end_here(), 1200);
     task.set_length(1200).unwrap();
@@ -196,7 +198,7 @@ async fn a_removed_task_stays_readable_for_its_holders() {
     let dir = tempfile::tempdir().unwrap();
     let content = random_bytes(7, 1000);
     let (store, task) = new_task(dir.path(), meta(Some(1000), None));
-    write_piece(&task, 0, &content).await;
+    write_piece(&task, 0, &content);
     std::fs::remove_dir_all(store.remove(&task).unwrap().unwrap()).unwrap();
     assert!(store.get(&id()).is_none());
     assert_eq!(task.read(0, 1000).await.unwrap(), content);
@@ -231,7 +233,7 @@ proptest! {
                 let range = writer.rest().unwrap();
                 let part = content.slice(range.start as usize..range.end as usize);
                 for chunk in part.chunks(cut) {
-                    writer = writer.write(vec![part.slice_ref(chunk)]).await.unwrap();
+                    writer.write(chunk).unwrap();
                     if let Available::Bytes(bytes) = task.available(0, Trust::Landed) {
                         let seen = task.read(0, bytes as usize).await.unwrap();
                         assert_eq!(seen, content.slice(..seen.len()));

@@ -10,7 +10,7 @@ async fn ten_tasks(quota: u64) -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Policy::default()).unwrap();
     for number in 0..10 {
-        drop(fill(&store, number, 10).await);
+        drop(fill(&store, number, 10));
     }
     drop(store);
     for number in 0..10 {
@@ -65,7 +65,7 @@ async fn a_task_nobody_reads_goes_at_its_age_whatever_the_room() {
 async fn a_reader_in_the_middle_reads_to_the_end_of_what_was_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Policy::default()).unwrap();
-    let task = fill(&store, 1, 10).await;
+    let task = fill(&store, 1, 10);
     let content = random_bytes(1, 10_000);
     let reading = task.content().unwrap();
     assert_eq!(reading.read(0, 4000).await.unwrap(), content.slice(..4000));
@@ -78,7 +78,7 @@ async fn a_reader_in_the_middle_reads_to_the_end_of_what_was_deleted() {
     drop(reading);
     let anew = store.get_or_create(&numbered(1)).unwrap();
     assert!(anew.meta().is_none() && anew.available(0, Trust::Landed) == Available::Pending);
-    drop(fill(&store, 1, 2).await);
+    drop(fill(&store, 1, 2));
     assert_eq!(task.content().unwrap().read(9000, 1000).await.unwrap(), content.slice(9000..));
     assert!(store.remove(&task).unwrap().is_none(), "the new one is not the old one's to remove");
     assert!(store.get(&numbered(1)).unwrap().is_complete());
@@ -91,7 +91,7 @@ async fn a_download_that_was_removed_goes_on_for_its_readers_and_leaves_nothing(
     let task = store.get_or_create(&numbered(1)).unwrap();
     task.describe(crate::folder::meta(Some(2000), None)).unwrap().unwrap();
     let content = random_bytes(1, 2000);
-    crate::folder::write_piece(&task, 0, &content).await;
+    crate::folder::write_piece(&task, 0, &content);
     std::fs::remove_dir_all(store.remove(&task).unwrap().unwrap()).unwrap();
     assert_eq!(task.read(0, 1000).await.unwrap(), content.slice(..1000));
     assert!(!folder_of(dir.path(), &numbered(1)).exists());

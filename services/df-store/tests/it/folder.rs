@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use df_api::{Digest, TaskId};
-use df_store::{Meta, Policy, Quota, Store, StoredTask};
+use df_store::{Meta, PieceWriter, Policy, Quota, Store, StoredTask};
 use df_testkit::random_bytes;
 
 pub const PIECE: u64 = 1000;
@@ -42,21 +42,28 @@ pub fn new_task(dir: &Path, meta: Meta) -> (Store, Arc<StoredTask>) {
     (store, task)
 }
 
-pub async fn write_piece(task: &Arc<StoredTask>, index: u32, content: &Bytes) {
+/// A piece of which these bytes have landed.
+pub fn begun(task: &Arc<StoredTask>, index: u32, bytes: &[u8]) -> PieceWriter {
+    let mut writer = task.begin_piece(index).unwrap();
+    writer.write(bytes).unwrap();
+    writer
+}
+
+pub fn write_piece(task: &Arc<StoredTask>, index: u32, content: &Bytes) {
     let range = task.piece_range(index).unwrap();
     let part = content.slice(range.start as usize..range.end as usize);
-    let writer = task.begin_piece(index).unwrap().write(vec![part]).await.unwrap();
+    let writer = begun(task, index, &part);
     writer.finish(None).unwrap();
 }
 
 /// A complete task of `pieces` pieces; its content is that of [`random_bytes`] with the task's number.
-pub async fn fill(store: &Store, number: usize, pieces: u32) -> Arc<StoredTask> {
+pub fn fill(store: &Store, number: usize, pieces: u32) -> Arc<StoredTask> {
     let length = u64::from(pieces) * PIECE;
     let content = random_bytes(number as u64, length as usize);
     let task = store.get_or_create(&numbered(number)).unwrap();
     task.describe(meta(Some(length), None)).unwrap().unwrap();
     for piece in 0..pieces {
-        write_piece(&task, piece, &content).await;
+        write_piece(&task, piece, &content);
     }
     task.mark_complete().unwrap();
     task

@@ -15,7 +15,7 @@ async fn what_is_sound_is_kept_and_the_rest_is_set_aside() {
     let root = dir.path();
     let store = open(root);
     for number in 0..9 {
-        drop(fill(&store, number, 3).await);
+        drop(fill(&store, number, 3));
     }
     drop(store);
     let at = |number: usize| folder_of(root, &numbered(number));
@@ -44,7 +44,7 @@ async fn what_is_sound_is_kept_and_the_rest_is_set_aside() {
     let cut = store.get(&numbered(7)).unwrap();
     assert_eq!(cut.snapshot().pieces.iter().collect::<Vec<_>>(), [0]);
     for (piece, content) in [(1, random_bytes(7, 3000)), (2, random_bytes(7, 3000))] {
-        crate::folder::write_piece(&cut, piece, &content).await;
+        crate::folder::write_piece(&cut, piece, &content);
     }
     cut.mark_complete().unwrap();
     assert_eq!(names(&root.join("aside")).len(), 10, "{:?}", names(&root.join("aside")));
@@ -61,7 +61,7 @@ async fn folders_that_are_something_else_are_named_or_replaced() {
     fs::write(dir.path().join("trash"), "a file").unwrap();
     fs::create_dir(dir.path().join("state")).unwrap();
     let store = open(dir.path());
-    drop(fill(&store, 1, 1).await);
+    drop(fill(&store, 1, 1));
     assert!(store.is_storing());
     assert_eq!(names(&dir.path().join("aside")).len(), 2);
 
@@ -82,7 +82,7 @@ proptest! {
         runtime.block_on(async {
             let dir = tempfile::tempdir().unwrap();
             let store = open(dir.path());
-            drop((fill(&store, 1, 3).await, store));
+            drop((fill(&store, 1, 3), store));
             let record = folder_of(dir.path(), &numbered(1)).join("record");
             let mut bytes = fs::read(&record).unwrap();
             let at = usize::from(at) % bytes.len();
@@ -102,7 +102,7 @@ proptest! {
             task.describe(crate::folder::meta(Some(3000), None)).unwrap().unwrap();
             for piece in 0..3 {
                 if task.begin_piece(piece).is_some() {
-                    crate::folder::write_piece(&task, piece, &content).await;
+                    crate::folder::write_piece(&task, piece, &content);
                 }
             }
             task.mark_complete().unwrap();

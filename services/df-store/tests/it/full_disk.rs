@@ -16,14 +16,14 @@ async fn a_full_disk_is_said_and_storing_begins_again_with_room() {
     let Some(disk) = SmallDisk::mount(8 * MIB).unwrap() else { return };
     let store = Store::open(disk.path(), Policy::default()).unwrap();
     store.survey();
-    let kept = fill(&store, 1, 3).await;
+    let kept = fill(&store, 1, 3);
     let reading = kept.content().unwrap();
     let hog = disk.path().join("somebody-elses");
     std::fs::write(&hog, vec![1; 7 * MIB as usize]).unwrap();
 
     let task = store.get_or_create(&id()).unwrap();
     task.describe(mib_pieces(2 * MIB)).unwrap().unwrap();
-    let refused = task.begin_piece(0).unwrap().write(vec![random_bytes(1, MIB as usize)]).await;
+    let refused = task.begin_piece(0).unwrap().write(&random_bytes(1, MIB as usize));
     let Err(PieceError::Write { source: StoreError::NoSpace(_), .. }) = refused else { panic!("stored") };
     assert!(!store.is_storing());
     assert_eq!(reading.read(0, 3000).await.unwrap(), random_bytes(1, 3000));
@@ -33,7 +33,7 @@ async fn a_full_disk_is_said_and_storing_begins_again_with_room() {
     std::fs::remove_file(&hog).unwrap();
     store.keep_house();
     assert!(store.is_storing());
-    write_piece(&task, 0, &random_bytes(1, 2 * MIB as usize)).await;
+    write_piece(&task, 0, &random_bytes(1, 2 * MIB as usize));
 }
 
 /// What another takes of the disk is not counted, and yet room is made for what comes.
@@ -44,7 +44,7 @@ async fn a_full_disk_makes_what_is_old_go_and_the_write_succeeds() {
     for number in 0..6 {
         let task = store.get_or_create(&numbered(number)).unwrap();
         task.describe(mib_pieces(MIB)).unwrap().unwrap();
-        write_piece(&task, 0, &random_bytes(number as u64, MIB as usize)).await;
+        write_piece(&task, 0, &random_bytes(number as u64, MIB as usize));
         task.mark_complete().unwrap();
     }
     let new = store.get_or_create(&id()).unwrap();
@@ -52,7 +52,7 @@ async fn a_full_disk_makes_what_is_old_go_and_the_write_succeeds() {
     new.describe(mib_pieces(4 * MIB)).unwrap().unwrap();
     let content = random_bytes(9, 4 * MIB as usize);
     for piece in 0..4 {
-        write_piece(&new, piece, &content).await;
+        write_piece(&new, piece, &content);
     }
     new.mark_complete().unwrap();
     assert!(store.is_storing());
@@ -64,10 +64,10 @@ async fn a_full_disk_makes_what_is_old_go_and_the_write_succeeds() {
 async fn a_disk_that_turns_read_only_is_served_from() {
     let Some(disk) = SmallDisk::mount(8 * MIB).unwrap() else { return };
     let store = Store::open(disk.path(), with_quota(1)).unwrap();
-    drop(fill(&store, 1, 3).await);
+    drop(fill(&store, 1, 3));
     let task = store.get_or_create(&id()).unwrap();
     task.describe(meta(Some(2000), None)).unwrap().unwrap();
-    write_piece(&task, 0, &random_bytes(1, 2000)).await;
+    write_piece(&task, 0, &random_bytes(1, 2000));
     task.pause();
     drop(store);
     disk.set_read_only(true).unwrap();
@@ -82,7 +82,7 @@ async fn a_disk_that_turns_read_only_is_served_from() {
     assert_eq!(store.keep_house(), 0, "nothing can be evicted");
     assert_eq!(store.get(&numbered(1)).unwrap().read(0, 3000).await.unwrap(), random_bytes(1, 3000));
     let task = store.get(&id()).unwrap();
-    let refused = task.begin_piece(1).unwrap().write(vec![random_bytes(1, 1000)]).await;
+    let refused = task.begin_piece(1).unwrap().write(&random_bytes(1, 1000));
     let Err(PieceError::Write { source: StoreError::ReadOnly(_), .. }) = refused else { panic!("stored") };
     assert!(matches!(
         store.get_or_create(&numbered(5)).unwrap().describe(meta(None, None)),

@@ -16,7 +16,7 @@ fn open_files(dir: &std::path::Path) -> usize {
 async fn ten_thousand_tasks_are_found_and_cost_no_open_file() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Policy::default()).unwrap();
-    drop(fill(&store, 0, 3).await);
+    drop(fill(&store, 0, 3));
     drop(store);
     let first = folder_of(dir.path(), &numbered(0));
     let record = std::fs::read(first.join("record")).unwrap();

@@ -1,0 +1,52 @@
+//! The threads on which content arrives: what parents and origins send is written and hashed there, in place, while it is
+//! in the processor's cache. Another thread for each write cost more than the write itself.
+//!
+//! **Invariant.** Downloads and nothing else run here: a disk that stalls holds them up, but nobody who is served.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+
+/// One per peer.
+pub(crate) struct Intake {
+    /// `None` when it has ended.
+    runtime: Mutex<Option<Runtime>>,
+}
+
+// === impl Intake ===
+
+impl Intake {
+    /// A thread per core.
+    pub fn start() -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread().enable_all().thread_name("intake").build()?;
+        Ok(Self { runtime: Mutex::new(Some(runtime)) })
+    }
+
+    fn runtime(&self) -> std::sync::MutexGuard<'_, Option<Runtime>> {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` when it has ended: then nothing is started any more.
+    pub fn spawn<F>(&self, work: F) -> Option<JoinHandle<F::Output>>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.runtime().as_ref().map(|runtime| runtime.spawn(work))
+    }
+
+    /// Cancels what runs, and waits for nothing.
+    pub fn end(&self) {
+        if let Some(runtime) = self.runtime().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Intake {
+    /// Dropping a runtime waits for it, which may be what drops this.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
