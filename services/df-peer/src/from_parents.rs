@@ -236,8 +236,12 @@ impl Swarm<'_> {
         let mut here = snapshot.pieces.clone();
         self.works.iter().filter(|(_, work)| work.whole.is_some()).for_each(|(index, _)| here.set(*index));
         let index = |offset: u64| u32::try_from(offset / meta.piece_length).unwrap_or(u32::MAX);
-        let mut readers: Vec<u32> = self.task.readers().offsets().into_iter().map(index).collect();
-        readers.dedup();
+        let pieces_at = |offsets: Vec<u64>| {
+            let mut pieces: Vec<u32> = offsets.into_iter().map(index).collect();
+            pieces.dedup();
+            pieces
+        };
+        let (readers, fronts) = (pieces_at(self.task.readers().offsets()), pieces_at(self.task.readers().fronts()));
         let now = Instant::now();
         let flying = |flight: &InFlight| Flying {
             piece: flight.piece,
@@ -249,6 +253,7 @@ impl Swarm<'_> {
             here: &here,
             pieces,
             readers: &readers,
+            fronts: &fronts,
             linked: &self.links.linked(),
             usable: &self.links.usable(now),
             reserve: &self.links.reserve(now),

@@ -27,6 +27,8 @@ pub struct View<'a> {
     pub pieces: u32,
     /// The pieces in which somebody reads, ascending.
     pub readers: &'a [u32],
+    /// Those of them from which somebody reads on.
+    pub fronts: &'a [u32],
     /// All parents, whatever they do.
     pub linked: &'a Surroundings<Key>,
     /// Those to ask now: neither busy nor suspected.
@@ -169,11 +171,14 @@ impl View<'_> {
         around.source(piece).or_else(reserve).or_else(|| self.usable.source(piece)).or(self.reserve.first().copied())
     }
 
-    /// Others are on their way that come long before it, for the same reader. Parents that went on as fast as each can
-    /// would take the link from the slowest, which has what the whole row waits for in the end; one that does not move
-    /// at all holds nobody up.
+    /// Others are on their way that come long before it, for the same front, and nobody waits for it. Parents that went
+    /// on as fast as each can would take the link from the slowest, which has what the whole row waits for in the end;
+    /// one that does not move at all holds nobody up.
     fn is_far(&self, piece: u32) -> bool {
-        let start = self.readers.iter().copied().filter(|reader| *reader <= piece).max().unwrap_or(0);
+        if self.readers.contains(&piece) {
+            return false;
+        }
+        let start = self.fronts.iter().copied().filter(|front| *front <= piece).max().unwrap_or(0);
         let ahead = self.linked.width.saturating_mul(ROUNDS_AHEAD).max(PIECES_AHEAD_MIN);
         let moving = self.in_flight.iter().filter(|flying| flying.moving && !flying.hedge && flying.piece >= start);
         moving.map(|flying| flying.piece).min().is_some_and(|first| first.saturating_add(ahead) < piece)

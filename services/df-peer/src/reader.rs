@@ -117,7 +117,7 @@ impl Task {
             Requested::One(RangeSpec::Bounded { start, .. } | RangeSpec::From { start }) => start,
             Requested::One(_) | Requested::Whole => 0,
         };
-        let reading = Reading::start(&self, from);
+        let reading = Reading::start(&self, from, trust != Trust::Landed);
         let (meta, slice) = loop {
             changes.borrow_and_update();
             let landing = self.stored().landing_after(from);

@@ -15,10 +15,18 @@ pub(crate) struct Readers {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    /// Reader → the next byte it needs.
-    at: BTreeMap<u64, u64>,
+    /// Reader → where it is.
+    at: BTreeMap<u64, Place>,
     /// When the last one left.
     left: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The next byte it needs.
+    offset: u64,
+    /// It goes on from there to the end of the content, or far: a child asks for a piece, and then for another.
+    goes_on: bool,
 }
 
 /// One reader; it is gone when this is dropped.
@@ -37,7 +45,17 @@ impl Readers {
 
     /// Where they read, without repetition, ascending.
     pub fn offsets(&self) -> Vec<u64> {
-        let mut offsets: Vec<u64> = self.open().at.values().copied().collect();
+        self.offsets_of(|_| true)
+    }
+
+    /// Of those who go on from there.
+    pub fn fronts(&self) -> Vec<u64> {
+        self.offsets_of(|place| place.goes_on)
+    }
+
+    fn offsets_of(&self, which: impl Fn(&Place) -> bool) -> Vec<u64> {
+        let mut offsets: Vec<u64> =
+            self.open().at.values().filter(|place| which(place)).map(|place| place.offset).collect();
         offsets.sort_unstable();
         offsets.dedup();
         offsets
@@ -61,11 +79,11 @@ impl Readers {
 // === impl Reading ===
 
 impl Reading {
-    pub fn start(task: &Arc<Task>, offset: u64) -> Self {
+    pub fn start(task: &Arc<Task>, offset: u64, goes_on: bool) -> Self {
         let mut open = task.readers().open();
         let key = open.next;
         open.next += 1;
-        open.at.insert(key, offset);
+        open.at.insert(key, Place { offset, goes_on });
         drop(open);
         // The download may have something else to fetch first now.
         task.stored().wake();
@@ -77,7 +95,9 @@ impl Reading {
     }
 
     pub fn moved_to(&self, offset: u64) {
-        self.task.readers().open().at.insert(self.key, offset);
+        if let Some(place) = self.task.readers().open().at.get_mut(&self.key) {
+            place.offset = offset;
+        }
     }
 }
 

@@ -22,6 +22,7 @@ fn view<'a>(here: &'a Bitmap, around: &'a Surroundings<Key>, readers: &'a [u32])
         here,
         pieces: 8,
         readers,
+        fronts: readers,
         linked: around,
         usable: around,
         reserve: &[],
@@ -151,6 +152,7 @@ impl Random {
             here,
             pieces: 64,
             readers: &self.readers,
+            fronts: &self.readers,
             linked: &self.linked,
             usable: &self.usable,
             reserve: &self.reserve,
@@ -184,8 +186,10 @@ fn nobody_runs_far_ahead_of_the_slowest_that_moves() {
     assert_eq!(fetches(&plan(&view(&moving))), [], "16 pieces ahead of piece 1 are the most");
     let asked: Vec<u32> = fetches(&plan(&view(&still))).into_iter().map(|(piece, _)| piece).collect();
     assert_eq!(asked, [64, 66, 67, 68, 70, 71], "who stands still is waited for by nobody");
-    let far = View { readers: &[0, 100], ..view(&moving) };
-    assert!(fetches(&plan(&far)).contains(&(100, 0)), "another reader has its own front");
+    let far = View { readers: &[0, 100], fronts: &[0, 100], ..view(&moving) };
+    assert!(fetches(&plan(&far)).contains(&(102, 2)), "another reader has its own front");
+    let child = View { readers: &[0, 100], ..view(&moving) };
+    assert_eq!(fetches(&plan(&child)), [(100, 0)], "a child asks for one piece");
 }
 
 proptest! {
