@@ -30,6 +30,8 @@ pub(crate) use retries::RETRY_AFTER_MAX;
 
 /// One request asks for this much at most.
 const RUN_BYTES: u64 = 16 * 1024 * 1024;
+/// And for this much when many tasks take turns: each gets on, if slowly.
+const RUN_BYTES_IN_TURNS: u64 = 4 * 1024 * 1024;
 /// Runs are asked for ahead of readers as far as the origin gets in this time.
 const AHEAD: Duration = Duration::from_secs(3);
 /// How long an origin may think before its first answer, and before later ones.
@@ -150,10 +152,14 @@ impl OriginRun {
             in_flight: &in_flight,
             begun: &begun,
             readers: &readers,
-            run_pieces: piece_at(RUN_BYTES, piece_length),
+            run_pieces: piece_at(self.run_bytes(), piece_length),
             streams,
             ahead: self.ahead(),
         })
+    }
+
+    fn run_bytes(&self) -> u64 {
+        if self.peer.upstream().origins().is_calm() { RUN_BYTES } else { RUN_BYTES_IN_TURNS }
     }
 
     /// So many runs as the origin brings within [`AHEAD`], at the pace it has shown.
@@ -178,7 +184,7 @@ impl OriginRun {
     fn launch_to_the_end(&mut self) {
         let snapshot = self.task.stored().snapshot();
         let Some(meta) = snapshot.meta else {
-            let until = if self.mode == Mode::Whole { None } else { Some(RUN_BYTES) };
+            let until = if self.mode == Mode::Whole { None } else { Some(self.run_bytes()) };
             return self.ask(0..u32::MAX, None, Asked { from: 0, until });
         };
         let first = snapshot.pieces.first_missing(0);

@@ -1,22 +1,19 @@
 //! One stream of the origin into pieces: what comes is written, checked for its length, and marked piece by piece.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use df_api::ByteRange;
 use df_store::PieceWriter;
+use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::{piece, storage};
 use crate::limits::Limits;
 use crate::origin::{self, Answer, Facts};
 use crate::task::{Failure, Source, Task};
 
-/// Chunks that are there already are written together up to this size.
-const BATCH_BYTES: usize = 256 * 1024;
 /// Silence within a body that can be resumed by range.
 const STALL: Duration = Duration::from_secs(4);
 /// Silence within one that can only be begun again: a slow origin is fine, a dead one is not.
@@ -42,21 +39,10 @@ pub(super) struct Pour {
 
 impl Position {
     /// The next bytes of the stream, `bytes` at most.
-    fn take(&mut self, chunks: &mut VecDeque<Bytes>, bytes: u64) -> Vec<Bytes> {
-        let mut parts = Vec::new();
-        let mut room = usize::try_from(bytes).unwrap_or(usize::MAX);
-        while room > 0
-            && let Some(mut chunk) = chunks.pop_front()
-        {
-            let part = chunk.split_to(room.min(chunk.len()));
-            room -= part.len();
-            self.offset += part.len() as u64;
-            parts.push(part);
-            if !chunk.is_empty() {
-                chunks.push_front(chunk);
-            }
-        }
-        parts
+    fn take(&mut self, chunk: &mut Bytes, bytes: u64) -> Bytes {
+        let part = chunk.split_to(usize::try_from(bytes).unwrap_or(usize::MAX).min(chunk.len()));
+        self.offset += part.len() as u64;
+        part
     }
 }
 
@@ -69,13 +55,13 @@ impl Pour {
         let Facts { start, end, ranges, length, .. } = facts;
         let mut at = Position { offset: start, piece_length, repeats: start < asked.from };
         let stall = if ranges { STALL } else { STALL_WHOLE };
-        while let Some(chunks) = next_batch(&mut body, stall).await? {
-            let bytes = chunks.iter().map(Bytes::len).sum::<usize>() as u64;
+        while let Some(chunk) = next(&mut body, stall).await? {
+            let bytes = chunk.len() as u64;
             if end.is_some_and(|end| at.offset + bytes > end) {
                 return Err(Failure::Malformed("its body is longer than it said".to_owned()));
             }
             self.limits.received(Source::Origin, &self.task, bytes).await;
-            if !self.put(&mut at, chunks)? {
+            if !self.put(&mut at, chunk)? {
                 // Whoever writes that piece may give it up; until then there is nothing to ask for.
                 let moved = at.offset > start || at.repeats;
                 return if moved { Ok(()) } else { Err(Failure::Unreachable("its piece is being written".to_owned())) };
@@ -90,18 +76,17 @@ impl Pour {
         }
     }
 
-    /// Writes chunks at `at`; `false` when it has come to a piece that is there already and the next run may start
+    /// Writes a chunk at `at`; `false` when it has come to a piece that is there already and the next run may start
     /// behind it.
-    fn put(&mut self, at: &mut Position, mut chunks: VecDeque<Bytes>) -> Result<bool, Failure> {
-        while !chunks.is_empty() {
+    fn put(&mut self, at: &mut Position, mut chunk: Bytes) -> Result<bool, Failure> {
+        while !chunk.is_empty() {
             let index = u32::try_from(at.offset / at.piece_length).unwrap_or(u32::MAX);
             let writer = self.writer.take().or_else(|| self.task.stored().begin_piece(index));
             let start = writer.as_ref().and_then(PieceWriter::rest).map(|rest| rest.start);
             match (writer, start) {
                 (Some(mut writer), Some(start)) if start == at.offset => {
                     let room = writer.rest().map_or(0, ByteRange::length);
-                    let parts = at.take(&mut chunks, room);
-                    parts.iter().try_for_each(|part| writer.write(part)).map_err(piece)?;
+                    writer.write(&at.take(&mut chunk, room)).map_err(piece)?;
                     match writer.rest() {
                         None => drop(writer.finish(None).map_err(piece)?),
                         Some(_) => self.writer = Some(writer),
@@ -112,7 +97,7 @@ impl Pour {
                     self.writer = writer;
                     let piece_end = (u64::from(index) + 1) * at.piece_length;
                     let until = start.filter(|start| *start > at.offset).unwrap_or(piece_end);
-                    at.take(&mut chunks, until - at.offset);
+                    at.take(&mut chunk, until - at.offset);
                 }
                 (writer, _) => {
                     self.writer = writer;
@@ -134,23 +119,11 @@ impl Pour {
     }
 }
 
-/// What is there already, up to a batch; `None` at the end.
-async fn next_batch(
+/// One chunk at a time: its memory is used again for the one after the next. `None` at the end.
+async fn next(
     body: &mut BoxStream<'static, reqwest::Result<Bytes>>,
     stall: Duration,
-) -> Result<Option<VecDeque<Bytes>>, Failure> {
+) -> Result<Option<Bytes>, Failure> {
     let silent = |_| Failure::Unreachable(format!("it has sent nothing for {stall:?}"));
-    let first = match tokio::time::timeout(stall, body.next()).await.map_err(silent)? {
-        None => return Ok(None),
-        Some(first) => first.map_err(origin::unreachable)?,
-    };
-    let mut bytes = first.len();
-    let mut chunks = VecDeque::from([first]);
-    while bytes < BATCH_BYTES
-        && let Some(Some(Ok(more))) = body.next().now_or_never()
-    {
-        bytes += more.len();
-        chunks.push_back(more);
-    }
-    Ok(Some(chunks))
+    tokio::time::timeout(stall, body.next()).await.map_err(silent)?.transpose().map_err(origin::unreachable)
 }
