@@ -17,7 +17,7 @@ use crate::process::{cpu_seconds, spent};
 use crate::row::{Part, Row, Unit};
 
 /// Reads per sample: CPU time is told in hundredths of a second.
-const READS: usize = 4;
+const READS: usize = 64;
 
 /// A node with its daemon, alone, that holds one blob; and nginx beside it with the same.
 pub(crate) struct Held {
