@@ -140,7 +140,7 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), F
 
 /// Without a scheduler: seed peers known from before may have it, else the origin.
 async fn alone(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), Failure> {
-    let parents = peer.seeds_holding(task.id()).await;
+    let parents: Vec<_> = peer.seeds_holding(task.id()).await.into_iter().map(|(seed, _)| seed).collect();
     if !parents.is_empty() {
         let decision = PeerDecision {
             decision: Decision::Parents,
@@ -207,7 +207,11 @@ async fn verify(stored: Arc<StoredTask>, expected: Digest) -> Result<(), Failure
 }
 
 /// Lets others have the thread after each step.
-async fn hash_range(stored: &Arc<StoredTask>, range: Range<u64>, hasher: &mut ContentHasher) -> io::Result<()> {
+pub(crate) async fn hash_range(
+    stored: &Arc<StoredTask>,
+    range: Range<u64>,
+    hasher: &mut ContentHasher,
+) -> io::Result<()> {
     let content = stored.content()?;
     let length = usize::try_from(range.end - range.start).unwrap_or(VERIFY_BYTES);
     let (mut buffer, mut at) = (vec![0; length.min(VERIFY_BYTES)], range.start);

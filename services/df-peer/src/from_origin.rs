@@ -23,10 +23,10 @@ use crate::origin::{self, Answer, Asked, Door, Facts, Question};
 use crate::peer::Peer;
 use crate::task::{Failure, Task};
 use plan::{View, plan_origin};
-use retries::{Retries, Verdict};
+use retries::Verdict;
 use stream::Pour;
 
-pub(crate) use retries::RETRY_AFTER_MAX;
+pub(crate) use retries::{RETRY_AFTER_MAX, Retries};
 
 /// One request asks for this much at most.
 const RUN_BYTES: u64 = 16 * 1024 * 1024;
@@ -264,22 +264,33 @@ impl OriginRun {
     }
 
     fn failed(&mut self, failure: Failure) -> Result<(), Failure> {
-        if !origin::may_retry(&failure) {
-            return Err(failure);
-        }
         let landed_bytes = self.task.stored().snapshot().landed_bytes;
-        let asked = origin::retry_after(&failure);
-        let again = match self.retries.failed(Instant::now(), landed_bytes, asked, fastrand::f64()) {
-            Verdict::Resume => true,
-            Verdict::Again => self.peer.upstream().may_retry(&self.task.spec().origin.url),
-            Verdict::GiveUp => false,
-        };
-        if !again {
-            return Err(failure);
-        }
-        tracing::debug!(task = %self.task.id(), %failure, "asking the origin again");
-        Ok(())
+        try_again(&self.peer, &self.task, &mut self.retries, failure, landed_bytes)
     }
+}
+
+/// The failure itself when it is the last; otherwise `retries` says from when on the origin may be asked again.
+pub(crate) fn try_again(
+    peer: &Peer,
+    task: &Task,
+    retries: &mut Retries,
+    failure: Failure,
+    landed_bytes: u64,
+) -> Result<(), Failure> {
+    if !origin::may_retry(&failure) {
+        return Err(failure);
+    }
+    let asked = origin::retry_after(&failure);
+    let again = match retries.failed(Instant::now(), landed_bytes, asked, fastrand::f64()) {
+        Verdict::Resume => true,
+        Verdict::Again => peer.upstream().may_retry(&task.spec().origin.url),
+        Verdict::GiveUp => false,
+    };
+    if !again {
+        return Err(failure);
+    }
+    tracing::debug!(task = %task.id(), %failure, "asking the origin again");
+    Ok(())
 }
 
 fn piece_at(offset: u64, piece_length: u64) -> u32 {

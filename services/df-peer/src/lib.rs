@@ -26,6 +26,7 @@ mod schedulers;
 mod small;
 mod sync;
 pub mod task;
+mod unstored;
 pub mod uploads;
 pub mod upstream;
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use df_api::cluster::Place;
+use df_api::dfdaemon::PieceList;
 use df_api::rendezvous::weight;
 use df_api::scheduler::Parent;
 use df_api::task::{Origin, TaskSpec};
@@ -344,15 +345,15 @@ impl Peer {
         seeds.iter().max_by_key(|seed| weight(task, &seed.host_id)).cloned()
     }
 
-    /// Known seed peers that have the task, or are getting it.
-    pub(crate) async fn seeds_holding(&self, task: &TaskId) -> Vec<Parent> {
+    /// Known seed peers that have the task, or are getting it, and what they know of it.
+    pub(crate) async fn seeds_holding(&self, task: &TaskId) -> Vec<(Parent, PieceList)> {
         let seeds = self.seeds.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         let mut holding = Vec::new();
         for seed in seeds.into_iter().filter(|seed| seed.url != self.config.url).take(SEEDS_ASKED) {
             let Some(client) = self.parent_client(&seed) else { continue };
             let asked = tokio::time::timeout(SEED_PATIENCE, client.list_pieces(task, 0, Duration::ZERO)).await;
-            if matches!(asked, Ok(Ok(_))) {
-                holding.push(seed);
+            if let Ok(Ok(list)) = asked {
+                holding.push((seed, list));
             }
         }
         holding

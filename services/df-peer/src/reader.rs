@@ -18,8 +18,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::from_origin;
+use crate::peer::Peer;
 use crate::readers::Reading;
 use crate::task::{Failure, Task};
+use crate::unstored::Unstored;
 use crate::uploads::Upload;
 
 /// Bytes per read: large enough to be fast, small enough for many readers.
@@ -41,7 +43,7 @@ pub struct Content {
     pub slice: Option<Slice>,
     pub content_type: Option<String>,
     pub digest: Option<Digest>,
-    reader: Reader,
+    source: Source,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +69,15 @@ pub struct Delivery {
     pub upload: Option<Upload>,
 }
 
+enum Source {
+    Stored(Reader),
+    Unstored(Box<Unstored>),
+}
+
 struct Reader {
     reading: Reading,
+    /// May read around a disk that takes nothing.
+    around: Option<Arc<Peer>>,
     changes: watch::Receiver<u64>,
     /// From the first byte on: what is open is not evicted.
     content: Option<Arc<ContentFile>>,
@@ -80,6 +89,20 @@ struct Reader {
     upload: Option<Upload>,
 }
 
+// === impl ReadError ===
+
+impl ReadError {
+    fn is_not_storing(&self) -> bool {
+        matches!(self, Self::Failed(failure) if matches!(&**failure, Failure::Storage(error) if error.is_not_storing()))
+    }
+}
+
+impl From<Failure> for ReadError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(Arc::new(failure))
+    }
+}
+
 // === impl Task ===
 
 impl Task {
@@ -87,11 +110,12 @@ impl Task {
     /// checked yet.
     pub async fn open(
         self: &Arc<Self>,
+        peer: &Arc<Peer>,
         requested: Requested,
         trust: Trust,
         patience: Duration,
     ) -> Result<Content, ReadError> {
-        let mut opening = std::pin::pin!(self.clone().open_when_ready(requested, trust));
+        let mut opening = std::pin::pin!(self.clone().open_somehow(peer.clone(), requested, trust));
         if let Some(opened) = opening.as_mut().now_or_never() {
             return opened;
         }
@@ -111,7 +135,30 @@ impl Task {
         }
     }
 
-    async fn open_when_ready(self: Arc<Self>, requested: Requested, trust: Trust) -> Result<Content, ReadError> {
+    async fn open_somehow(
+        self: Arc<Self>,
+        peer: Arc<Peer>,
+        requested: Requested,
+        trust: Trust,
+    ) -> Result<Content, ReadError> {
+        // Children go to somebody who has it.
+        let around = (trust != Trust::Landed).then_some(peer);
+        match self.clone().open_stored(around.clone(), requested, trust).await {
+            Err(error) if let Some(peer) = around.filter(|_| error.is_not_storing()) => {
+                let (meta, slice, unstored) = Unstored::open(peer, self, requested).await?;
+                let source = Source::Unstored(Box::new(unstored));
+                Ok(Content { slice, content_type: meta.content_type, digest: meta.digest, source })
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open_stored(
+        self: Arc<Self>,
+        around: Option<Arc<Peer>>,
+        requested: Requested,
+        trust: Trust,
+    ) -> Result<Content, ReadError> {
         let mut changes = self.stored().subscribe();
         let from = match requested {
             Requested::One(RangeSpec::Bounded { start, .. } | RangeSpec::From { start }) => start,
@@ -129,16 +176,14 @@ impl Task {
             self.still_coming()?;
             changed(&mut changes, landing).await;
         };
-        let (at, end) = match slice {
-            Some(slice) => slice.range.map_or((0, Some(0)), |range| (range.start, Some(range.end))),
-            None => (0, None),
-        };
+        let (at, end) = bounds(slice);
         reading.moved_to(at);
-        let mut reader = Reader { reading, changes, content: None, trust, at, end, mapped: None, upload: None };
+        let mut reader = Reader { reading, around, changes, content: None, trust, at, end, mapped: None, upload: None };
         if reader.ready().await? > 0 {
-            reader.content().map_err(|error| ReadError::Failed(Arc::new(from_origin::storage(error))))?;
+            reader.content().map_err(from_origin::storage)?;
         }
-        Ok(Content { slice, content_type: meta.content_type, digest: meta.digest, reader })
+        let source = Source::Stored(reader);
+        Ok(Content { slice, content_type: meta.content_type, digest: meta.digest, source })
     }
 
     /// An error when no more bytes will come.
@@ -181,15 +226,36 @@ impl Content {
     }
 
     pub fn stream(self, delivery: Delivery) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        let mut reader = self.reader;
-        reader.upload = delivery.upload;
-        if delivery.sendfile {
-            reader.map();
+        let mut source = self.source;
+        if let Source::Stored(reader) = &mut source {
+            reader.upload = delivery.upload;
+            if delivery.sendfile {
+                reader.map();
+            }
         }
-        try_unfold(reader, |mut reader| async move {
-            let bytes = reader.next().await?;
-            Ok(bytes.map(|bytes| (bytes, reader)))
+        try_unfold(source, |mut source| async move {
+            let bytes = source.next().await.map_err(io::Error::other)?;
+            Ok(bytes.map(|bytes| (bytes, source)))
         })
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        loop {
+            match self {
+                Self::Unstored(unstored) => return Ok(unstored.next().await?),
+                Self::Stored(reader) => match reader.next().await {
+                    Err(error) if let Some(peer) = reader.around.take().filter(|_| error.is_not_storing()) => {
+                        let (task, at, end) = (reader.task().clone(), reader.at, reader.end);
+                        *self = Self::Unstored(Box::new(Unstored::go_on(peer, task, at, end).await?));
+                    }
+                    read => return read,
+                },
+            }
+        }
     }
 }
 
@@ -255,8 +321,8 @@ impl Reader {
         }
     }
 
-    async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let ready = self.ready().await.map_err(io::Error::other)?;
+    async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        let ready = self.ready().await?;
         if ready == 0 {
             return Ok(None);
         }
@@ -266,13 +332,25 @@ impl Reader {
         if let Some(upload) = &mut self.upload {
             upload.proceed(wanted).await;
         }
-        let bytes = match &self.mapped {
-            Some(mapped) => mapped.slice(self.at, wanted).await?,
-            None => self.content()?.read(self.at, wanted).await?,
-        };
+        let bytes = self.read(wanted).await.map_err(from_origin::storage)?;
         self.at += bytes.len() as u64;
         self.reading.moved_to(self.at);
         Ok(Some(bytes))
+    }
+
+    async fn read(&mut self, wanted: usize) -> io::Result<Bytes> {
+        match &self.mapped {
+            Some(mapped) => mapped.slice(self.at, wanted).await,
+            None => self.content()?.read(self.at, wanted).await,
+        }
+    }
+}
+
+/// From which byte to which: `None` to the end, wherever that will be.
+pub(crate) fn bounds(slice: Option<Slice>) -> (u64, Option<u64>) {
+    match slice {
+        Some(slice) => slice.range.map_or((0, Some(0)), |range| (range.start, Some(range.end))),
+        None => (0, None),
     }
 }
 

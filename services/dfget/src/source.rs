@@ -90,12 +90,11 @@ impl Source {
             }
             Self::InProcess { peer, .. } => {
                 let task = peer.task(id).ok_or_else(|| FetchError::Other(format!("task {id} is gone")))?;
-                let content = task.open(Requested::Whole, Trust::HoldLast, PATIENCE).await?;
+                let content = task.open(peer, Requested::Whole, Trust::HoldLast, PATIENCE).await?;
                 let length = content.slice.and_then(|slice| slice.total);
-                // The stream's error has lost its kind; the task still knows it.
-                let broken = move |error: std::io::Error| match task.failure() {
-                    Some(failure) => ReadError::Failed(failure).into(),
-                    None => FetchError::Other(error.to_string()),
+                let broken = |error: std::io::Error| match error.downcast::<ReadError>() {
+                    Ok(error) => error.into(),
+                    Err(error) => FetchError::Other(error.to_string()),
                 };
                 Ok((length, content.stream(Delivery::default()).map_err(broken).boxed()))
             }

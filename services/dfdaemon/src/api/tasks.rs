@@ -96,9 +96,9 @@ fn shared(app: &AppState) -> Result<&Arc<Peer>, ApiError> {
 }
 
 async fn content(app: &AppState, task: &Arc<Task>, range: Requested, sendfile: bool) -> Result<Response, ApiError> {
-    let mut opened = task.open(range, app.trust, app.first_byte_timeout).await;
+    let mut opened = task.open(&app.peer, range, app.trust, app.first_byte_timeout).await;
     if matches!(opened, Err(ReadError::Idle)) && app.peer.goes_on_soon(task, TASK_PATIENCE).await {
-        opened = task.open(range, app.trust, app.first_byte_timeout).await;
+        opened = task.open(&app.peer, range, app.trust, app.first_byte_timeout).await;
     }
     let content = opened.map_err(read_error)?;
     let digest = content.range().and_then(|range| task.stored().piece_digest_around(range));

@@ -40,7 +40,7 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: 
     let spec = TaskSpec { id, origin, digest: Some(digest.clone()) };
     let task = mirror.peer.start(spec, Start::Ask).map_err(|error| Refusal::storage(&error))?;
     let patience = caller.deadline.saturating_duration_since(Instant::now());
-    let content = task.open(caller.range, Trust::HoldLast, patience).await;
+    let content = task.open(&mirror.peer, caller.range, Trust::HoldLast, patience).await;
     let content = content.map_err(|error| Refusal::read(&caller.registry(), &error))?;
     for member in named_digests(&task).await {
         mirror.access.add_member(&caller.registry(), repository, &member).await;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
+mod full_disk;
 mod mirror;
 mod node;
 mod origin_access;
