@@ -7,9 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use df_api::cluster::Place;
-use df_api::manager::DiscoveryRequest;
+use df_api::manager::{DiscoveryRequest, DiscoveryResponse};
 use df_client::{ManagerClient, SchedulerClient, Transport, http_client};
 use df_testkit::until;
 use dfdaemon::Dfdaemon;
@@ -77,13 +76,14 @@ impl Standalone {
         let (manager_addr, join_token) = start_manager(&options, &servers, manager_stop.clone()).await?;
         let scheduler_stop = stop.child_token();
         let scheduler_addr = start_scheduler(manager_addr, &join_token, &servers, scheduler_stop.clone()).await?;
-        wait_for_scheduler(manager_addr, &join_token).await?;
+        wait_for(manager_addr, &join_token, "scheduler", |found| !found.schedulers.is_empty()).await?;
         let daemon = |name: String, seed: bool, mirror: SocketAddr, stop: CancellationToken| {
             let config = daemon_config(&options, &name, seed, mirror, (manager_addr, &join_token));
             Dfdaemon::start(config, stop)
         };
         let seed_stop = stop.child_token();
         let seed = daemon("seed-peer".to_owned(), true, ANY_PORT, seed_stop.clone()).await?;
+        wait_for(manager_addr, &join_token, "seed peer", |found| !found.seed_peers.is_empty()).await?;
         let mut peers = Vec::new();
         for number in 1..=options.peers {
             let mirror = if number == 1 { options.first_mirror } else { ANY_PORT };
@@ -157,19 +157,23 @@ async fn start_scheduler(
     Ok(address)
 }
 
-/// Daemons that start before their scheduler would find it a few seconds later; a demo need not wait for that.
-async fn wait_for_scheduler(manager: SocketAddr, join_token: &str) -> anyhow::Result<()> {
+/// Daemons that start before their scheduler and seed peer are known would find them at their next discovery only; a demo
+/// need not wait for that.
+async fn wait_for(
+    manager: SocketAddr,
+    join_token: &str,
+    what: &str,
+    is_there: fn(&DiscoveryResponse) -> bool,
+) -> anyhow::Result<()> {
     let transport = Transport::new(&format!("http://{manager}"), http_client())?;
     let client = ManagerClient::new(transport.with_bearer(Some(join_token.to_owned())));
     let ip = manager.ip().to_string();
     let place = Place { hostname: "standalone".to_owned(), ip, ..Place::default() };
     let request = DiscoveryRequest { place, scheduler_cluster_id: None };
-    until("the scheduler is known to the manager", START_BOUND, async || {
-        let found = client.discover_cluster(&request).await?;
-        Ok((!found.schedulers.is_empty()).then_some(()))
+    until(&format!("the {what} is known to the manager"), START_BOUND, async || {
+        Ok(is_there(&client.discover_cluster(&request).await?).then_some(()))
     })
     .await
-    .context("the manager knows no scheduler")
 }
 
 fn daemon_config(

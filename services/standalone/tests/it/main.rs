@@ -7,6 +7,7 @@ mod cluster;
 mod credentials;
 mod cut_through;
 mod faults;
+mod full_disk;
 mod lab;
 mod liars;
 mod outage;
