@@ -56,6 +56,7 @@ pub(crate) struct Answer {
 }
 
 struct Connection {
+    /// `scheme://authority`: what is reached in the clear is not what is reached by TLS.
     peer: String,
     sender: http1::SendRequest<Empty<Bytes>>,
     driver: Driver,
@@ -65,8 +66,8 @@ struct Connection {
 
 /// What reads and writes: polled along with whoever waits for it.
 struct Driver {
-    connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
-    ended: bool,
+    /// `None` when it has ended: dropped, so that whoever waits for it learns of it.
+    connection: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
 }
 
 /// Why there are no bytes.
@@ -97,9 +98,10 @@ impl Connections {
     /// One GET, of which so many bytes are expected. A kept connection that turns out to be closed is replaced by a new
     /// one.
     pub async fn get(self: &Arc<Self>, url: &Uri, headers: &HeaderMap, expected: u64) -> Result<Answer, AskError> {
-        let peer = url.authority().ok_or(AskError::Malformed("no host to ask"))?.to_string();
+        let scheme = url.scheme_str().unwrap_or_default();
+        let peer = format!("{scheme}://{}", url.authority().ok_or(AskError::Malformed("no host to ask"))?);
         while let Some(mut kept) = self.take_idle(&peer) {
-            if kept.driver.along(kept.sender.ready()).await.is_err() {
+            if !matches!(within(kept.driver.along(kept.sender.ready())).await, Ok(Ok(()))) {
                 continue;
             }
             match kept.ask(url, headers).await {
@@ -150,7 +152,7 @@ impl Connections {
         let mut http = http1::Builder::new();
         http.read_buf_exact_size(Some(READ_BYTES));
         let (sender, connection) = http.handshake(TokioIo::new(wire)).await?;
-        let driver = Driver { connection: Box::pin(connection), ended: false };
+        let driver = Driver { connection: Some(Box::pin(connection)) };
         Ok(Connection { peer, sender, driver, worth, since: Instant::now() })
     }
 
@@ -191,7 +193,7 @@ impl Answer {
             self.left = self.left.saturating_sub(bytes.len() as u64);
             return Ok(Some(bytes));
         }
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.connection.take().filter(|connection| connection.driver.connection.is_some()) {
             connection.worth.set(0);
             self.connections.keep(connection);
         }
@@ -205,7 +207,8 @@ impl Connection {
     async fn ask(&mut self, url: &Uri, headers: &HeaderMap) -> Result<Response<Incoming>, AskError> {
         let mut request = Request::get(url.path()).body(Empty::new()).map_err(|_| AskError::Malformed("its path"))?;
         *request.headers_mut() = headers.clone();
-        let host = HeaderValue::from_str(&self.peer).map_err(|_| AskError::Malformed("its name"))?;
+        let host = url.authority().map_or("", |authority| authority.as_str());
+        let host = HeaderValue::from_str(host).map_err(|_| AskError::Malformed("its name"))?;
         request.headers_mut().insert(HOST, host);
         let sent = self.sender.send_request(request);
         Ok(within(self.driver.along(sent)).await??)
@@ -234,8 +237,8 @@ impl Driver {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(done);
             }
-            if !self.ended && self.connection.as_mut().poll(cx).is_ready() {
-                self.ended = true;
+            if self.connection.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
+                self.connection = None;
             }
             work.as_mut().poll(cx)
         })
@@ -246,3 +249,6 @@ impl Driver {
 async fn within<T>(work: impl Future<Output = T>) -> Result<T, AskError> {
     tokio::time::timeout(SILENCE, work).await.map_err(|_| AskError::Silent(SILENCE))
 }
+
+#[cfg(test)]
+mod tests;

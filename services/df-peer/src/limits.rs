@@ -67,7 +67,7 @@ impl Limits {
         if source == Source::Origin {
             self.origin.take(bytes).await;
         }
-        if task.readers().offsets().is_empty() {
+        if task.readers().is_empty() {
             self.prefetch.take(bytes).await;
         }
         self.total.take(bytes).await;

@@ -260,6 +260,7 @@ impl Peer {
     /// Drops what is stored of a task, because nothing of it is worth keeping. Why it failed is told a little longer, to
     /// those who come with the next request; whoever starts it again gets a new one.
     pub(crate) fn discard(self: &Arc<Self>, task: &Arc<Task>) {
+        task.set_useless();
         // In this order: whoever starts it anew must not find the old files.
         let removed = self.store.remove(task.stored());
         task.set_discarded();

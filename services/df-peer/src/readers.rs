@@ -43,6 +43,10 @@ impl Readers {
         self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.open().at.is_empty()
+    }
+
     /// Where they read, without repetition, ascending.
     pub fn offsets(&self) -> Vec<u64> {
         self.offsets_of(|_| true)

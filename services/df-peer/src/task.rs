@@ -52,7 +52,9 @@ pub struct Task {
     readers: Readers,
     /// A program of this node asked for it by URL.
     for_programs: AtomicBool,
-    /// Its files are gone: it only knows why it failed.
+    /// Its files are going because nothing of them is worth keeping.
+    useless: AtomicBool,
+    /// They are gone: it only knows why it failed.
     discarded: AtomicBool,
     run: Mutex<Run>,
     /// When somebody last asked for it.
@@ -84,6 +86,7 @@ impl Task {
             rate: OnceLock::new(),
             readers: Readers::default(),
             for_programs: AtomicBool::new(false),
+            useless: AtomicBool::new(false),
             discarded: AtomicBool::new(false),
             run: Mutex::default(),
             asked: Mutex::new(Instant::now()),
@@ -119,13 +122,18 @@ impl Task {
         self.discarded.load(Ordering::Relaxed)
     }
 
+    /// Before its files go, so that it is never taken for an evicted one.
+    pub(crate) fn set_useless(&self) {
+        self.useless.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_discarded(&self) {
         self.discarded.store(true, Ordering::Relaxed);
     }
 
     /// Its files went although it is sound: whoever wants it gets another task.
     pub(crate) fn is_evicted(&self) -> bool {
-        self.stored.is_removed() && !self.is_discarded()
+        self.stored.is_removed() && !self.useless.load(Ordering::Relaxed)
     }
 
     pub(crate) fn touch(&self) {
