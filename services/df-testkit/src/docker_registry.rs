@@ -42,6 +42,23 @@ impl DockerRegistry {
 
     /// Keeps images, configuration and logs in `dir`; in the network namespace `netns` when given.
     pub async fn start(dir: &Path, address: SocketAddr, netns: Option<&str>) -> anyhow::Result<Self> {
+        Self::start_with(dir, address, netns, serde_json::json!({})).await
+    }
+
+    /// As [`DockerRegistry::start`], for `root` with the password `secret` only.
+    pub async fn start_private(dir: &Path, address: SocketAddr) -> anyhow::Result<Self> {
+        let passwords = dir.join("htpasswd");
+        std::fs::write(&passwords, "root:$2a$05$r78.4ekWOADyvVTNq7zRceH7eG5nTtMGrVNFOEYu5t8hXOY2yts7q\n")?;
+        let auth = serde_json::json!({ "htpasswd": { "realm": "df-testkit", "path": passwords } });
+        Self::start_with(dir, address, None, auth).await
+    }
+
+    async fn start_with(
+        dir: &Path,
+        address: SocketAddr,
+        netns: Option<&str>,
+        auth: serde_json::Value,
+    ) -> anyhow::Result<Self> {
         let config = dir.join("docker-registry.yaml");
         let access_log = dir.join("docker-registry.access.log");
         let log = dir.join("docker-registry.log");
@@ -55,6 +72,7 @@ impl DockerRegistry {
                 "cache": { "blobdescriptor": "inmemory" },
                 "maintenance": { "uploadpurging": { "enabled": false } },
             },
+            "auth": auth,
             "http": { "addr": address.to_string(), "secret": "df-testkit" },
         });
         std::fs::write(&config, text.to_string())?;

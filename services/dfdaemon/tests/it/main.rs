@@ -9,6 +9,7 @@ mod node;
 mod origin_access;
 mod origin_faults;
 mod origins;
+mod real_registry;
 mod refusals;
 mod restart;
 mod tasks;
