@@ -40,6 +40,8 @@ pub struct Standalone {
     pub peers: Vec<Dfdaemon>,
     /// Ends the seed peer alone.
     pub seed_stop: CancellationToken,
+    /// Each ends one peer alone.
+    pub peer_stops: Vec<CancellationToken>,
     /// Ends the scheduler alone.
     pub scheduler_stop: CancellationToken,
     /// Ends the manager alone.
@@ -84,13 +86,23 @@ impl Standalone {
         let seed_stop = stop.child_token();
         let seed = daemon("seed-peer".to_owned(), true, ANY_PORT, seed_stop.clone()).await?;
         wait_for(manager_addr, &join_token, "seed peer", |found| !found.seed_peers.is_empty()).await?;
+        let peer_stops: Vec<_> = (0..options.peers).map(|_| stop.child_token()).collect();
         let mut peers = Vec::new();
-        for number in 1..=options.peers {
+        for (number, stop) in (1..).zip(&peer_stops) {
             let mirror = if number == 1 { options.first_mirror } else { ANY_PORT };
             peers.push(daemon(format!("peer-{number}"), false, mirror, stop.clone()).await?);
         }
-        let platform =
-            Self { manager_addr, scheduler_addr, seed, peers, seed_stop, scheduler_stop, manager_stop, servers };
+        let platform = Self {
+            manager_addr,
+            scheduler_addr,
+            seed,
+            peers,
+            seed_stop,
+            peer_stops,
+            scheduler_stop,
+            manager_stop,
+            servers,
+        };
         platform.wait_for_hosts().await?;
         Ok(platform)
     }

@@ -59,9 +59,11 @@ impl Cluster {
     }
 
     pub async fn pull(&self, peer: usize, blob: &Blob) -> bytes::Bytes {
-        let answer = self.get(peer, blob).send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        answer.bytes().await.unwrap()
+        self.try_pull(peer, blob).await.unwrap()
+    }
+
+    pub async fn try_pull(&self, peer: usize, blob: &Blob) -> reqwest::Result<bytes::Bytes> {
+        self.get(peer, blob).send().await?.error_for_status()?.bytes().await
     }
 
     /// As a runtime does: the tag, then the digest it stands for.

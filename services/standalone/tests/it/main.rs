@@ -11,5 +11,6 @@ mod full_disk;
 mod lab;
 mod liars;
 mod outage;
+mod rows;
 mod sharing;
 mod tls;
