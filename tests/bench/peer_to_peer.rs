@@ -4,7 +4,7 @@
 
 use tests::cluster::Cluster;
 
-use crate::curl::curl;
+use crate::curl::{curl, hash};
 use crate::goal::Goal;
 use crate::ground::Ground;
 use crate::made::{Blob, MIB};
@@ -21,9 +21,11 @@ struct Figures {
     ours: Part,
     read: Part,
     theirs: Part,
+    theirs_checked: Part,
     our_cpu: Part,
     parent_cpu: Part,
     their_cpu: Part,
+    their_cpu_checked: Part,
 }
 
 pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
@@ -84,13 +86,18 @@ async fn by_peers(ground: &Ground, cluster: &mut Cluster, content: &Content) -> 
     Ok([gib / seconds, gib / reading, (parent + child) / gib, parent / gib])
 }
 
-/// Speed, and CPU of both ends.
-async fn by_curl(ground: &Ground, nginx: &Nginx, content: &Content) -> anyhow::Result<[f64; 2]> {
+/// Speed, and CPU of both ends; both once more with a SHA-256 of the file afterwards.
+async fn by_curl(ground: &Ground, nginx: &Nginx, content: &Content) -> anyhow::Result<[f64; 4]> {
     let gib = content.blob.gib();
+    let file = ground.folder().join("curled");
     let before = cpu_seconds(&[nginx.id()])?;
-    let curled = curl(ground.node(1), &content.url, &ground.folder().join("curled"), content.blob.bytes).await?;
+    let curled = curl(ground.node(1), &content.url, &file, content.blob.bytes).await?;
     let cpu = spent(before, cpu_seconds(&[nginx.id()])? + curled.cpu_seconds);
-    Ok([gib / curled.seconds, cpu / gib])
+    let read = file.clone();
+    let hashed = ground.node(1).inside(move || hash(&read)).await?;
+    std::fs::remove_file(&file)?;
+    let checked = [gib / (curled.seconds + hashed.seconds), (cpu + hashed.cpu_seconds) / gib];
+    Ok([gib / curled.seconds, cpu / gib, checked[0], checked[1]])
 }
 
 // === impl Figures ===
@@ -102,16 +109,19 @@ impl Figures {
             ours: part("peer → peer, task complete", Unit::GibPerSecond),
             read: part("peer → peer, a client of the child has all", Unit::GibPerSecond),
             theirs: part("nginx → curl -o", Unit::GibPerSecond),
+            theirs_checked: part("nginx → curl -o, then its SHA-256", Unit::GibPerSecond),
             our_cpu: part("parent + child", Unit::CpuPerGib),
             parent_cpu: part("of it the parent", Unit::CpuPerGib),
             their_cpu: part("nginx + curl -o, which hash nothing", Unit::CpuPerGib),
+            their_cpu_checked: part("nginx + curl -o + SHA-256", Unit::CpuPerGib),
         }
     }
 
-    fn add(&mut self, ours: [f64; 4], theirs: [f64; 2]) {
+    fn add(&mut self, ours: [f64; 4], theirs: [f64; 4]) {
         let parts = [&mut self.ours, &mut self.read, &mut self.our_cpu, &mut self.parent_cpu];
         parts.into_iter().zip(ours).for_each(|(part, value)| part.values.push(value));
-        let parts = [&mut self.theirs, &mut self.their_cpu];
+        let parts =
+            [&mut self.theirs, &mut self.their_cpu, &mut self.theirs_checked, &mut self.their_cpu_checked];
         parts.into_iter().zip(theirs).for_each(|(part, value)| part.values.push(value));
     }
 
@@ -120,9 +130,10 @@ impl Figures {
         let cost = format!("peer → peer, {size} MiB, {variant}: CPU of both ends");
         let goals = [Goal::at_least(0.8, 1.0), Goal::at_most(1.2, 0.8)];
         let values = self.our_cpu.values.clone();
+        let cpus = [self.our_cpu, self.parent_cpu, self.their_cpu, self.their_cpu_checked];
         [
-            Row::ratio(speed, goals[0], &self.ours, &self.theirs).with([self.read]),
-            Row::new(cost, Unit::CpuPerGib, goals[1], values).with([self.our_cpu, self.parent_cpu, self.their_cpu]),
+            Row::ratio(speed, goals[0], &self.ours, &self.theirs).with([self.read, self.theirs_checked]),
+            Row::new(cost, Unit::CpuPerGib, goals[1], values).with(cpus),
         ]
     }
 }

@@ -52,6 +52,10 @@ impl Row {
         Self { parts: vec![ours.clone(), theirs.clone()], ..Self::new(name, ours.unit, goal, values) }
     }
 
+    pub(crate) fn for_comparison(self) -> Self {
+        Self { goal: None, ..self }
+    }
+
     pub(crate) fn with(mut self, parts: impl IntoIterator<Item = Part>) -> Self {
         self.parts.extend(parts);
         self

@@ -130,7 +130,9 @@ async fn measure(options: &Options, victim: Victim, run: usize) -> anyhow::Resul
 
 async fn download(ground: &Ground, content: &Content) -> anyhow::Result<f64> {
     let file = ground.folder().join("curled");
-    Ok(curl(ground.node(0), &content.url, &file, content.blob.bytes).await?.seconds)
+    let took = curl(ground.node(0), &content.url, &file, content.blob.bytes).await?;
+    std::fs::remove_file(&file)?;
+    Ok(took.seconds)
 }
 
 /// Seconds of every node that lives on, and the part of all cores that was busy.
