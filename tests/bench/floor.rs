@@ -17,6 +17,7 @@ use crate::process::thread_cpu_seconds;
 use crate::row::{Part, Unit};
 
 const BUFFER_BYTES: usize = 1024 * 1024;
+const HASHED_BYTES: usize = 128 * 1024;
 
 pub(crate) async fn measure(options: &Options) -> anyhow::Result<Vec<Part>> {
     let ground = Ground::prepare(options, 1, 3 * options.hit_mib).await?;
@@ -25,16 +26,14 @@ pub(crate) async fn measure(options: &Options) -> anyhow::Result<Vec<Part>> {
         Part::new("sendfile over loopback, sender", Unit::CpuPerGib),
         Part::new("recv + pwrite, receiver", Unit::CpuPerGib),
         Part::new("sendfile → recv + pwrite", Unit::GibPerSecond),
-        Part::new("SHA-256", Unit::CpuPerGib),
-        Part::new("BLAKE3 in 256 KiB", Unit::CpuPerGib),
+        Part::new("SHA-256, in the cache", Unit::CpuPerGib),
+        Part::new("BLAKE3, in the cache", Unit::CpuPerGib),
     ];
     for run in 0..options.runs_with_warm_up() {
         let (source, target) = (blob.clone(), ground.folder().join("received"));
         let sent = ground.node(0).inside(move || transfer(&source, &target)).await?;
-        let hashed = {
-            let blob = blob.clone();
-            tokio::task::spawn_blocking(move || hash(&blob)).await??
-        };
+        let bytes = blob.bytes;
+        let hashed = tokio::task::spawn_blocking(move || hash(bytes)).await?;
         if !options.is_warm_up(run) {
             let values = sent.into_iter().chain(hashed);
             parts.iter_mut().zip(values).for_each(|(part, value)| part.values.push(value));
@@ -77,17 +76,19 @@ fn transfer(blob: &Blob, target: &Path) -> anyhow::Result<[f64; 3]> {
     Ok([sent / blob.gib(), received / blob.gib(), blob.gib() / seconds])
 }
 
-/// CPU of SHA-256 and of BLAKE3, in memory.
-fn hash(blob: &Blob) -> anyhow::Result<[f64; 2]> {
-    let bytes = std::fs::read(&blob.path)?;
-    let gib = bytes.len() as f64 / GIB;
+/// CPU of SHA-256 and of BLAKE3, of so many bytes that are in the processor's cache.
+fn hash(bytes: u64) -> [f64; 2] {
+    let chunk = vec![0xa5; HASHED_BYTES];
+    let rounds = bytes / HASHED_BYTES as u64;
+    let gib = (rounds * HASHED_BYTES as u64) as f64 / GIB;
+    let (mut sha256, mut blake3) = (Sha256::new(), blake3::Hasher::new());
     let before = thread_cpu_seconds();
-    std::hint::black_box(Sha256::digest(&bytes));
+    (0..rounds).for_each(|_| sha256.update(&chunk));
+    std::hint::black_box(sha256.finalize());
     let between = thread_cpu_seconds();
-    let mut hasher = blake3::Hasher::new();
-    bytes.chunks(256 * 1024).for_each(|chunk| {
-        hasher.update(chunk);
+    (0..rounds).for_each(|_| {
+        blake3.update(&chunk);
     });
-    std::hint::black_box(hasher.finalize());
-    Ok([(between - before) / gib, (thread_cpu_seconds() - between) / gib])
+    std::hint::black_box(blake3.finalize());
+    [(between - before) / gib, (thread_cpu_seconds() - between) / gib]
 }

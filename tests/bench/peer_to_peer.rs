@@ -120,8 +120,7 @@ impl Figures {
     fn add(&mut self, ours: [f64; 4], theirs: [f64; 4]) {
         let parts = [&mut self.ours, &mut self.read, &mut self.our_cpu, &mut self.parent_cpu];
         parts.into_iter().zip(ours).for_each(|(part, value)| part.values.push(value));
-        let parts =
-            [&mut self.theirs, &mut self.their_cpu, &mut self.theirs_checked, &mut self.their_cpu_checked];
+        let parts = [&mut self.theirs, &mut self.their_cpu, &mut self.theirs_checked, &mut self.their_cpu_checked];
         parts.into_iter().zip(theirs).for_each(|(part, value)| part.values.push(value));
     }
 

@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use df_api::Problem;
+use df_api::{ByteRange, Problem};
 use df_socket::{PatientStream, Worth};
 use http::header::{HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
@@ -27,16 +27,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::intake::STEP_BYTES;
+
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// Silence before or within an answer. A parent that waits for bytes itself says so before that.
 const SILENCE: Duration = Duration::from_secs(40);
 /// Shorter than servers of this platform keep one.
 const IDLE: Duration = Duration::from_secs(30);
 const IDLE_MAX_PER_PEER: usize = 16;
-/// What one read takes at most: stays in the processor's cache while it is written and hashed.
-const READ_BYTES: usize = 256 * 1024;
 /// What is worth waking up for: between two hops of a chain, this is how far the second lags behind.
-const WORTH_BYTES: u64 = 128 * 1024;
+const WORTH_BYTES: u64 = STEP_BYTES as u64;
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 
 /// To all peers of the cluster.
@@ -49,8 +49,8 @@ pub(crate) struct Connections {
 pub(crate) struct Answer {
     pub headers: HeaderMap,
     body: Incoming,
-    /// Expected, and not read yet.
-    left: u64,
+    /// Expected, and not read yet; `None` when nothing more is.
+    rest: Option<ByteRange>,
     connection: Option<Connection>,
     connections: Arc<Connections>,
 }
@@ -95,9 +95,14 @@ impl Connections {
         Arc::new(Self { tls: TlsConnector::from(tls), idle: Mutex::default() })
     }
 
-    /// One GET, of which so many bytes are expected. A kept connection that turns out to be closed is replaced by a new
-    /// one.
-    pub async fn get(self: &Arc<Self>, url: &Uri, headers: &HeaderMap, expected: u64) -> Result<Answer, AskError> {
+    /// One GET, of which this part of a content is expected. A kept connection that turns out to be closed is replaced by
+    /// a new one.
+    pub async fn get(
+        self: &Arc<Self>,
+        url: &Uri,
+        headers: &HeaderMap,
+        expected: ByteRange,
+    ) -> Result<Answer, AskError> {
         let scheme = url.scheme_str().unwrap_or_default();
         let peer = format!("{scheme}://{}", url.authority().ok_or(AskError::Malformed("no host to ask"))?);
         while let Some(mut kept) = self.take_idle(&peer) {
@@ -120,13 +125,14 @@ impl Connections {
         self: &Arc<Self>,
         mut connection: Connection,
         answered: Response<Incoming>,
-        left: u64,
+        expected: ByteRange,
     ) -> Result<Answer, AskError> {
         let (head, body) = answered.into_parts();
         if !head.status.is_success() {
             return Err(connection.refused(head.status, &head.headers, body).await);
         }
-        Ok(Answer { headers: head.headers, body, left, connection: Some(connection), connections: self.clone() })
+        let (connection, connections) = (Some(connection), self.clone());
+        Ok(Answer { headers: head.headers, body, rest: Some(expected), connection, connections })
     }
 
     async fn connect(&self, url: &Uri, peer: String) -> Result<Connection, AskError> {
@@ -150,7 +156,7 @@ impl Connections {
         let opened = tokio::time::timeout(CONNECT_PATIENCE, opening).await;
         let (wire, worth) = opened.map_err(|_| AskError::Silent(CONNECT_PATIENCE))??;
         let mut http = http1::Builder::new();
-        http.read_buf_exact_size(Some(READ_BYTES));
+        http.read_buf_exact_size(Some(STEP_BYTES));
         let (sender, connection) = http.handshake(TokioIo::new(wire)).await?;
         let driver = Driver { connection: Some(Box::pin(connection)) };
         Ok(Connection { peer, sender, driver, worth, since: Instant::now() })
@@ -184,13 +190,14 @@ impl Answer {
     /// The next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, AskError> {
         let Some(connection) = &mut self.connection else { return Ok(None) };
-        connection.worth.set(self.left.min(WORTH_BYTES));
+        let worth = self.rest.map_or(0, |rest| rest.length().min(WORTH_BYTES - rest.start % WORTH_BYTES));
+        connection.worth.set(worth);
         loop {
             let frame = within(connection.driver.along(self.body.frame())).await?;
             let Some(frame) = frame else { break };
             // Trailers are of no use here.
             let Ok(bytes) = frame?.into_data() else { continue };
-            self.left = self.left.saturating_sub(bytes.len() as u64);
+            self.rest = self.rest.and_then(|rest| ByteRange::new(rest.start + bytes.len() as u64, rest.end));
             return Ok(Some(bytes));
         }
         if let Some(connection) = self.connection.take().filter(|connection| connection.driver.connection.is_some()) {

@@ -6,6 +6,7 @@
 
 mod plan;
 mod retries;
+mod steps;
 mod stream;
 
 use std::ops::Range;

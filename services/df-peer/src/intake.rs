@@ -9,6 +9,10 @@ use std::sync::{Mutex, PoisonError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
+/// What comes is written and hashed in steps of this, each to a multiple of it in the content. Such a step stays in the
+/// processor's cache meanwhile, and the kernel keeps it in large pages, which cost less to write and to send.
+pub(crate) const STEP_BYTES: usize = 128 * 1024;
+
 /// One per peer.
 pub(crate) struct Intake {
     /// `None` when it has ended.

@@ -334,7 +334,7 @@ impl Peer {
             value.set_sensitive(name == AUTHORIZATION);
             headers.insert(name, value);
         }
-        self.connections.get(&url, &headers, range.length()).await
+        self.connections.get(&url, &headers, range).await
     }
 
     /// The seed peer that a task belongs to. `None` when this host knows of none, or is one itself.

@@ -28,7 +28,7 @@ use crate::uploads::Upload;
 const READ_BYTES: usize = 256 * 1024;
 
 /// Bytes per mapped slice: they take no memory, and the socket takes what it can.
-const SLICE_BYTES: usize = 1024 * 1024;
+const SLICE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A shorter content is copied: that costs less than a mapping.
 const MAPPED_BYTES_MIN: u64 = 64 * 1024;

@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// What has come is read after this long, however little it is.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// How many bytes are worth waking up for, from now on; the rest of an answer, when it is less. Shared with its stream.
+/// How many bytes are worth waking up for, from now on, and the most that one read takes; the rest of an answer, when it
+/// is less. Shared with its stream.
 #[derive(Clone, Debug)]
 pub struct Worth(Arc<AtomicU32>);
 
@@ -74,6 +75,33 @@ impl PatientStream {
         }
     }
 
+    /// All that is worth it, and no more, once it has come.
+    fn poll_worth(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let most = buf.remaining().min(self.low_water as usize);
+        ready!(self.socket.poll_read_ready(cx))?;
+        // What a read has left says nothing about waking up for it.
+        let enough = || match rustix::io::ioctl_fionread(&self.socket)? < most as u64 {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => Ok(()),
+        };
+        if self.socket.try_io(Interest::READABLE, enough).is_err() {
+            // Still ready: the end, or an error.
+            ready!(self.socket.poll_read_ready(cx))?;
+        }
+        self.poll_up_to(most, cx, buf)
+    }
+
+    #[allow(unsafe_code, reason = "part of a buffer is filled as if it were all of it")]
+    fn poll_up_to(&mut self, most: usize, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut part = buf.take(most);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        // SAFETY: `part` is the first `most` bytes of what is unfilled in `buf`, and its first `read` bytes are filled.
+        unsafe { buf.assume_init(read) };
+        buf.advance(read);
+        Poll::Ready(Ok(()))
+    }
+
     /// Nothing that the kernel would wake for: what there is all the same, once the patience is over.
     fn poll_little(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
@@ -121,12 +149,14 @@ impl AsyncRead for PatientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
         me.tell_kernel();
-        match Pin::new(&mut me.socket).poll_read(cx, buf) {
+        if me.low_water == Worth::ANY {
+            return Pin::new(&mut me.socket).poll_read(cx, buf);
+        }
+        match me.poll_worth(cx, buf) {
             Poll::Ready(read) => {
                 me.alarmed = false;
                 Poll::Ready(read)
             }
-            Poll::Pending if me.low_water == Worth::ANY => Poll::Pending,
             Poll::Pending => me.poll_little(cx, buf),
         }
     }
@@ -187,5 +217,22 @@ mod tests {
             rest += reading.read(&mut buffer).await.unwrap();
         }
         assert_eq!(reading.read(&mut buffer).await.unwrap(), 0, "an end is no matter of worth");
+    }
+
+    #[tokio::test]
+    async fn one_read_takes_no_more_than_is_worth_it() {
+        let (mut reading, mut writing) = pair().await;
+        reading.worth().set(50_000);
+        writing.write_all(&[1; 120_000]).await.unwrap();
+        let mut buffer = vec![0; 256 * 1024];
+        let mut reads = Vec::new();
+        while reads.iter().sum::<usize>() < 120_000 {
+            reads.push(reading.read(&mut buffer).await.unwrap());
+        }
+        assert_eq!(reads, [50_000, 50_000, 20_000]);
+        writing.write_all(&[1; 10]).await.unwrap();
+        drop(writing);
+        assert_eq!(reading.read(&mut buffer).await.unwrap(), 10, "the last, although it is little");
+        assert_eq!(reading.read(&mut buffer).await.unwrap(), 0);
     }
 }

@@ -7,6 +7,8 @@ use super::*;
 
 const TEN: &str = "HTTP/1.1 206 Partial Content\r\ncontent-length: 10\r\n\r\n0123456789";
 
+const FIRST_TEN: ByteRange = ByteRange { start: 0, end: 10 };
+
 /// Answers each request with the next text, and closes a connection after every `requests` of them.
 struct Script {
     url: Uri,
@@ -54,7 +56,7 @@ fn connections() -> Arc<Connections> {
 }
 
 async fn get(connections: &Arc<Connections>, url: &Uri) -> Result<Vec<u8>, AskError> {
-    let mut answer = connections.get(url, &HeaderMap::new(), 10).await?;
+    let mut answer = connections.get(url, &HeaderMap::new(), FIRST_TEN).await?;
     let mut body = Vec::new();
     while let Some(bytes) = answer.next().await? {
         body.extend_from_slice(&bytes);
@@ -83,7 +85,7 @@ async fn a_kept_connection_that_the_peer_has_closed_is_replaced() {
 #[tokio::test]
 async fn an_answer_that_was_not_read_to_its_end_does_not_give_its_connection_back() {
     let (script, connections) = (Script::start(&[TEN, TEN], 1).await, connections());
-    let mut answer = connections.get(&script.url, &HeaderMap::new(), 10).await.unwrap();
+    let mut answer = connections.get(&script.url, &HeaderMap::new(), FIRST_TEN).await.unwrap();
     answer.next().await.unwrap().unwrap();
     drop(answer);
     assert!(connections.idle().is_empty());

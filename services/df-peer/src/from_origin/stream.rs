@@ -6,12 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use df_api::ByteRange;
 use df_store::PieceWriter;
-use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
 
+use super::steps::Steps;
 use super::{piece, storage};
 use crate::limits::Limits;
-use crate::origin::{self, Answer, Facts};
+use crate::origin::{Answer, Facts};
 use crate::task::{Failure, Source, Task};
 
 /// Silence within a body that can be resumed by range.
@@ -51,11 +50,11 @@ impl Position {
 impl Pour {
     /// To the end of the body, or to a piece that somebody else has. Afterwards `writer` has what landed of the last.
     pub async fn run(&mut self, answer: Answer, piece_length: u64) -> Result<(), Failure> {
-        let Answer { asked, facts, mut body, permit: _permit } = answer;
+        let Answer { asked, facts, body, permit: _permit } = answer;
         let Facts { start, end, ranges, length, .. } = facts;
         let mut at = Position { offset: start, piece_length, repeats: start < asked.from };
-        let stall = if ranges { STALL } else { STALL_WHOLE };
-        while let Some(chunk) = next(&mut body, stall).await? {
+        let mut steps = Steps::new(body, start, if ranges { STALL } else { STALL_WHOLE });
+        while let Some(chunk) = steps.next().await? {
             let bytes = chunk.len() as u64;
             if end.is_some_and(|end| at.offset + bytes > end) {
                 return Err(Failure::Malformed("its body is longer than it said".to_owned()));
@@ -117,13 +116,4 @@ impl Pour {
         }
         Ok(())
     }
-}
-
-/// One chunk at a time: its memory is used again for the one after the next. `None` at the end.
-async fn next(
-    body: &mut BoxStream<'static, reqwest::Result<Bytes>>,
-    stall: Duration,
-) -> Result<Option<Bytes>, Failure> {
-    let silent = |_| Failure::Unreachable(format!("it has sent nothing for {stall:?}"));
-    tokio::time::timeout(stall, body.next()).await.map_err(silent)?.transpose().map_err(origin::unreachable)
 }
