@@ -47,6 +47,8 @@ impl Steps {
             if let Some(ended) = self.ended.take() {
                 return ended.map(|()| None);
             }
+            // Even an empty part holds the memory of the whole.
+            self.chunk = Bytes::new();
             let patience = if self.gathered.is_empty() { self.stall } else { PATIENCE.min(self.stall) };
             match tokio::time::timeout(patience, self.body.next()).await {
                 Ok(Some(Ok(chunk))) => self.chunk = chunk,

@@ -12,10 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use url::Url;
 
-/// Streams of this process at all origins: each has about 1.2 MB in memory, measured.
-const STREAMS_MAX: usize = 40;
+/// Streams of this process at all origins: each has about 2 MB in memory, measured.
+const STREAMS_MAX: usize = 24;
 /// A task may have further streams while fewer than this are open; its first is always welcome.
-const STREAMS_CALM: usize = 24;
+const STREAMS_CALM: usize = 16;
 /// However long an origin wants to be left alone, it is asked again after this.
 const HOLD_MAX: Duration = Duration::from_secs(120);
 /// Waiters come back spread over this time.
