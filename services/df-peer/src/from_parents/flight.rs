@@ -78,8 +78,7 @@ impl Flight {
             let chunk = next.ok_or_else(|| gone(format!("its answer ended at byte {at} of {}", rest.end)))?;
             let bytes = chunk.len() as u64;
             if at + bytes > rest.end {
-                let why = format!("more than the {} bytes asked", rest.length());
-                return Err(Ended::Broken(ComplaintReason::WrongBytes, why));
+                return Err(too_much(rest));
             }
             self.advance.bytes.fetch_add(bytes, Ordering::Relaxed);
             self.advance.held_back.store(true, Ordering::Relaxed);
@@ -89,8 +88,8 @@ impl Flight {
             at += bytes;
         }
         // The end of the answer is read too, so that its connection can be used again.
-        if at == rest.end {
-            self.unless_cancelled(answer.next()).await?;
+        if at == rest.end && self.unless_cancelled(answer.next()).await?.is_some() {
+            return Err(too_much(rest));
         }
         Ok(told)
     }
@@ -118,6 +117,10 @@ impl Flight {
             None => wrong(format!("asked {}, answered {value:?}", asked.to_header())),
         }
     }
+}
+
+fn too_much(asked: ByteRange) -> Ended {
+    Ended::Broken(ComplaintReason::WrongBytes, format!("more than the {} bytes asked", asked.length()))
 }
 
 fn gone(why: String) -> Ended {
