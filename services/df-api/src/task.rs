@@ -41,13 +41,38 @@ pub struct Origin {
     /// The asker can reach the origin only with what must not leave its node (Basic credentials): no seed may be sent.
     #[serde(default)]
     pub node_only: bool,
+    /// Contents of one URL with different tags are different tasks; so are those of different applications.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
+}
+
+// === impl TaskSpec ===
+
+impl TaskSpec {
+    pub fn new(origin: Origin, digest: Option<Digest>) -> Self {
+        Self { id: id_of(&origin, digest.as_ref()), origin, digest }
+    }
+
+    /// The id is that of the content described. Otherwise one content could be passed off as another.
+    pub fn is_consistent(&self) -> bool {
+        self.id == id_of(&self.origin, self.digest.as_ref())
+    }
+}
+
+fn id_of(origin: &Origin, digest: Option<&Digest>) -> TaskId {
+    match digest {
+        Some(digest) => task_id_of_digest(digest),
+        None => task_id_of_url(&origin.url, origin.tag.as_deref(), origin.application.as_deref()),
+    }
 }
 
 // === impl Origin ===
 
 impl Origin {
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), authorization: None, accept: None, node_only: false }
+        Self { url: url.into(), authorization: None, accept: None, node_only: false, tag: None, application: None }
     }
 
     /// As another node may see it: a Bearer token stays, anything else goes and marks the origin as reachable from here only.
@@ -67,6 +92,8 @@ impl std::fmt::Debug for Origin {
             .field("authorization", &self.authorization.as_ref().map(|_| "redacted"))
             .field("accept", &self.accept)
             .field("node_only", &self.node_only)
+            .field("tag", &self.tag)
+            .field("application", &self.application)
             .finish()
     }
 }
@@ -132,6 +159,17 @@ mod tests {
     fn fields_do_not_run_into_each_other() {
         assert_ne!(task_id_of_url("u", Some("ab"), Some("c")), task_id_of_url("u", Some("a"), Some("bc")));
         assert_ne!(task_id_of_url("u", Some("a"), None), task_id_of_url("u", None, Some("a")));
+    }
+
+    #[test]
+    fn no_content_passes_for_another() {
+        let digest = Some(format!("sha256:{}", "ab".repeat(32)).parse().unwrap());
+        let blob = TaskSpec::new(Origin::new("https://r/v2/a/blobs/x"), digest);
+        let file = TaskSpec::new(Origin { tag: Some("t".to_owned()), ..Origin::new("https://f/x") }, None);
+        assert!(blob.is_consistent() && file.is_consistent());
+        assert!(!TaskSpec { digest: None, ..blob.clone() }.is_consistent());
+        assert!(!TaskSpec { id: blob.id, ..file.clone() }.is_consistent());
+        assert!(!TaskSpec { origin: Origin { tag: None, ..file.origin.clone() }, ..file }.is_consistent());
     }
 
     #[test]

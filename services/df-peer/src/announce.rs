@@ -212,6 +212,9 @@ impl Worker for HostAnnouncement {
         for duty in decision.duties {
             self.duties_taken.push(duty.id);
             match duty.kind {
+                DutyKind::Fetch if !duty.task.is_consistent() => {
+                    tracing::warn!(task = %duty.task.id, "a duty is not taken up: it describes another content");
+                }
                 DutyKind::Fetch => {
                     if let Err(error) = self.peer.start(duty.task, Start::Duty) {
                         tracing::error!(%error, "a duty cannot be taken up");

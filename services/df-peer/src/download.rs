@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::from_origin;
-use crate::from_parents::{self, Outcome, PATIENCE};
+use crate::from_parents::{self, Outcome, PATIENCE, PATIENCE_ADVISED};
 use crate::peer::Peer;
 use crate::small;
 use crate::sync::{Advice, Sync};
@@ -111,7 +111,7 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), F
         return Ok(());
     }
     let mut advice = sync.advice();
-    let mut give_up = Instant::now() + PATIENCE;
+    let mut give_up = Instant::now() + PATIENCE_ADVISED;
     loop {
         let current = advice.borrow_and_update().clone();
         let decision = match current {
@@ -127,12 +127,16 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), F
                     break;
                 }
             }
-            Decision::Wait | Decision::Parents => match from_parents::fetch(peer, task, sync, sync.advice()).await? {
-                Outcome::Done => return Ok(()),
-                Outcome::Redirected => give_up = Instant::now() + PATIENCE,
-                Outcome::Refused if matches!(*advice.borrow(), Advice::Alone) => return alone(peer, task, sync).await,
-                Outcome::Refused | Outcome::Stuck => break,
-            },
+            Decision::Wait | Decision::Parents => {
+                match from_parents::fetch(peer, task, sync, sync.advice(), PATIENCE_ADVISED).await? {
+                    Outcome::Done => return Ok(()),
+                    Outcome::Redirected => give_up = Instant::now() + PATIENCE_ADVISED,
+                    Outcome::Refused if matches!(*advice.borrow(), Advice::Alone) => {
+                        return alone(peer, task, sync).await;
+                    }
+                    Outcome::Refused | Outcome::Stuck => break,
+                }
+            }
         }
     }
     at_origin(peer, task, sync).await
@@ -150,7 +154,7 @@ async fn alone(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), Fa
             refresh_after_ms: 0,
         };
         let (_sender, advice) = watch::channel(Advice::Decided(Arc::new(decision)));
-        if from_parents::fetch(peer, task, sync, advice).await? == Outcome::Done {
+        if from_parents::fetch(peer, task, sync, advice, PATIENCE).await? == Outcome::Done {
             return Ok(());
         }
     }

@@ -17,6 +17,7 @@ mod words;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use df_api::scheduler::{Complaint, ComplaintReason, Decision, Parent};
@@ -45,8 +46,11 @@ use crate::task::{Failure, Task};
 
 /// Requests at one parent: with one, a single parent idles between two pieces.
 const PER_PARENT: usize = 2;
-/// No byte from any parent for this long: whoever asked is better served by the origin.
+/// Without a scheduler, and without a byte from any parent for this long: whoever asked is better served by the origin.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// As long as a scheduler says to wait for parents: it knows whether somebody is at the origin, which may be slow. All
+/// children of a slow one would go there at once.
+pub(crate) const PATIENCE_ADVISED: Duration = Duration::from_secs(20);
 /// When all parents have failed, new ones are waited for this long.
 const NEW_ADVICE: Duration = Duration::from_secs(1);
 /// A parent that waited for the bytes as long as it may is left alone for a moment.
@@ -73,12 +77,14 @@ pub(crate) async fn fetch(
     task: &Arc<Task>,
     sync: &Sync,
     advice: watching::Receiver<Advice>,
+    patience: Duration,
 ) -> Result<Outcome, Failure> {
     let mut swarm = Swarm {
         peer,
         task,
         sync,
         advice,
+        patience,
         links: Links::default(),
         flights: FuturesUnordered::new(),
         in_flight: Vec::new(),
@@ -103,6 +109,8 @@ struct Swarm<'a> {
     task: &'a Arc<Task>,
     sync: &'a Sync,
     advice: watching::Receiver<Advice>,
+    /// Without a byte, as long as the advice stands.
+    patience: Duration,
     links: Links,
     flights: FuturesUnordered<JoinHandle<(u64, Ended)>>,
     in_flight: Vec<InFlight>,
@@ -384,9 +392,12 @@ impl Swarm<'_> {
     fn moves(&mut self) -> bool {
         let received = self.task.received();
         let bytes = received.seed_bytes + received.peer_bytes;
-        if bytes > self.progress.bytes {
+        // Our own limits are no fault of the parents.
+        let held_back = self.in_flight.iter().any(|flight| flight.advance.held_back.load(Ordering::Relaxed));
+        if bytes > self.progress.bytes || held_back {
             self.progress = Progress { bytes, at: Instant::now() };
         }
-        self.progress.at.elapsed() < PATIENCE
+        let advised = matches!(&*self.advice.borrow(), Advice::Decided(_));
+        self.progress.at.elapsed() < if advised { self.patience } else { PATIENCE }
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Question {
 
 /// Error bodies are relayed up to this size.
 const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
+/// And waited for so long.
+const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks; twice at most when a shortcut or the range turns out to be of no use.
 pub(crate) async fn open(
@@ -125,7 +127,7 @@ fn is_content(status: StatusCode, asked: Asked) -> bool {
 /// Whether asking again may help.
 pub(crate) fn may_retry(failure: &Failure) -> bool {
     match failure {
-        Failure::Origin { status, .. } => matches!(status, 408 | 429 | 500..),
+        Failure::Origin { status, .. } => matches!(status, 429 | 500..),
         Failure::Unreachable(_) => true,
         _ => false,
     }
@@ -165,11 +167,15 @@ async fn refused(upstream: &Upstream, response: reqwest::Response) -> Failure {
     }
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
-    while let Some(Ok(chunk)) = chunks.next().await
-        && body.len() + chunk.len() <= ERROR_BODY_BYTES_MAX
-    {
-        body.extend_from_slice(&chunk);
-    }
+    let reading = async {
+        while let Some(Ok(chunk)) = chunks.next().await
+            && body.len() + chunk.len() <= ERROR_BODY_BYTES_MAX
+        {
+            body.extend_from_slice(&chunk);
+        }
+    };
+    // What has come by then is told.
+    let _ = tokio::time::timeout(ERROR_BODY_PATIENCE, reading).await;
     Failure::Origin { status, headers, body: body.into() }
 }
 

@@ -10,11 +10,14 @@ use std::time::Duration;
 use df_api::dfdaemon::PieceList;
 use df_api::scheduler::Parent;
 use df_api::task::piece_count;
-use df_api::{Algorithm, Bitmap, Digest};
+use df_api::{Algorithm, Digest};
 use df_client::{ClientError, DfdaemonClient};
 
 use crate::plan::Key;
 use crate::task::{Source, Task};
+
+/// Pieces of a content whose length nobody has told.
+const UNTOLD_PIECES_MAX: u32 = 1 << 16;
 
 /// One parent in one download.
 pub(crate) struct ParentLink {
@@ -94,7 +97,8 @@ impl Book {
         self.describe(list, known)?;
         let pieces = match (self.length, self.piece_length) {
             (Some(length), Some(piece_length)) => piece_count(length, piece_length),
-            _ => Bitmap::PIECES_MAX as u32,
+            // Before the length is told, no content is long.
+            _ => UNTOLD_PIECES_MAX,
         };
         for piece in &list.pieces {
             if piece.index >= pieces {

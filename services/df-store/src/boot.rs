@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::content::open_plain;
+use crate::content::{create_anew, open_plain};
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,7 +32,7 @@ pub(crate) fn save(dir: &Path, clean: bool) -> io::Result<()> {
     // A machine that does not tell its boot can be believed only after a clean stop.
     let state = BootState { boot_id: current().unwrap_or_default(), clean };
     let new = dir.join(NEW_FILE);
-    let mut file = File::create(&new)?;
+    let mut file = create_anew(&new)?;
     file.write_all(&serde_json::to_vec(&state)?)?;
     file.sync_all()?;
     std::fs::rename(new, dir.join(FILE))?;

@@ -89,6 +89,16 @@ impl AsFd for ContentFile {
     }
 }
 
+/// An empty file, whatever was there before: what is there is not opened, followed or waited for.
+pub(crate) fn create_anew(path: &Path) -> io::Result<File> {
+    if let Err(error) = crate::aside::remove(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    File::options().write(true).create_new(true).open(path)
+}
+
 /// A regular file and nothing else: no link is followed, and no pipe is waited for.
 pub(crate) fn open_plain(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use df_api::{Bitmap, Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::content::open_plain;
+use crate::content::{create_anew, open_plain};
 use crate::marks::{Marks, PieceHash, piece_digest, piece_hash};
 use crate::meta::Meta;
 
@@ -220,7 +220,7 @@ impl Record {
         for line in lines {
             bytes.extend(line.to_bytes()?);
         }
-        std::fs::write(&new, &bytes)?;
+        create_anew(&new)?.write_all(&bytes)?;
         std::fs::rename(&new, &self.path)?;
         self.trusted_bytes = bytes.len() as u64;
         Ok(())

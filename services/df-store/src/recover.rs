@@ -78,8 +78,8 @@ pub(crate) fn read_folder(dir: &Path) -> io::Result<Folder> {
     let (record_meta, content_bytes) = match (place(&record)?, place(&dir.join("content"))?) {
         (Place::Other, _) | (_, Place::Other) => return Ok(Folder::Foreign("its record or content is no file")),
         (Place::Nothing, Place::Nothing) => return Ok(Folder::Empty),
-        // Bytes landed, and the first line did not: nothing can be said of them.
-        (Place::Nothing, Place::File(_)) => return Ok(Folder::Empty),
+        // Bytes landed, and the first line did not.
+        (Place::Nothing, Place::File(_)) => return Ok(Folder::Foreign("its record is gone")),
         (Place::File(record), Place::Nothing) => (record, 0),
         (Place::File(record), Place::File(content)) => (record, content.len()),
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use df_api::dfdaemon::{CreateTaskRequest, ReceivedBytes};
 use df_api::range::Requested;
-use df_api::task::{Origin, TaskSpec, task_id_of_digest, task_id_of_url};
+use df_api::task::{Origin, TaskSpec};
 use df_api::{Digest, TaskId};
 use df_client::{ClientError, DfdaemonClient, Transport, http_client};
 use df_peer::download::Start;
@@ -69,12 +69,9 @@ impl Source {
         match self {
             Self::Daemon(client) => Ok(client.create_task(&request).await?.id),
             Self::InProcess { peer, .. } => {
-                let id = match &request.digest {
-                    Some(digest) => task_id_of_digest(digest),
-                    None => task_id_of_url(&request.url, request.tag.as_deref(), request.application.as_deref()),
-                };
-                let origin = Origin { authorization: request.authorization, ..Origin::new(request.url) };
-                let spec = TaskSpec { id: id.clone(), origin, digest: request.digest };
+                let CreateTaskRequest { url, digest, tag, application, authorization } = request;
+                let spec = TaskSpec::new(Origin { authorization, tag, application, ..Origin::new(url) }, digest);
+                let id = spec.id.clone();
                 peer.start(spec, Start::Ask).map_err(|error| FetchError::Other(format!("cannot store it: {error}")))?;
                 Ok(id)
             }

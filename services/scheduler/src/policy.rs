@@ -24,7 +24,8 @@ pub struct Policy {
     pub candidate_parent_limit: usize,
     /// A host silent for this long is gone, and its peers with it.
     pub host_lease_ms: u64,
-    /// A peer at the origin whose `received_bytes` stands still for this long loses the right to it.
+    /// A peer at the origin whose `received_bytes` stands still for this long loses the right to it. More than what an
+    /// origin may take to answer: two would fetch the same, and a slow origin would be asked by one after the other.
     pub origin_stall_ms: u64,
     /// A seed that does not start a duty within this time loses it.
     pub duty_timeout_ms: u64,
@@ -41,7 +42,7 @@ impl Default for Policy {
         Self {
             candidate_parent_limit: CANDIDATE_PARENT_LIMIT,
             host_lease_ms: 20_000,
-            origin_stall_ms: 10_000,
+            origin_stall_ms: 35_000,
             duty_timeout_ms: 2_000,
             rest_ms: 30_000,
             busy_ms: 2_000,

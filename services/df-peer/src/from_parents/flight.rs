@@ -21,6 +21,8 @@ use crate::task::Task;
 
 /// A parent that is full says when to come again; by default after this.
 const BUSY_DEFAULT: Duration = Duration::from_secs(1);
+/// Whoever says less is asked again all the same, but not at once.
+const BUSY_MIN: Duration = Duration::from_millis(200);
 const BUSY_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) struct Flight {
@@ -127,11 +129,18 @@ fn gone(why: String) -> Ended {
     Ended::Broken(ComplaintReason::Gone, why)
 }
 
+/// How long one that is full, or asked too often, is left alone.
+pub(super) fn busy_for(told: Option<Duration>) -> Duration {
+    told.unwrap_or(BUSY_DEFAULT).clamp(BUSY_MIN, BUSY_MAX)
+}
+
 fn refused(error: AskError) -> Ended {
     match error {
-        AskError::Refused { status: StatusCode::SERVICE_UNAVAILABLE, retry_after, .. } => {
-            Ended::Busy(retry_after.unwrap_or(BUSY_DEFAULT).min(BUSY_MAX))
-        }
+        AskError::Refused {
+            status: StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS,
+            retry_after,
+            ..
+        } => Ended::Busy(busy_for(retry_after)),
         AskError::Refused { status: StatusCode::GATEWAY_TIMEOUT, .. } => Ended::Again,
         error => gone(df_http::error::chain(&error)),
     }

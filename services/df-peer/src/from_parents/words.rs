@@ -14,9 +14,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
+use super::Swarm;
 use super::description::{self, Description, agreed, dissenters};
+use super::flight::busy_for;
 use super::testimony::{Testimony, liars, refuted};
-use super::{PATIENCE, Swarm};
 use crate::from_origin::{piece, storage};
 use crate::parent::{ListError, ParentLink};
 use crate::plan::Key;
@@ -139,7 +140,7 @@ impl Swarm<'_> {
             Heard::Error(ListError::Refused(error)) => match error.status() {
                 // Not yet, perhaps: whoever is only asked what it has need not have begun.
                 Some(404) if probe => {}
-                Some(503) => self.busy(key, error.retry_after().unwrap_or(PROBE).min(PATIENCE)),
+                Some(429 | 503) => self.busy(key, busy_for(error.retry_after())),
                 _ => self.complain(key, ComplaintReason::Gone, &df_http::error::chain(&error)),
             },
         }

@@ -86,7 +86,7 @@ pub(crate) fn if_range(validator: &str) -> Option<&str> {
 pub(crate) fn read(status: StatusCode, headers: &HeaderMap, asked: Asked) -> Result<Reading, String> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let owned = |name: HeaderName| text(name).map(str::to_owned);
-    if text(CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+    if headers.get_all(CONTENT_ENCODING).iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err("it is compressed although identity was asked for".to_owned());
     }
     let content_length = text(CONTENT_LENGTH).and_then(|length| length.parse().ok());

@@ -16,6 +16,8 @@ use url::Url;
 const STREAMS_MAX: usize = 24;
 /// A task may have further streams while fewer than this are open; its first is always welcome.
 const STREAMS_CALM: usize = 16;
+/// Whoever has waited for a place for this long goes without.
+const PLACE_PATIENCE: Duration = Duration::from_secs(10);
 /// However long an origin wants to be left alone, it is asked again after this.
 const HOLD_MAX: Duration = Duration::from_secs(120);
 /// Waiters come back spread over this time.
@@ -104,11 +106,13 @@ impl Origins {
     pub async fn admit(&self, url: &Url, patience: Duration) -> Result<StreamPermit, Box<Hold>> {
         let origin = self.of(url);
         loop {
-            // Without a place: those who wait for one origin must not be in the way of others.
+            // A place among all is the last that is taken: those who wait for one origin must not be in the way of others.
             origin.left_alone(patience).await?;
-            let _stream = self.streams.clone().acquire_owned().await.ok();
             let _slot = origin.slots.clone().acquire_owned().await.ok();
             origin.requests.take(1).await;
+            let place = self.streams.clone().acquire_owned();
+            // Better one too many than never: the others may be at an origin that is slow.
+            let _stream = tokio::time::timeout(PLACE_PATIENCE, place).await.ok().and_then(Result::ok);
             if origin.mood().hold(Instant::now()).is_none() {
                 return Ok(StreamPermit { _stream, _slot });
             }

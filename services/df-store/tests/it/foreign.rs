@@ -34,8 +34,10 @@ async fn what_is_sound_is_kept_and_the_rest_is_set_aside() {
     fs::write(at(6), "a file").unwrap();
     let content = fs::File::options().write(true).open(at(7).join("content")).unwrap();
     content.set_len(1500).unwrap();
-    let fifo = std::process::Command::new("mkfifo").arg(at(8).join("record.new")).status().unwrap();
+    // Beside the one whose record will be written anew.
+    let fifo = std::process::Command::new("mkfifo").arg(at(7).join("record.new")).status().unwrap();
     assert!(fifo.success());
+    symlink("/etc/passwd", root.join("state.new")).unwrap();
 
     let store = open(root);
     let held: Vec<_> = (0..9).filter(|number| store.get(&numbered(*number)).is_some()).collect();

@@ -11,7 +11,7 @@ use df_api::dfdaemon::{
     CreateTaskRequest, PIECE_DIGEST_HEADER, PIECE_LENGTH_HEADER, PieceList, TASK_ID_HEADER, TaskStatus,
 };
 use df_api::range::Requested;
-use df_api::task::{Origin, TaskSpec, task_id_of_digest, task_id_of_url};
+use df_api::task::{Origin, TaskSpec};
 use df_api::{Code, TaskId};
 use df_http::extract::{Json, Path, Query, Range, Wait};
 use df_http::respond::unsatisfiable;
@@ -76,7 +76,7 @@ pub async fn fetch_task_content(
     if peer.config().seed_peer_cluster_id.is_none() {
         return Err(ApiError::forbidden("only a seed peer starts tasks for others"));
     }
-    if spec.id != task_id || spec.digest.as_ref().is_some_and(|digest| task_id_of_digest(digest) != task_id) {
+    if spec.id != task_id || !spec.is_consistent() {
         return Err(ApiError::unprocessable(format!("the task described is not {task_id}")));
     }
     if spec.origin.node_only {
@@ -195,13 +195,9 @@ pub async fn create_task(
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none())
         .ok_or_else(|| ApiError::unprocessable(format!("url {:?} is not an http(s) URL", request.url)))?;
     app.peer.upstream().check(&url).map_err(ApiError::forbidden)?;
-    let id = match &request.digest {
-        Some(digest) => task_id_of_digest(digest),
-        None => task_id_of_url(url.as_str(), request.tag.as_deref(), request.application.as_deref()),
-    };
-    let origin = Origin { authorization: request.authorization, ..Origin::new(url.as_str()) };
-    let spec = TaskSpec { id, origin, digest: request.digest };
-    let task = app.peer.start(spec, Start::Ask).map_err(ApiError::internal)?;
+    let CreateTaskRequest { digest, tag, application, authorization, .. } = request;
+    let origin = Origin { authorization, tag, application, ..Origin::new(url.as_str()) };
+    let task = app.peer.start(TaskSpec::new(origin, digest), Start::Ask).map_err(ApiError::internal)?;
     task.set_for_programs();
     Ok(Json(task.status()))
 }

@@ -37,7 +37,7 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: 
         accept: caller.accept(),
         ..Origin::new(caller.url.as_str())
     };
-    let spec = TaskSpec { id, origin, digest: Some(digest.clone()) };
+    let spec = TaskSpec::new(origin, Some(digest.clone()));
     let task = mirror.peer.start(spec, Start::Ask).map_err(|error| Refusal::storage(&error))?;
     let patience = caller.deadline.saturating_duration_since(Instant::now());
     let content = task.open(&mirror.peer, caller.range, Trust::HoldLast, patience).await;

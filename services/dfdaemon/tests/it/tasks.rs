@@ -66,6 +66,8 @@ async fn only_a_seed_peer_fetches_for_others_and_only_what_it_may() {
     assert_eq!(refused(spec.clone(), node.daemon.local_addr).await, 405, "for peers only");
     let other = TaskSpec { id: "0".repeat(64).parse().unwrap(), ..spec.clone() };
     assert_eq!(refused(other, seed).await, 422, "another task");
+    let unchecked = TaskSpec { digest: None, ..spec.clone() };
+    assert_eq!(refused(unchecked, seed).await, 422, "a blob that nobody would check");
     let elsewhere = TaskSpec { origin: Origin::new("http://127.0.0.1:1/x"), ..spec.clone() };
     assert_eq!(refused(elsewhere, seed).await, 403, "an upstream that is not allowed");
     let basic = Origin { node_only: true, ..spec.origin.clone() };

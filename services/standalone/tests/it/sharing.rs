@@ -1,8 +1,10 @@
 //! The origin is asked once per cluster, and every other byte comes from a peer.
 
+use df_api::dfdaemon::{CreateTaskRequest, TaskStatus};
 use df_api::scheduler::PeerState;
-use df_client::{ManagerClient, Transport, http_client};
-use df_testkit::until;
+use df_client::{DfdaemonClient, ManagerClient, Transport, http_client};
+use df_testkit::{Content, RegistryAccess, random_bytes, until};
+use dfdaemon::Dfdaemon;
 use std::time::Duration;
 
 use crate::cluster::{Cluster, received, task_id};
@@ -65,43 +67,51 @@ async fn the_manager_shows_the_cluster_alive() {
         .unwrap();
 }
 
-/// Two programs of two nodes, the dfget way: through the daemon's own listener.
+/// A file through the daemon's own listener, the dfget way.
+async fn fetch_file(daemon: &Dfdaemon, url: String) -> (bytes::Bytes, TaskStatus) {
+    let transport = Transport::new(&format!("http://{}", daemon.local_addr), http_client()).unwrap();
+    let daemon = DfdaemonClient::new(transport);
+    let request =
+        CreateTaskRequest { url, digest: None, tag: Some("t".to_owned()), application: None, authorization: None };
+    let id = daemon.create_task(&request).await.unwrap().id;
+    let body = daemon.get_task_content(&id, None).await.unwrap().bytes().await.unwrap();
+    (body, daemon.get_task(&id).await.unwrap())
+}
+
+/// Two programs of two nodes.
 #[tokio::test]
 async fn files_are_shared_as_blobs_are() {
-    use df_api::dfdaemon::CreateTaskRequest;
-    use df_client::DfdaemonClient;
-    use df_testkit::{Content, random_bytes};
-
     let cluster = Cluster::start(1000).await;
+    let origin = cluster.registry.origin();
     for (name, content) in [
         ("known", Content::new(random_bytes(5, 6_000_000))),
         ("unknown", Content::new(random_bytes(6, 9_000_000)).without_length()),
     ] {
-        cluster.registry.origin().put(name, content);
-        let request = CreateTaskRequest {
-            url: cluster.registry.origin().url(name),
-            digest: None,
-            tag: Some("t".to_owned()),
-            application: None,
-            authorization: None,
-        };
+        origin.put(name, content);
         let mut bodies = Vec::new();
         for peer in [1, 2] {
-            let transport =
-                Transport::new(&format!("http://{}", cluster.peer(peer).local_addr), http_client()).unwrap();
-            let daemon = DfdaemonClient::new(transport);
-            let id = daemon.create_task(&request).await.unwrap().id;
-            bodies.push(daemon.get_task_content(&id, None).await.unwrap().bytes().await.unwrap());
-            let status = daemon.get_task(&id).await.unwrap();
-            assert_eq!(
-                (status.received.origin_bytes, status.held_bytes),
-                (0, bodies[0].len() as u64),
-                "{name} at peer {peer}"
-            );
+            let (body, status) = fetch_file(cluster.peer(peer), origin.url(name)).await;
+            let got = (status.received.origin_bytes, status.held_bytes);
+            assert_eq!(got, (0, body.len() as u64), "{name} at peer {peer}");
+            bodies.push(body);
         }
         assert_eq!(bodies[0], bodies[1]);
-        assert_eq!(cluster.registry.origin().stats(name).bytes, bodies[0].len() as u64);
+        assert_eq!(origin.stats(name).bytes, bodies[0].len() as u64);
     }
+}
+
+/// Slower than children wait for parents when no scheduler tells them to.
+#[tokio::test]
+async fn an_origin_that_is_slow_to_answer_is_asked_once_all_the_same() {
+    let cluster = Cluster::changed(RegistryAccess::Open, 1000, |options| options.peers = 8).await;
+    let (origin, right) = (cluster.registry.origin(), random_bytes(7, 9_000_000));
+    origin.put("slow", Content::new(right.clone()).first_byte_delay(Duration::from_secs(7)));
+    let asks = (1..=8).map(|peer| fetch_file(cluster.peer(peer), origin.url("slow")));
+    for (body, status) in futures_util::future::join_all(asks).await {
+        assert!(body == right, "wrong bytes");
+        assert_eq!(status.received.origin_bytes, 0);
+    }
+    assert_eq!(origin.stats("slow").bytes, right.len() as u64);
 }
 
 #[tokio::test]
