@@ -44,8 +44,11 @@ enum Lie {
     NoRange,
     EndlessList,
     Nonsense,
-    /// No lie: it serves as many as it can.
-    Busy,
+    /// No lie: it serves as many as it can, or is asked too often.
+    Busy {
+        status: u16,
+        retry_after: &'static str,
+    },
 }
 
 struct Liar {
@@ -146,8 +149,8 @@ async fn list_pieces(State(liar): State<Arc<Liar>>, Query(Since { since }): Quer
 
 async fn get_task_content(State(liar): State<Arc<Liar>>, headers: HeaderMap) -> Response {
     liar.sent.fetch_add(1, Ordering::Relaxed);
-    if liar.lie == Lie::Busy {
-        let answer = Response::builder().status(503).header("retry-after", "1");
+    if let Lie::Busy { status, retry_after } = liar.lie {
+        let answer = Response::builder().status(status).header("retry-after", retry_after);
         return answer.body(Body::empty()).unwrap();
     }
     let asked = Requested::parse(headers.get("range").map(|value| value.to_str().unwrap())).unwrap();
@@ -225,9 +228,12 @@ async fn nonsense_is_refused_and_its_sender_blocked() {
 
 #[tokio::test]
 async fn a_busy_parent_is_no_liar_and_the_others_do_its_part() {
-    let (lab, busy) = pull_beside(Lie::Busy, 1).await;
-    assert_eq!(lab.received().origin_bytes, 0);
-    assert!(busy.sent.load(Ordering::Relaxed) > 0, "it was asked");
+    for (status, retry_after) in [(503, "1"), (503, "0"), (429, "0")] {
+        let (lab, busy) = pull_beside(Lie::Busy { status, retry_after }, 1).await;
+        assert_eq!(lab.received().origin_bytes, 0);
+        let asked = busy.sent.load(Ordering::Relaxed);
+        assert!((1..=20).contains(&asked), "{status} {retry_after}: asked {asked} times");
+    }
 }
 
 #[tokio::test]
