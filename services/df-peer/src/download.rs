@@ -42,6 +42,7 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
     let _pin = task.stored().pin();
     if let Err(error) = task.stored().settle().await {
         tracing::warn!(task = %task.id(), %error, "what is stored of a task cannot be checked");
+        return task.ended(Some(from_origin::storage(error)));
     }
     if task.stored().is_complete() {
         return task.ended(None);

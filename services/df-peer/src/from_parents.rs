@@ -236,6 +236,10 @@ impl Swarm<'_> {
         let snapshot = self.task.stored().snapshot();
         let meta = snapshot.meta?;
         // Without a length pieces are asked as far as some parent has told of them.
+        if meta.length.is_none() && self.links.all().any(|link| link.told_length().is_some()) {
+            // About to be heard: until then the last piece would be asked for as if it were whole.
+            return None;
+        }
         let told = |index: &u32| self.links.all().any(|link| link.has_told(*index)) || snapshot.pieces.has(*index);
         let pieces = match meta.length {
             Some(length) => piece_count(length, meta.piece_length),

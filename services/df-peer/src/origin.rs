@@ -58,6 +58,7 @@ pub(crate) async fn open(
 ) -> Result<Answer, Failure> {
     let front = Url::parse(&spec.origin.url).map_err(|_| UpstreamRefused::Malformed(spec.origin.url.clone()))?;
     let mut shortcut = door.shortcut(Instant::now());
+    let wanted = question.asked;
     loop {
         let url = shortcut.take();
         let short = url.is_some();
@@ -91,7 +92,7 @@ pub(crate) async fn open(
             }
             Reading::AskWhole => question.asked = Asked::WHOLE,
             Reading::Body(facts) => {
-                return Ok(Answer { asked, facts, body: response.bytes_stream().boxed(), permit });
+                return Ok(Answer { asked: wanted, facts, body: response.bytes_stream().boxed(), permit });
             }
         }
     }

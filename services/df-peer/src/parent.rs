@@ -73,6 +73,11 @@ impl ParentLink {
         self.book().digests.get(&index).cloned()
     }
 
+    /// Of the whole content.
+    pub fn told_length(&self) -> Option<u64> {
+        self.book().length
+    }
+
     pub fn has_told(&self, index: u32) -> bool {
         self.book().digests.contains_key(&index)
     }

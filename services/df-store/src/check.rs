@@ -13,7 +13,7 @@ use crate::fault::StoreError;
 use crate::lock;
 use crate::marks::PieceHash;
 use crate::record::{Line, Record};
-use crate::state::{Doubted, State};
+use crate::state::State;
 use crate::task::StoredTask;
 
 const READ_BYTES: u64 = 1024 * 1024;
@@ -57,25 +57,25 @@ impl StoredTask {
             }
             self.wake();
         }
-        self.end_check(wrong);
-        Ok(())
+        self.end_check(wrong)
     }
 
-    fn end_check(&self, wrong: u32) {
+    /// What cannot be corrected on disk stays in doubt.
+    fn end_check(&self, wrong: u32) -> Result<(), StoreError> {
         let mut record = lock(&self.record);
         let mut state = self.state();
         let doubted = std::mem::take(&mut state.doubted);
-        let Doubted { complete, .. } = doubted;
-        state.complete |= complete && wrong == 0;
+        if wrong > 0
+            && let Err(error) = self.rewrite(&mut record, &state)
+        {
+            state.doubted = doubted;
+            return Err(error.into());
+        }
+        state.complete |= doubted.complete && wrong == 0;
         self.tell_brief(&state);
-        let written = if wrong > 0 { self.rewrite(&mut record, &state) } else { Ok(()) };
         let complete = state.complete;
         drop(state);
-        match written {
-            Ok(()) => self.entry.clear_suspicion(),
-            // It stays suspect: what is on disk still says too much.
-            Err(error) => tracing::warn!(task = %self.id(), %error, "a record cannot be corrected"),
-        }
+        self.entry.clear_suspicion();
         match wrong {
             0 => tracing::debug!(task = %self.id(), "checked after an unclean end of the machine: all is there"),
             _ => tracing::warn!(task = %self.id(), pieces = wrong, "bytes were lost; these pieces are fetched again"),
@@ -84,6 +84,7 @@ impl StoredTask {
         if let (true, Some(home)) = (complete, self.home.upgrade()) {
             home.announce_change();
         }
+        Ok(())
     }
 
     /// The record as the state has it.

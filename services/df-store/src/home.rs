@@ -61,6 +61,14 @@ impl Drop for Home {
     }
 }
 
+/// When the room of what is evicted is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Soon,
+    /// Nothing goes that somebody still knows of: it stays readable for them, and so its room stays taken.
+    Now,
+}
+
 // === impl Home ===
 
 impl Home {
@@ -142,9 +150,9 @@ impl Home {
         let recovered = recovered.unwrap_or_default();
         let task = Arc::new(StoredTask::new(entry.clone(), Arc::downgrade(self), dir, recovered));
         task.tell_brief(&task.state());
-        if cut && let Err(error) = task.rewrite(&mut lock(&task.record), &task.state()) {
-            // Without writing nothing can be added to it either.
-            tracing::warn!(task = %entry.id, %error, "a record cannot be corrected");
+        if cut {
+            // Otherwise the holes of a content that grows again would be believed after the next start.
+            task.rewrite(&mut lock(&task.record), &task.state())?;
         }
         *live = Arc::downgrade(&task);
         Ok(Some(task))
@@ -212,16 +220,16 @@ impl Home {
     pub fn make_room(&self, seen: u64) -> bool {
         let _one = lock(&self.evicting);
         self.evictions() != seen
-            || self.evict_within(self.policy.limits_when_full(self.disk_bytes(), self.held_bytes())) > 0
+            || self.evict_within(self.policy.limits_when_full(self.disk_bytes(), self.held_bytes()), Room::Now) > 0
     }
 
     /// By the policy. Returns how many tasks went.
     pub fn evict_now(&self) -> usize {
         let _one = lock(&self.evicting);
-        self.evict_within(self.policy.limits(self.disk_bytes()))
+        self.evict_within(self.policy.limits(self.disk_bytes()), Room::Soon)
     }
 
-    fn evict_within(&self, limits: Limits) -> usize {
+    fn evict_within(&self, limits: Limits, room: Room) -> usize {
         if self.fault() == Fault::ReadOnly {
             return 0;
         }
@@ -229,6 +237,9 @@ impl Home {
         let mut went = 0;
         for id in evict(&candidates, limits, now_s()) {
             let Some(entry) = self.index().get(&id).cloned().filter(|entry| !entry.in_use()) else { continue };
+            if room == Room::Now && lock(&entry.live).strong_count() > 0 {
+                continue;
+            }
             let removed = self.remove(&entry).and_then(|doomed| doomed.map_or(Ok(()), |doomed| aside::remove(&doomed)));
             match removed {
                 Ok(()) => {

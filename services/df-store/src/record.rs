@@ -153,7 +153,7 @@ impl Recovered {
             }
             (Line::Length { length }, Some(meta)) if meta.length.is_none() => {
                 let told = Meta { length: Some(length), ..meta.clone() };
-                let holds = |index| told.piece_range(index).is_some();
+                let holds = |index| told.piece_range(index) == meta.piece_range(index);
                 let sound = told.is_sound() && self.marks.since(0).all(|(index, _)| holds(index));
                 if sound {
                     *meta = told;

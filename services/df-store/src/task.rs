@@ -148,7 +148,7 @@ impl StoredTask {
                 self.state().learn_content_type(given.content_type);
                 return Ok(Ok(()));
             }
-            (Some(known), Some(length)) if known.length.is_none() => return self.set_length(length).map(Ok),
+            (Some(known), Some(length)) if known.length.is_none() => return self.set_length(length),
             (Some(known), _) => {
                 return Ok(Err(MetaConflict::Differs { known: Box::new(known), given: Box::new(given) }));
             }
@@ -163,11 +163,17 @@ impl StoredTask {
         if self.meta().is_some_and(|known| known.length != given.length) { self.describe(given) } else { Ok(Ok(())) }
     }
 
-    /// The end of a content whose length nobody had told. One that cannot be is not taken.
-    pub fn set_length(&self, length: u64) -> Result<(), StoreError> {
+    /// The end of a content whose length nobody had told. One that cannot be is refused.
+    pub fn set_length(&self, length: u64) -> Result<Result<(), MetaConflict>, StoreError> {
         self.write_line(&Line::Length { length }, |state| state.may_end_at(length), |state| state.set_length(length))?;
         self.wake();
-        Ok(())
+        Ok(match self.meta() {
+            Some(known) if known.length != Some(length) => {
+                let given = Meta { length: Some(length), ..known.clone() };
+                Err(MetaConflict::Differs { known: Box::new(known), given: Box::new(given) })
+            }
+            _ => Ok(()),
+        })
     }
 
     /// The caller has seen that the whole matches its digest, or that it has none.

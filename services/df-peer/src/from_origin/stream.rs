@@ -109,9 +109,15 @@ impl Pour {
 
     /// The stream of a content of unknown length has ended: here is its end.
     fn end(&mut self, at: u64) -> Result<(), Failure> {
-        self.task.stored().set_length(at).map_err(storage)?;
+        // A stream that breaks may look as if it had ended.
+        let too_short = |detail| Err(Failure::Unreachable(format!("the stream ended at byte {at}: {detail}")));
+        if let Err(conflict) = self.task.stored().set_length(at).map_err(storage)? {
+            return too_short(conflict.to_string());
+        }
         if let Some(mut writer) = self.writer.take() {
-            writer.end_here();
+            if writer.end_here() != at {
+                return too_short("more than that was here before".to_owned());
+            }
             writer.finish(None).map_err(piece)?;
         }
         Ok(())

@@ -152,7 +152,13 @@ impl Swarm<'_> {
         let stored = self.task.stored();
         match stored.meta() {
             Some(meta) if meta.length.is_some() => return Ok(()),
-            Some(_) => return list.length.map_or(Ok(()), |length| stored.set_length(length)).map_err(storage),
+            Some(_) => {
+                let Some(length) = list.length else { return Ok(()) };
+                if let Err(conflict) = stored.set_length(length).map_err(storage)? {
+                    self.complain(link.key, ComplaintReason::WrongBytes, &conflict.to_string());
+                }
+                return Ok(());
+            }
             None => {}
         }
         let Some(meta) = description::meta(&list, self.task.spec().digest) else { return Ok(()) };

@@ -49,6 +49,8 @@ struct Remembered {
 
 /// Passwords in files change.
 const BASIC_KEPT: Duration = Duration::from_secs(300);
+/// Whatever a token service says.
+const TOKEN_KEPT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// token.md: a token without `expires_in` is good for this long.
 const TOKEN_KEPT: Duration = Duration::from_secs(60);
 /// Used no longer than this before it expires: it has to arrive.
@@ -175,7 +177,7 @@ impl Credential {
         let answer = TokenAnswer::from_fields(fields);
         let token = answer.token.ok_or("the token service gave no token")?;
         let value = secret_header(&SecretString::from(format!("Bearer {}", token.expose_secret())))?;
-        let kept = answer.expires_in.map_or(TOKEN_KEPT, Duration::from_secs);
+        let kept = answer.expires_in.map_or(TOKEN_KEPT, Duration::from_secs).min(TOKEN_KEPT_MAX);
         Ok((value, kept.saturating_sub(TOKEN_MARGIN)))
     }
 }

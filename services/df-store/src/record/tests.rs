@@ -120,7 +120,7 @@ fn assert_consistent(found: &Recovered, bytes: &[u8]) {
 }
 
 fn good_record() -> Vec<u8> {
-    let pieces = [2, 0, 1].map(|index| Line::piece(index, &hash(index)));
+    let pieces = [1, 0, 2].map(|index| Line::piece(index, &hash(index)));
     let [a, b, c] = pieces;
     text(&[Line::Task { meta: meta(None) }, a, b, Line::Length { length: 10 }, c, Line::Complete])
 }

@@ -113,7 +113,7 @@ async fn the_end_of_a_content_of_unknown_length_is_held_back_too() {
     let digest = Digest::from_bytes(df_api::Algorithm::Sha256, &[7; 32]);
     let (_store, task) = new_task(dir.path(), meta(None, Some(digest)));
     write_piece(&task, 0, &content);
-    task.set_length(1000).unwrap();
+    task.set_length(1000).unwrap().unwrap();
     assert_eq!(task.available(1000, Trust::HoldLast), Available::Pending);
     assert_eq!(task.available(1000, Trust::Landed), Available::End);
     task.mark_complete().unwrap();
@@ -175,13 +175,31 @@ async fn a_length_may_become_known_at_the_end() {
     let mut writer = begun(&task, 1, &content[1000..]);
     assert!(!task.has_all_pieces());
     assert_eq!(writer.end_here(), 1200);
-    task.set_length(1200).unwrap();
+    task.set_length(1200).unwrap().unwrap();
     writer.finish(None).unwrap();
     assert!(task.has_all_pieces());
     assert_eq!(task.available(1200, Trust::Landed), Available::End);
     drop((store, task));
     let store = open(dir.path());
     assert_eq!(store.get(&id()).unwrap().meta().unwrap().length, Some(1200));
+}
+
+/// A stream without a length that breaks looks as if it had ended there.
+#[tokio::test]
+async fn an_end_within_a_marked_piece_or_before_the_known_end_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = random_bytes(6, 2500);
+    let (_store, task) = new_task(dir.path(), meta(None, None));
+    write_piece(&task, 0, &content);
+    write_piece(&task, 1, &content);
+    for wrong in [0, 900, 1500, 1999] {
+        assert!(task.set_length(wrong).unwrap().is_err(), "{wrong}");
+        assert!(task.describe(meta(Some(wrong), None)).unwrap().is_err(), "{wrong}");
+    }
+    assert_eq!(task.meta().unwrap().length, None);
+    task.set_length(2500).unwrap().unwrap();
+    assert!(task.set_length(2400).unwrap().is_err());
+    assert!(task.set_length(2500).unwrap().is_ok());
 }
 
 #[tokio::test]
