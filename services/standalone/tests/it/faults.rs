@@ -61,6 +61,16 @@ async fn a_parent_that_falls_silent_is_worked_around() {
 }
 
 #[tokio::test]
+async fn the_only_parent_that_falls_silent_is_left_for_the_origin() {
+    let lab = paced(1).await;
+    pull_while(&lab, "the only parent stalls", async || {
+        lab.parents[0].line.set(Faults { black_hole: true, ..Faults::default() }).await.unwrap();
+    })
+    .await;
+    assert!(lab.received().origin_bytes < lab.layer.size_bytes(), "what had come is kept");
+}
+
+#[tokio::test]
 async fn a_parent_at_ten_megabits_does_not_hold_the_others_up() {
     let lab = paced(2).await;
     pull_while(&lab, "a parent at 10 Mbit/s", async || {
