@@ -1,10 +1,12 @@
 //! Origins that fail: with a status, in the middle, with another content than before. Each time the whole arrives, or a
 //! clean failure; and hardly a byte is asked twice.
 
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use df_testkit::registry::RegistryAccess;
 use df_testkit::{Content, Cut, random_bytes};
+use dfdaemon::config::Config;
 
 use crate::node::{Node, wait_until};
 
@@ -22,10 +24,13 @@ async fn errors_that_may_pass_are_retried_and_others_are_not() {
     assert_eq!(fetch(&node, Content::new(body.clone()).status_first(2, 503, None)).await.unwrap(), body);
     let node = Node::start(RegistryAccess::Open).await;
     assert_eq!(fetch(&node, Content::new(body.clone()).status_first(1, 429, Some("0"))).await.unwrap(), body);
-    let node = Node::start(RegistryAccess::Open).await;
-    let refused = fetch(&node, Content::new(body).status_first(1, 410, None)).await.unwrap_err();
-    assert!(refused.contains("410"), "{refused}");
-    assert_eq!(node.registry.origin().stats("file").requests, 1);
+    for status in [400, 404, 408, 410] {
+        let node = Node::start(RegistryAccess::Open).await;
+        let content = Content::new(body.clone()).status_first(1, status, None);
+        let refused = fetch(&node, content).await.unwrap_err();
+        assert!(refused.contains(&status.to_string()), "{refused}");
+        assert_eq!(node.registry.origin().stats("file").requests, 1);
+    }
 }
 
 #[tokio::test]
@@ -151,11 +156,32 @@ async fn a_redirect_to_a_dead_place_is_a_failure() {
     assert!(refused.contains("cannot be reached"), "{refused}");
 }
 
+/// Each alone holds the bytes back.
 #[tokio::test]
-async fn a_limit_is_kept() {
-    let limit = |bytes: u64| std::num::NonZeroU64::new(bytes);
-    let node = Node::with(RegistryAccess::Open, |config| config.download.task_bandwidth_limit = limit(1_000_000)).await;
-    let (body, started) = (random_bytes(13, 2_000_000), Instant::now());
-    assert_eq!(fetch(&node, Content::new(body.clone())).await.unwrap(), body);
-    assert!(started.elapsed() >= Duration::from_millis(1500), "{:?}", started.elapsed());
+async fn limits_are_kept() {
+    const LIMIT: Option<NonZeroU64> = NonZeroU64::new(1_000_000);
+    let limits: [fn(&mut Config); 3] = [
+        |config| config.download.task_bandwidth_limit = LIMIT,
+        |config| config.download.origin_bandwidth_limit = LIMIT,
+        |config| config.download.bandwidth_limit = LIMIT,
+    ];
+    let pulls = limits.map(async |limit| {
+        let node = Node::with(RegistryAccess::Open, limit).await;
+        let (body, started) = (random_bytes(13, 2_000_000), Instant::now());
+        assert_eq!(fetch(&node, Content::new(body.clone())).await.unwrap(), body);
+        assert!(started.elapsed() >= Duration::from_millis(1500), "{:?}", started.elapsed());
+    });
+    futures_util::future::join_all(pulls).await;
+}
+
+#[tokio::test]
+async fn an_origin_is_asked_only_so_often() {
+    let limit = |config: &mut Config| config.upstream.requests_per_second_per_origin = NonZeroU64::new(2);
+    let (node, started) = (Node::with(RegistryAccess::Open, limit).await, Instant::now());
+    for number in 0..4 {
+        let (name, body) = (format!("file-{number}"), random_bytes(number, 1000));
+        node.registry.origin().put(&name, Content::new(body.clone()));
+        assert_eq!(node.fetch(&name).await.unwrap(), body);
+    }
+    assert!(started.elapsed() >= Duration::from_millis(1300), "{:?}", started.elapsed());
 }

@@ -43,6 +43,24 @@ async fn a_download_that_nobody_wants_stops_and_can_be_taken_up_again() {
     assert!(cluster.served_bytes(&layer) < layer.size_bytes() * 5 / 4, "what was there is not fetched again");
 }
 
+/// For longer than one that nobody wants goes on.
+#[tokio::test]
+async fn one_that_is_nearly_done_goes_on() {
+    let cluster = Cluster::start(40 * MIB).await;
+    let layer = cluster.layer().clone();
+    cluster.change(&layer, |content| content.hold_at(layer.size_bytes() * 39 / 40));
+    read_some(&cluster, 1).await;
+    let most = async || {
+        let held = cluster.peer(1).peer.task(&task_id(&layer)).unwrap().status().held_bytes;
+        Ok((held >= layer.size_bytes() * 4 / 5).then_some(()))
+    };
+    until("most of it is there", BOUND, most).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    cluster.release(&layer);
+    until_state(&cluster, cluster.peer(1), TaskState::Complete).await;
+    assert!(cluster.served_bytes(&layer) < layer.size_bytes() * 11 / 10);
+}
+
 #[tokio::test]
 async fn one_that_somebody_else_reads_goes_on() {
     let cluster = Cluster::start(40 * MIB).await;
