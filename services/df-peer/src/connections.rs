@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::intake::STEP_BYTES;
+use crate::intake::{STEP_BYTES, left_of_step};
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// Silence before or within an answer. A parent that waits for bytes itself says so before that.
@@ -35,8 +35,6 @@ const SILENCE: Duration = Duration::from_secs(40);
 /// Shorter than servers of this platform keep one.
 const IDLE: Duration = Duration::from_secs(30);
 const IDLE_MAX_PER_PEER: usize = 16;
-/// What is worth waking up for: between two hops of a chain, this is how far the second lags behind.
-const WORTH_BYTES: u64 = STEP_BYTES as u64;
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 
 /// To all peers of the cluster.
@@ -190,8 +188,8 @@ impl Answer {
     /// The next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, AskError> {
         let Some(connection) = &mut self.connection else { return Ok(None) };
-        let worth = self.rest.map_or(0, |rest| rest.length().min(WORTH_BYTES - rest.start % WORTH_BYTES));
-        connection.worth.set(worth);
+        // Between two hops of a chain, this is how far the second lags behind.
+        connection.worth.set(self.rest.map_or(0, |rest| rest.length().min(left_of_step(rest.start))));
         loop {
             let frame = within(connection.driver.along(self.body.frame())).await?;
             let Some(frame) = frame else { break };

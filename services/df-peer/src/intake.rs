@@ -13,6 +13,11 @@ use tokio::task::JoinHandle;
 /// processor's cache meanwhile, and the kernel keeps it in large pages, which cost less to write and to send.
 pub(crate) const STEP_BYTES: usize = 128 * 1024;
 
+/// How far it is from here in the content to the next multiple of a step.
+pub(crate) fn left_of_step(at: u64) -> u64 {
+    STEP_BYTES as u64 - at % STEP_BYTES as u64
+}
+
 /// One per peer.
 pub(crate) struct Intake {
     /// `None` when it has ended.

@@ -4,6 +4,8 @@ use df_api::task::piece_count;
 use df_api::{Bitmap, ByteRange, Digest};
 use serde::{Deserialize, Serialize};
 
+use crate::marks::Marks;
+
 /// What a content is, known once its origin, or a parent, has answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +50,14 @@ impl Meta {
         self.content_type = self.content_type.filter(short);
         self.validator = self.validator.filter(short);
         self
+    }
+
+    /// With an end that nobody had told. `None` when it cannot be: every marked piece has to stay as long as it was taken
+    /// to be.
+    pub(crate) fn ending_at(&self, length: u64, marks: &Marks) -> Option<Self> {
+        let told = Self { length: Some(length), ..self.clone() };
+        let stays = |index| told.piece_range(index) == self.piece_range(index);
+        (self.length.is_none() && told.is_sound() && marks.since(0).all(|(index, _)| stays(index))).then_some(told)
     }
 
     /// How many pieces there are; at most, while the length is not known.

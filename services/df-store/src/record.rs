@@ -151,14 +151,8 @@ impl Recovered {
                 *known = Some(told).filter(|_| sound);
                 sound
             }
-            (Line::Length { length }, Some(meta)) if meta.length.is_none() => {
-                let told = Meta { length: Some(length), ..meta.clone() };
-                let holds = |index| told.piece_range(index) == meta.piece_range(index);
-                let sound = told.is_sound() && self.marks.since(0).all(|(index, _)| holds(index));
-                if sound {
-                    *meta = told;
-                }
-                sound
+            (Line::Length { length }, Some(meta)) => {
+                meta.ending_at(length, &self.marks).map(|told| *meta = told).is_some()
             }
             (Line::Piece { index, digest }, Some(meta)) => {
                 let hash = piece_hash(&digest).filter(|_| index < meta.pieces_at_most());

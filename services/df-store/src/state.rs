@@ -104,11 +104,9 @@ impl State {
         }
     }
 
-    /// The length is not known yet, and every marked piece is as long with this one as it was taken to be.
+    /// See [`Meta::ending_at`].
     pub fn may_end_at(&self, length: u64) -> bool {
-        let Some(meta) = self.meta.as_ref().filter(|meta| meta.length.is_none()) else { return false };
-        let told = Meta { length: Some(length), ..meta.clone() };
-        told.is_sound() && self.marks.since(0).all(|(index, _)| told.piece_range(index) == meta.piece_range(index))
+        self.meta.as_ref().is_some_and(|meta| meta.ending_at(length, &self.marks).is_some())
     }
 
     pub fn set_length(&mut self, length: u64) {

@@ -8,7 +8,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 
-use crate::intake::STEP_BYTES;
+use crate::intake::{STEP_BYTES, left_of_step};
 use crate::origin;
 use crate::task::Failure;
 
@@ -68,12 +68,12 @@ impl Steps {
 
     /// What ends at a multiple of a step, or at the end. What else has come is gathered.
     fn take(&mut self) -> Option<Bytes> {
-        let begun = usize::try_from(self.at % STEP_BYTES as u64).unwrap_or_default();
-        let whole = (begun + self.chunk.len()) / STEP_BYTES * STEP_BYTES;
-        if self.gathered.is_empty() && whole > 0 {
-            return Some(self.chunk.split_to(whole - begun));
+        let first = usize::try_from(left_of_step(self.at)).unwrap_or(STEP_BYTES);
+        if self.gathered.is_empty() && self.chunk.len() >= first {
+            let further = (self.chunk.len() - first) / STEP_BYTES * STEP_BYTES;
+            return Some(self.chunk.split_to(first + further));
         }
-        let room = STEP_BYTES - begun - self.gathered.len();
+        let room = first - self.gathered.len();
         let taken = room.min(self.chunk.len());
         if taken > 0 {
             self.gathered.reserve(room);

@@ -11,6 +11,8 @@ use crate::cluster::{Cluster, task_id};
 
 const MIB: usize = 1024 * 1024;
 const BOUND: Duration = Duration::from_secs(60);
+/// Longer than a download goes on that nobody wants. What must not happen by then cannot be waited for otherwise.
+const UNWANTED: Duration = Duration::from_secs(12);
 
 /// Reads some of the layer and hangs up.
 async fn read_some(cluster: &Cluster, peer: usize) {
@@ -43,7 +45,6 @@ async fn a_download_that_nobody_wants_stops_and_can_be_taken_up_again() {
     assert!(cluster.served_bytes(&layer) < layer.size_bytes() * 5 / 4, "what was there is not fetched again");
 }
 
-/// For longer than one that nobody wants goes on.
 #[tokio::test]
 async fn one_that_is_nearly_done_goes_on() {
     let cluster = Cluster::start(40 * MIB).await;
@@ -55,7 +56,7 @@ async fn one_that_is_nearly_done_goes_on() {
         Ok((held >= layer.size_bytes() * 4 / 5).then_some(()))
     };
     until("most of it is there", BOUND, most).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    tokio::time::sleep(UNWANTED).await;
     cluster.release(&layer);
     until_state(&cluster, cluster.peer(1), TaskState::Complete).await;
     assert!(cluster.served_bytes(&layer) < layer.size_bytes() * 11 / 10);
