@@ -12,12 +12,15 @@ use crate::peer::Peer;
 
 /// While nothing can be stored.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two looks at what grows faster than it can go.
+const CROWDED_INTERVAL: Duration = Duration::from_secs(1);
 /// When a loop has nothing left to do.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Starts both loops. Announcing tells schedulers of the tasks as soon as they have been looked at.
+/// Starts the loops. Announcing tells schedulers of the tasks as soon as they have been looked at.
 pub fn start(peer: &Arc<Peer>, interval: Duration, workers: &Workers) {
     workers.spawn(Housekeeping { peer: peer.clone(), interval });
+    workers.spawn(Crowding { peer: peer.clone() });
     workers.spawn(Check { peer: peer.clone() });
 }
 
@@ -43,6 +46,22 @@ impl Worker for Housekeeping {
         metrics::gauge!("dragonfly_client_storing").set(if usage.storing { 1.0 } else { 0.0 });
         metrics::counter!("dragonfly_client_evicted_tasks_total").absolute(usage.evicted_tasks);
         Ok(if usage.storing { self.interval } else { self.interval.min(PROBE_INTERVAL) })
+    }
+}
+
+/// What is too much goes as soon as it is, and not a round later.
+struct Crowding {
+    peer: Arc<Peer>,
+}
+
+impl Worker for Crowding {
+    const NAME: &'static str = "making room";
+    type Error = JoinError;
+
+    async fn round(&mut self) -> Result<Duration, JoinError> {
+        self.peer.store().crowded().await;
+        blocking(&self.peer, Store::keep_house).await?;
+        Ok(CROWDED_INTERVAL)
     }
 }
 

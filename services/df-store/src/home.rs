@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use df_api::TaskId;
 use rustix::fs::FlockOperation;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::aside::{self, Aside};
 use crate::entry::{Entry, now_s};
@@ -41,6 +41,9 @@ pub(crate) struct Home {
     closed: RwLock<bool>,
     evicting: Mutex<()>,
     evicted: AtomicU64,
+    /// Bytes that may still be marked before there is more than the policy allows.
+    room: AtomicU64,
+    crowded: Notify,
     renamed: AtomicU64,
     /// Held for as long as the store lives.
     lock: File,
@@ -85,6 +88,8 @@ impl Home {
             fault: AtomicU8::new(Fault::None as u8),
             closed: RwLock::new(false),
             evicting: Mutex::default(),
+            room: AtomicU64::new(u64::MAX),
+            crowded: Notify::new(),
             evicted: AtomicU64::new(0),
             renamed: AtomicU64::new(0),
             lock,
@@ -226,7 +231,23 @@ impl Home {
     /// By the policy. Returns how many tasks went.
     pub fn evict_now(&self) -> usize {
         let _one = lock(&self.evicting);
-        self.evict_within(self.policy.limits(self.disk_bytes()), Room::Soon)
+        let limits = self.policy.limits(self.disk_bytes());
+        let went = self.evict_within(limits, Room::Soon);
+        self.room.store(limits.high_bytes.saturating_sub(self.held_bytes()), Ordering::Release);
+        went
+    }
+
+    /// So many bytes have been marked.
+    pub fn grew(&self, bytes: u64) {
+        let take = |room: u64| Some(room.saturating_sub(bytes));
+        if self.room.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok_and(|room| room < bytes) {
+            self.crowded.notify_one();
+        }
+    }
+
+    /// Resolves when so much has been marked since the policy was last applied that it has to be again.
+    pub async fn crowded(&self) {
+        self.crowded.notified().await;
     }
 
     fn evict_within(&self, limits: Limits, room: Room) -> usize {

@@ -208,6 +208,11 @@ impl Store {
         went
     }
 
+    /// Resolves when more has been written than the policy allows: time for [`Store::keep_house`].
+    pub async fn crowded(&self) {
+        self.home.crowded().await;
+    }
+
     /// The clean end: from now on nothing is written; all that was reaches the disk, and the next start believes it. A
     /// disk that takes longer than `patience` makes it an unclean one.
     pub fn close(&self, patience: Duration) {

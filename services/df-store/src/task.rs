@@ -279,6 +279,9 @@ impl StoredTask {
     pub(crate) fn mark(&self, index: u32, hash: PieceHash) -> Result<(), StoreError> {
         self.write_line(&Line::piece(index, &hash), |state| !state.pieces.has(index), |state| state.mark(index, hash))?;
         self.wake();
+        if let (Some(home), Some(range)) = (self.home.upgrade(), self.piece_range(index)) {
+            home.grew(range.length());
+        }
         Ok(())
     }
 

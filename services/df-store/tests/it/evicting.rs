@@ -1,5 +1,7 @@
 //! What goes when there is too much, and what must not.
 
+use std::task::{Context, Waker};
+
 use df_store::{Available, Policy, Store, Trust};
 use df_testkit::random_bytes;
 
@@ -35,6 +37,22 @@ async fn the_least_recently_read_go_down_to_the_low_mark_also_after_a_restart() 
     assert_ne!(*store.changes().borrow(), before, "schedulers are told");
     assert_eq!(store.held().len(), 7);
     assert_eq!(store.keep_house(), 0, "no more than needed");
+}
+
+#[tokio::test]
+async fn it_is_said_when_more_has_been_written_than_may_be_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), with_quota(100_000)).unwrap();
+    assert_eq!(store.keep_house(), 0);
+    let mut crowded = std::pin::pin!(store.crowded());
+    let mut said = || std::future::Future::poll(crowded.as_mut(), &mut Context::from_waker(Waker::noop())).is_ready();
+    for number in 0..9 {
+        drop(fill(&store, number, 10));
+        assert!(!said(), "{number}");
+    }
+    drop(fill(&store, 9, 10));
+    assert!(said());
+    assert!(store.keep_house() > 0);
 }
 
 #[tokio::test]

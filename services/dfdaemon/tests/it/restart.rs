@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use df_testkit::registry::{RegistryAccess, blob_name};
-use df_testkit::{Blob, FakeRegistry, Image, Layer, Program, free_port, until};
+use df_testkit::{Blob, Content, FakeRegistry, Image, Layer, Program, free_port, random_bytes, until};
 use futures_util::StreamExt as _;
 
 use crate::node::{Node, REPOSITORY};
@@ -81,6 +81,25 @@ async fn what_is_over_the_quota_goes_and_comes_back_when_asked_for() {
         .unwrap();
         assert!(node.daemon.peer.task(&node.task_id(&layer)).is_none());
     }
+}
+
+/// Long before the next round of housekeeping.
+#[tokio::test]
+async fn what_is_over_the_quota_goes_as_soon_as_it_is() {
+    let node = Node::with(RegistryAccess::Open, |config| {
+        config.storage.quota = "5MB".parse().unwrap();
+        config.gc.interval_ms = 3_600_000;
+    })
+    .await;
+    let pull = async |name: &str, seed| {
+        let body = random_bytes(seed, 3_000_000);
+        node.registry.origin().put(name, Content::new(body.clone()));
+        assert_eq!(node.fetch(name).await.unwrap(), body);
+    };
+    pull("first", 1).await;
+    pull("second", 2).await;
+    let evicted = async || Ok((node.daemon.peer.store().usage().evicted_tasks == 1).then_some(()));
+    until("the first is evicted", BOUND, evicted).await.unwrap();
 }
 
 #[tokio::test]
