@@ -9,6 +9,9 @@ use crate::ids::TaskId;
 pub const PIECE_DIGEST_HEADER: &str = "x-dragonfly-piece-digest";
 /// On every answer with a task's bytes of which the cut is known: bytes per piece.
 pub const PIECE_LENGTH_HEADER: &str = "x-dragonfly-piece-length";
+/// On answers with a task's bytes of which no digest is known: `ETag` or `Last-Modified` of the origin, because bytes of
+/// two versions must not be mixed.
+pub const VALIDATOR_HEADER: &str = "x-dragonfly-validator";
 /// On every answer with a task's bytes.
 pub const TASK_ID_HEADER: &str = "x-dragonfly-task-id";
 /// On error answers of the mirror: who failed, `upstream` or `dfdaemon`.
@@ -28,6 +31,9 @@ pub struct PieceList {
     pub content_type: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// `ETag` or `Last-Modified` of a content without a digest, as the origin said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validator: Option<String>,
     /// Finished in the order listed.
     pub pieces: Vec<Piece>,
     /// Send as `since` to get what came after.

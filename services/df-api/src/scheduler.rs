@@ -263,6 +263,8 @@ pub struct PeerView {
     pub place: Option<RowPlace>,
     /// As last answered.
     pub parents: Vec<PeerId>,
+    /// As it last reported.
+    pub complaints: Vec<Complaint>,
 }
 
 /// A host as the scheduler sees it.

@@ -210,7 +210,8 @@ impl Answer {
 
 impl Connection {
     async fn ask(&mut self, url: &Uri, headers: &HeaderMap) -> Result<Response<Incoming>, AskError> {
-        let mut request = Request::get(url.path()).body(Empty::new()).map_err(|_| AskError::Malformed("its path"))?;
+        let target = url.path_and_query().map_or("/", |target| target.as_str());
+        let mut request = Request::get(target).body(Empty::new()).map_err(|_| AskError::Malformed("its path"))?;
         *request.headers_mut() = headers.clone();
         let host = url.authority().map_or("", |authority| authority.as_str());
         let host = HeaderValue::from_str(host).map_err(|_| AskError::Malformed("its name"))?;

@@ -4,14 +4,16 @@
 //! taken back. Whoever says such a thing is a liar, and what is kept of it is bounded.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use df_api::dfdaemon::PieceList;
 use df_api::scheduler::Parent;
 use df_api::task::piece_count;
-use df_api::{Algorithm, Digest};
+use df_api::{Algorithm, ByteRange, Digest};
 use df_client::{ClientError, DfdaemonClient};
+use df_store::Meta;
 
 use crate::plan::Key;
 use crate::task::{Source, Task};
@@ -25,6 +27,7 @@ pub(crate) struct ParentLink {
     pub parent: Parent,
     pub client: DfdaemonClient,
     book: Mutex<Book>,
+    must_check: AtomicBool,
 }
 
 /// What this parent has told so far.
@@ -36,6 +39,14 @@ struct Book {
     piece_length: Option<u64>,
 }
 
+/// What is asked of a parent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    pub range: ByteRange,
+    /// Only what it has checked; otherwise it sends bytes as they arrive.
+    pub checked: bool,
+}
+
 /// Why an answer of a parent is of no use.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListError {
@@ -43,13 +54,15 @@ pub(crate) enum ListError {
     Refused(#[from] ClientError),
     #[error("{0}")]
     Lie(String),
+    #[error("it has version {0} of the content")]
+    OtherVersion(String),
 }
 
 // === impl ParentLink ===
 
 impl ParentLink {
     pub fn new(key: Key, parent: Parent, client: DfdaemonClient) -> Self {
-        Self { key, parent, client, book: Mutex::default() }
+        Self { key, parent, client, book: Mutex::default(), must_check: AtomicBool::default() }
     }
 
     pub fn source(&self) -> Source {
@@ -60,8 +73,7 @@ impl ParentLink {
     pub async fn list(&self, task: &Task, wait: Duration) -> Result<PieceList, ListError> {
         let since = self.book().next;
         let list = self.client.list_pieces(task.id(), since, wait).await?;
-        let known = task.stored().meta().map(|meta| (meta.length, meta.piece_length));
-        self.book().take(since, &list, known)?;
+        self.book().take(since, &list, task.stored().meta().as_ref())?;
         Ok(list)
     }
 
@@ -71,6 +83,16 @@ impl ParentLink {
 
     pub fn told(&self, index: u32) -> Option<Digest> {
         self.book().digests.get(&index).cloned()
+    }
+
+    /// What it passed on unchecked was wrong once. That may be the fault of one above it, but from now on it is asked only
+    /// for what it has checked, and answers for it.
+    pub fn must_check(&self) -> bool {
+        self.must_check.load(Ordering::Relaxed)
+    }
+
+    pub fn set_must_check(&self) {
+        self.must_check.store(true, Ordering::Relaxed);
     }
 
     /// Of the whole content.
@@ -91,7 +113,7 @@ impl ParentLink {
 // === impl Book ===
 
 impl Book {
-    fn take(&mut self, since: u64, list: &PieceList, known: Option<(Option<u64>, u64)>) -> Result<(), ListError> {
+    fn take(&mut self, since: u64, list: &PieceList, known: Option<&Meta>) -> Result<(), ListError> {
         let told = list.pieces.len() as u64;
         if list.next < since || list.next > since + told + 1 {
             return Err(ListError::Lie(format!(
@@ -119,8 +141,12 @@ impl Book {
     }
 
     /// What it says of the whole has to stay, and to be what everybody says.
-    fn describe(&mut self, list: &PieceList, known: Option<(Option<u64>, u64)>) -> Result<(), ListError> {
-        let (length, piece_length) = known.map_or((None, None), |(length, piece)| (length, Some(piece)));
+    fn describe(&mut self, list: &PieceList, known: Option<&Meta>) -> Result<(), ListError> {
+        let validator = known.and_then(|meta| meta.validator.as_ref());
+        if let Some(other) = list.validator.as_ref().filter(|told| validator.is_some_and(|known| known != *told)) {
+            return Err(ListError::OtherVersion(other.clone()));
+        }
+        let (length, piece_length) = known.map_or((None, None), |meta| (meta.length, Some(meta.piece_length)));
         let differs = |told: Option<u64>, known: Option<u64>| told.is_some() && known.is_some() && told != known;
         for known in [self.length, length] {
             if differs(list.length, known) {
@@ -166,17 +192,32 @@ mod tests {
             piece_length: Some(100),
             content_type: None,
             digest: None,
+            validator: None,
             pieces: pieces.iter().map(|(index, digest)| Piece { index: *index, digest: digest.clone() }).collect(),
             next,
             complete: false,
         }
     }
 
+    fn meta(length: u64) -> Meta {
+        let validator = Some("\"v1\"".to_owned());
+        Meta { length: Some(length), piece_length: 100, content_type: None, digest: None, validator }
+    }
+
+    #[test]
+    fn another_version_is_no_lie_and_is_not_taken() {
+        let version = |validator: &str| PieceList { validator: Some(validator.to_owned()), ..list(&[], 1) };
+        let known = meta(1000);
+        Book::default().take(0, &version("\"v1\""), Some(&known)).unwrap();
+        let other = Book::default().take(0, &version("\"v2\""), Some(&known));
+        assert!(matches!(other, Err(ListError::OtherVersion(_))));
+    }
+
     #[test]
     fn an_honest_parent_is_believed_also_when_it_repeats_itself() {
         let mut book = Book::default();
         book.take(0, &list(&[(3, blake3("aa"))], 2), None).unwrap();
-        book.take(2, &list(&[(9, blake3("bb"))], 3), Some((Some(1000), 100))).unwrap();
+        book.take(2, &list(&[(9, blake3("bb"))], 3), Some(&meta(1000))).unwrap();
         book.take(2, &list(&[(9, blake3("bb"))], 3), None).unwrap();
         assert_eq!((book.digests.len(), book.next), (2, 3));
     }
@@ -200,7 +241,7 @@ mod tests {
             book.take(0, &list(&[(3, blake3("aa"))], 2), None).unwrap();
             assert!(matches!(book.take(2, &lie, None), Err(ListError::Lie(_))), "{lie:?}");
         }
-        let other = Book::default().take(0, &list(&[], 1), Some((Some(1001), 100)));
+        let other = Book::default().take(0, &list(&[], 1), Some(&meta(1001)));
         assert!(matches!(other, Err(ListError::Lie(_))));
     }
 }

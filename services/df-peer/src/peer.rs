@@ -11,7 +11,7 @@ use df_api::dfdaemon::PieceList;
 use df_api::rendezvous::weight;
 use df_api::scheduler::Parent;
 use df_api::task::{Origin, TaskSpec};
-use df_api::{ByteRange, HostId, PeerId, TaskId};
+use df_api::{HostId, PeerId, TaskId};
 use df_client::{DfdaemonClient, SchedulerClient, Transport};
 use df_http::credential::Gate;
 use df_store::{Policy, Store, StoreError, StoredTask};
@@ -26,6 +26,7 @@ use crate::download::{self, Start};
 use crate::from_origin;
 use crate::intake::Intake;
 use crate::limits::{DownloadConfig, Limits};
+use crate::parent::Ask;
 use crate::peer_tls::{PeerTlsConfig, PeerTlsError};
 use crate::schedulers::Schedulers;
 use crate::task::Task;
@@ -184,6 +185,17 @@ impl Peer {
         Some(self.adopt(stored, TaskSpec { id: id.clone(), origin: Origin::new(""), digest }))
     }
 
+    /// As [`Peer::task`], for the programs of this node: what was evicted since they asked for it is started again.
+    pub fn task_for_programs(self: &Arc<Self>, id: &TaskId) -> Option<Arc<Task>> {
+        if let Some(task) = self.task(id) {
+            return Some(task).filter(|task| task.is_for_programs());
+        }
+        let evicted = self.tasks().get(id).filter(|task| task.is_for_programs()).cloned()?;
+        let task = self.start(evicted.spec(), Start::Ask).ok()?;
+        task.set_for_programs();
+        Some(task)
+    }
+
     fn adopt(&self, stored: Arc<StoredTask>, spec: TaskSpec) -> Arc<Task> {
         let mut tasks = self.tasks();
         if let Some(task) = tasks.get(&spec.id).filter(|task| !task.is_discarded() && !task.is_evicted()) {
@@ -318,13 +330,10 @@ impl Peer {
     }
 
     /// Bytes of a task, of a parent.
-    pub(crate) async fn ask_for_content(
-        &self,
-        parent: &Parent,
-        task: &TaskId,
-        range: ByteRange,
-    ) -> Result<Answer, AskError> {
-        let url = format!("{}/v1/tasks/{task}/content", parent.url.trim_end_matches('/'));
+    pub(crate) async fn ask_for_content(&self, parent: &Parent, task: &TaskId, ask: Ask) -> Result<Answer, AskError> {
+        let Ask { range, checked } = ask;
+        let query = if checked { "?checked=true" } else { "" };
+        let url = format!("{}/v1/tasks/{task}/content{query}", parent.url.trim_end_matches('/'));
         let url: Uri = url.parse().map_err(|_| AskError::Malformed("its address is not one"))?;
         let mut headers = df_client::trace_headers();
         let bearer = self.gate.credential().map(|token| format!("Bearer {token}"));

@@ -142,7 +142,7 @@ impl Task {
         trust: Trust,
     ) -> Result<Content, ReadError> {
         // Children go to somebody who has it.
-        let around = (trust != Trust::Landed).then_some(peer);
+        let around = (trust == Trust::HoldLast).then_some(peer);
         match self.clone().open_stored(around.clone(), requested, trust).await {
             Err(error) if let Some(peer) = around.filter(|_| error.is_not_storing()) => {
                 let (meta, slice, unstored) = Unstored::open(peer, self, requested).await?;
@@ -164,7 +164,7 @@ impl Task {
             Requested::One(RangeSpec::Bounded { start, .. } | RangeSpec::From { start }) => start,
             Requested::One(_) | Requested::Whole => 0,
         };
-        let reading = Reading::start(&self, from, trust != Trust::Landed);
+        let reading = Reading::start(&self, from, trust == Trust::HoldLast);
         let (meta, slice) = loop {
             changes.borrow_and_update();
             let landing = self.stored().landing_after(from);

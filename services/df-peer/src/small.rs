@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use df_api::dfdaemon::PIECE_LENGTH_HEADER;
+use df_api::dfdaemon::{PIECE_LENGTH_HEADER, VALIDATOR_HEADER};
 use df_api::scheduler::Decision;
 use df_api::task::{TaskSpec, is_piece_length};
 use df_api::{ByteRange, ContentRange};
@@ -75,7 +75,8 @@ async fn whole(task: &Task, answer: Response) -> Option<(Meta, Vec<u8>)> {
         return None;
     }
     let content_type = header(CONTENT_TYPE.as_str()).map(str::to_owned);
-    let meta = Meta { length: Some(length), piece_length, content_type, digest: task.spec().digest, validator: None };
+    let validator = header(VALIDATOR_HEADER).map(str::to_owned);
+    let meta = Meta { length: Some(length), piece_length, content_type, digest: task.spec().digest, validator };
     let mut body = Vec::new();
     let mut chunks = answer.bytes_stream();
     while let Some(chunk) = chunks.next().await {

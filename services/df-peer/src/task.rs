@@ -142,7 +142,7 @@ impl Task {
 
     pub(crate) fn is_idle(&self, since: Duration) -> bool {
         let asked = *self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        !self.is_running() && (self.is_evicted() || asked.elapsed() > since)
+        !self.is_running() && asked.elapsed() > since
     }
 
     /// Why there will be no more bytes, until somebody starts it again.

@@ -22,6 +22,7 @@ use crate::connections;
 use crate::download::hash_range;
 use crate::from_origin::{self, Retries};
 use crate::origin::{self, Asked, Door, Facts, Question};
+use crate::parent::Ask;
 use crate::peer::Peer;
 use crate::reader::{ReadError, bounds};
 use crate::task::{Failure, Source, Task};
@@ -218,7 +219,7 @@ impl Unstored {
     async fn ask_seeds(&mut self) -> Option<connections::Answer> {
         let range = ByteRange::new(self.at, self.end?)?;
         while let Some(seed) = self.seeds.pop() {
-            let asked = self.peer.ask_for_content(&seed, self.task.id(), range);
+            let asked = self.peer.ask_for_content(&seed, self.task.id(), Ask { range, checked: false });
             match tokio::time::timeout(SILENCE, asked).await {
                 Ok(Ok(answer)) if is_part(&answer, range, self.meta.length) => return Some(answer),
                 refused => {

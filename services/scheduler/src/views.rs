@@ -40,6 +40,7 @@ pub fn task_view(state: &State, task: &Task) -> TaskView {
         received_bytes: 0,
         place: None,
         parents: Vec::new(),
+        complaints: Vec::new(),
     });
     let mut joined: Vec<_> = task.peers.iter().collect();
     joined.sort_by_key(|(_, peer)| peer.seat);
@@ -53,6 +54,7 @@ pub fn task_view(state: &State, task: &Task) -> TaskView {
         received_bytes: peer.report.received_bytes,
         place: task.table().place(id),
         parents: peer.told.iter().flat_map(|told| &told.parents).map(|parent| peer_of(&parent.id)).collect(),
+        complaints: peer.report.complaints.clone(),
     });
     TaskView {
         id: task.id.clone(),

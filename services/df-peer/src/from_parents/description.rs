@@ -16,7 +16,9 @@ pub(super) struct Description {
 /// What is to be believed, as soon as that can be said. `known_length` is what the cluster knows; `heard_all` says that
 /// nobody else will speak, or nobody has for too long.
 pub(super) fn agreed(said: &[Description], known_length: Option<u64>, heard_all: bool) -> Option<Meta> {
-    let alike = |one: &Meta, other: &Meta| one.length == other.length && one.piece_length == other.piece_length;
+    let alike = |one: &Meta, other: &Meta| {
+        (one.length, one.piece_length, &one.validator) == (other.length, other.piece_length, &other.validator)
+    };
     let votes = |meta: &Meta| said.iter().filter(|other| alike(meta, &other.meta)).count();
     let known = |meta: &Meta| known_length.is_some() && meta.length == known_length;
     let best = said.iter().max_by_key(|one| (known(&one.meta), votes(&one.meta), one.seed))?;
@@ -41,7 +43,7 @@ pub(super) fn meta(list: &df_api::dfdaemon::PieceList, digest: Option<Digest>) -
         piece_length: list.piece_length?,
         content_type,
         digest: digest.or(list.digest.clone()),
-        validator: None,
+        validator: list.validator.clone(),
     })
 }
 

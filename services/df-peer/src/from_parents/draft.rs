@@ -1,8 +1,9 @@
 //! A piece that is arriving, fed by one parent after another, or by two at once: whatever is new is appended.
 //!
-//! **Invariant.** It knows everybody who has sent any of it, because only a piece of one sender can be blamed on it.
+//! **Invariant.** It knows everybody who has sent any of it, because only a piece of one sender can be blamed on it; and
+//! whether all of it was checked before it was sent, because nobody answers for what only passed through.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use df_api::{ByteRange, Digest};
@@ -18,6 +19,15 @@ pub(crate) struct Draft {
     /// Gone when writing has failed, or it is finished.
     writer: Mutex<Option<PieceWriter>>,
     senders: Mutex<Vec<Key>>,
+    unchecked: AtomicBool,
+}
+
+/// Who sent bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sender {
+    pub key: Key,
+    /// It had compared the piece with its digest before.
+    pub checked: bool,
 }
 
 // === impl Draft ===
@@ -27,8 +37,8 @@ impl Draft {
     pub fn begin(stored: &Arc<StoredTask>, index: u32) -> Option<Self> {
         let writer = stored.begin_piece(index)?;
         let at = AtomicU64::new(writer.rest()?.start);
-        let (writer, senders) = (Mutex::new(Some(writer)), Mutex::default());
-        Some(Self { stored: stored.clone(), index, at, writer, senders })
+        let (writer, senders, unchecked) = (Mutex::new(Some(writer)), Mutex::default(), AtomicBool::default());
+        Some(Self { stored: stored.clone(), index, at, writer, senders, unchecked })
     }
 
     /// What is still missing; `None` when all has landed.
@@ -48,18 +58,24 @@ impl Draft {
         self.lock_senders().clone()
     }
 
+    /// Whoever sent any of it had checked it.
+    pub fn is_checked(&self) -> bool {
+        !self.unchecked.load(Ordering::Acquire)
+    }
+
     /// Bytes of the content from `from` on, which is not beyond what has landed; what is known already is passed over.
     /// Blocks for as long as the disk does.
-    pub fn append(&self, from: u64, chunk: &[u8], sender: Key) -> Result<(), PieceError> {
+    pub fn append(&self, from: u64, chunk: &[u8], sender: Sender) -> Result<(), PieceError> {
         let mut slot = self.lock_writer();
         let Some(writer) = slot.as_mut() else { return Ok(()) };
         let Some(rest) = writer.rest() else { return Ok(()) };
         let known = usize::try_from(rest.start.saturating_sub(from)).unwrap_or(usize::MAX);
         let Some(new) = chunk.get(known..).filter(|new| !new.is_empty()) else { return Ok(()) };
         let mut senders = self.lock_senders();
-        if !senders.contains(&sender) {
-            senders.push(sender);
+        if !senders.contains(&sender.key) {
+            senders.push(sender.key);
         }
+        self.unchecked.fetch_or(!sender.checked, Ordering::AcqRel);
         drop(senders);
         if let Err(error) = writer.write(new) {
             *slot = None;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use df_api::dfdaemon::PIECE_DIGEST_HEADER;
+use df_api::dfdaemon::{PIECE_DIGEST_HEADER, VALIDATOR_HEADER};
 use df_api::scheduler::ComplaintReason;
 use df_api::{ByteRange, ContentRange, Digest};
 use df_store::PieceError;
@@ -13,9 +13,9 @@ use http::header::CONTENT_RANGE;
 use http::{HeaderMap, StatusCode};
 use tokio_util::sync::CancellationToken;
 
-use super::draft::Draft;
+use super::draft::{Draft, Sender};
 use crate::connections::AskError;
-use crate::parent::ParentLink;
+use crate::parent::{Ask, ParentLink};
 use crate::peer::Peer;
 use crate::task::Task;
 
@@ -70,10 +70,13 @@ impl Flight {
 
     async fn receive(&self) -> Result<Option<Digest>, Ended> {
         let Some(rest) = self.draft.rest() else { return Ok(None) };
+        let ask = Ask { range: rest, checked: self.link.must_check() };
         let mut answer =
-            self.unless_cancelled(self.peer.ask_for_content(&self.link.parent, self.task.id(), rest)).await?;
+            self.unless_cancelled(self.peer.ask_for_content(&self.link.parent, self.task.id(), ask)).await?;
         self.check_range(&answer.headers, rest)?;
-        let told = answer.headers.get(PIECE_DIGEST_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        self.check_version(&answer.headers)?;
+        let told = text(&answer.headers, PIECE_DIGEST_HEADER).and_then(|digest| digest.parse().ok());
+        let sender = Sender { key: self.link.key, checked: ask.checked || told.is_some() };
         let mut at = rest.start;
         while self.draft.rest().is_some() {
             let next = self.unless_cancelled(answer.next()).await?;
@@ -86,7 +89,7 @@ impl Flight {
             self.advance.held_back.store(true, Ordering::Relaxed);
             self.peer.limits().received(self.link.source(), &self.task, bytes).await;
             self.advance.held_back.store(false, Ordering::Relaxed);
-            self.draft.append(at, &chunk, self.link.key).map_err(Ended::Storage)?;
+            self.draft.append(at, &chunk, sender).map_err(Ended::Storage)?;
             at += bytes;
         }
         // The end of the answer is read too, so that its connection can be used again.
@@ -104,7 +107,7 @@ impl Flight {
     }
 
     fn check_range(&self, headers: &HeaderMap, asked: ByteRange) -> Result<(), Ended> {
-        let value = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let value = text(headers, CONTENT_RANGE.as_str());
         let given = value.and_then(|value| value.parse::<ContentRange>().ok());
         let total = self.task.stored().meta().and_then(|meta| meta.length);
         let wrong = |why: String| Err(Ended::Broken(ComplaintReason::WrongBytes, why));
@@ -119,6 +122,18 @@ impl Flight {
             None => wrong(format!("asked {}, answered {value:?}", asked.to_header())),
         }
     }
+
+    fn check_version(&self, headers: &HeaderMap) -> Result<(), Ended> {
+        let known = self.task.stored().meta().and_then(|meta| meta.validator);
+        match text(headers, VALIDATOR_HEADER).zip(known.as_deref()) {
+            Some((given, known)) if given != known => Err(gone(format!("it has version {given}, not {known}"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 fn too_much(asked: ByteRange) -> Ended {

@@ -12,6 +12,8 @@ use crate::plan::Key;
 pub(super) struct Testimony {
     pub piece: u32,
     pub sender: Key,
+    /// It had checked the piece before it sent it. Otherwise it may only have passed on what it got, as a relay does.
+    pub checked: bool,
     /// What the bytes were.
     pub found: Digest,
     /// Who said that they should be something else. The sender itself, when there is nobody else to ask.
@@ -24,23 +26,25 @@ pub(super) struct Testimony {
 pub(super) fn liars(of_piece: &[Testimony], told_by: &[(Key, Digest)], alone: bool) -> Vec<Key> {
     let mut liars = Vec::new();
     for testimony in of_piece {
-        let Testimony { sender, found, witness, told, .. } = testimony;
+        let Testimony { sender, checked, found, witness, told, .. } = testimony;
         // It sends something else than it says itself.
         let contradicts = told_by.iter().any(|(key, digest)| key == sender && digest != found);
         let third = |digest: &Digest| {
             told_by.iter().any(|(key, by)| key != sender && key != witness && by == digest)
-                || of_piece
-                    .iter()
-                    .any(|other| other.sender != *sender && other.sender != *witness && other.found == *digest)
+                || of_piece.iter().any(|other| {
+                    let apart = other.sender != *sender && other.sender != *witness;
+                    apart && other.checked && other.found == *digest
+                })
         };
-        match (third(found), third(told)) {
-            _ if witness == sender || contradicts => liars.push(*sender),
-            (true, false) => liars.push(*witness),
-            (false, true) => liars.push(*sender),
+        let liar = match (third(found), third(told)) {
+            _ if witness == sender || contradicts => Some(*sender),
+            (true, false) => Some(*witness),
+            (false, true) => Some(*sender),
             // Nobody can tell: the one above, who is ahead, is believed.
-            (false, false) if alone => liars.push(*sender),
-            _ => {}
-        }
+            (false, false) if alone => Some(*sender),
+            _ => None,
+        };
+        liars.extend(liar.filter(|liar| liar != sender || *checked));
     }
     liars.sort_unstable();
     liars.dedup();
@@ -50,7 +54,7 @@ pub(super) fn liars(of_piece: &[Testimony], told_by: &[(Key, Digest)], alone: bo
 /// The piece is marked, so everybody who said or sent something else was wrong.
 pub(super) fn refuted(of_piece: &[Testimony], marked: &Digest) -> Vec<Key> {
     let wrong = |testimony: &Testimony| {
-        let sender = (testimony.found != *marked).then_some(testimony.sender);
+        let sender = (testimony.found != *marked && testimony.checked).then_some(testimony.sender);
         let witness = (testimony.told != *marked).then_some(testimony.witness);
         sender.into_iter().chain(witness)
     };
@@ -69,7 +73,11 @@ mod tests {
     }
 
     fn mismatch(sender: Key, found: &str, witness: Key, told: &str) -> Testimony {
-        Testimony { piece: 0, sender, found: digest(found), witness, told: digest(told) }
+        Testimony { piece: 0, sender, checked: true, found: digest(found), witness, told: digest(told) }
+    }
+
+    fn passed_on(sender: Key, found: &str, witness: Key, told: &str) -> Testimony {
+        Testimony { checked: false, ..mismatch(sender, found, witness, told) }
     }
 
     #[test]
@@ -92,6 +100,22 @@ mod tests {
     fn a_witness_that_contradicts_two_senders_lies() {
         let case = [mismatch(1, "aa", 2, "bb"), mismatch(3, "aa", 2, "bb")];
         assert_eq!(liars(&case, &[], false), [2]);
+    }
+
+    #[test]
+    fn nobody_answers_for_what_only_passed_through() {
+        let case = [passed_on(1, "aa", 2, "bb")];
+        assert!(liars(&case, &[(3, digest("bb"))], false).is_empty());
+        assert!(liars(&case, &[(1, digest("bb"))], true).is_empty());
+        assert!(liars(&[passed_on(1, "aa", 1, "bb")], &[], true).is_empty());
+        assert!(refuted(&case, &digest("bb")).is_empty());
+    }
+
+    #[test]
+    fn two_relays_of_one_liar_are_no_witnesses_against_the_honest() {
+        let case = [passed_on(1, "aa", 2, "bb"), passed_on(3, "aa", 2, "bb")];
+        assert!(liars(&case, &[], true).is_empty());
+        assert_eq!(refuted(&case, &digest("aa")), [2]);
     }
 
     #[test]

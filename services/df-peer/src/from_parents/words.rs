@@ -136,6 +136,9 @@ impl Swarm<'_> {
         match heard {
             Heard::List(list) => return self.describe(&link, list),
             Heard::Silence => self.complain(key, ComplaintReason::Gone, "it does not answer"),
+            Heard::Error(other @ ListError::OtherVersion(_)) => {
+                self.complain(key, ComplaintReason::Gone, &other.to_string());
+            }
             Heard::Error(ListError::Lie(lie)) => self.complain(key, ComplaintReason::WrongBytes, &lie),
             Heard::Error(ListError::Refused(error)) => match error.status() {
                 // Not yet, perhaps: whoever is only asked what it has need not have begun.
@@ -200,7 +203,7 @@ impl Swarm<'_> {
             self.works.iter().filter(|(_, work)| work.whole.is_some()).map(|(index, _)| *index).collect();
         for index in whole {
             let Some(work) = self.works.get(&index) else { continue };
-            let senders = work.draft.senders();
+            let (senders, checked) = (work.draft.senders(), work.draft.is_checked());
             let Some((witness, told)) = self.word(index, &senders) else { continue };
             let finished = work.draft.finish(&told);
             self.works.remove(&index);
@@ -211,7 +214,7 @@ impl Swarm<'_> {
                     self.settle(index, &marked);
                 }
                 Some(Err(PieceError::Wrong { found, .. })) => match senders[..] {
-                    [sender] => self.dispute(Testimony { piece: index, sender, found, witness, told }),
+                    [sender] => self.dispute(Testimony { piece: index, sender, checked, found, witness, told }),
                     _ => drop(self.from_one.insert(index)),
                 },
                 Some(Err(error @ PieceError::Write { .. })) => return Err(piece(error)),
@@ -264,6 +267,9 @@ impl Swarm<'_> {
     fn dispute(&mut self, testimony: Testimony) {
         let index = testimony.piece;
         tracing::warn!(task = %self.task.id(), piece = index, ?testimony, "a piece is not what it should be");
+        if let Some(link) = self.links.get(testimony.sender).filter(|_| !testimony.checked) {
+            link.set_must_check();
+        }
         self.testimonies.push(testimony);
         let of_piece = self.testimonies_of(index);
         let involved = |key: Key| of_piece.iter().any(|one| one.sender == key || one.witness == key);

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use df_api::dfdaemon::{
     CreateTaskRequest, PIECE_DIGEST_HEADER, PIECE_LENGTH_HEADER, PieceList, TASK_ID_HEADER, TaskStatus,
+    VALIDATOR_HEADER,
 };
 use df_api::range::Requested;
 use df_api::task::{Origin, TaskSpec};
@@ -35,7 +36,7 @@ const TASK_PATIENCE: Duration = Duration::from_secs(3);
 /// The answer waits for the first byte. 206 with `Content-Range` for a range; the digest of the piece when the range lies
 /// within a finished one.
 #[utoipa::path(get, path = "/v1/tasks/{task_id}/content", operation_id = "get_task_content", tag = "tasks",
-    params(("task_id" = TaskId, Path), ("Range" = Option<String>, Header, description = "RFC 9110")),
+    params(("task_id" = TaskId, Path), Checked, ("Range" = Option<String>, Header, description = "RFC 9110")),
     responses(
         (status = 200, description = "The bytes", content_type = "application/octet-stream"),
         (status = 206, description = "The bytes of the range", content_type = "application/octet-stream"),
@@ -43,15 +44,19 @@ const TASK_PATIENCE: Duration = Duration::from_secs(3);
 pub async fn get_task_content(
     State(app): State<AppState>,
     Path(task_id): Path<TaskId>,
+    Query(Checked { checked }): Query<Checked>,
     range: Range,
     Sendfile(sendfile): Sendfile,
 ) -> Result<Response, ApiError> {
-    let task = shared(&app)?.task_soon(&task_id, TASK_PATIENCE).await.ok_or_else(|| unknown(&task_id))?;
-    if app.trust == Trust::HoldLast && !task.is_for_programs() {
+    let peer = shared(&app)?;
+    let task = match app.trust {
         // Content of the mirror is for those whom its registry has accepted.
-        return Err(unknown(&task_id));
-    }
-    content(&app, &task, range.0, sendfile).await
+        Trust::HoldLast => peer.task_for_programs(&task_id),
+        _ => peer.task_soon(&task_id, TASK_PATIENCE).await,
+    };
+    let task = task.ok_or_else(|| unknown(&task_id))?;
+    let trust = if checked && app.trust == Trust::Landed { Trust::Checked } else { app.trust };
+    content(&app, &task, trust, range.0, sendfile).await
 }
 
 /// Read a task's bytes at a seed peer, which fetches what it does not have
@@ -85,7 +90,7 @@ pub async fn fetch_task_content(
     let url = Url::parse(&spec.origin.url).map_err(ApiError::unprocessable)?;
     peer.upstream().check(&url).map_err(ApiError::forbidden)?;
     let task = peer.start(spec, Start::Ask).map_err(ApiError::internal)?;
-    content(&app, &task, range.0, sendfile).await
+    content(&app, &task, app.trust, range.0, sendfile).await
 }
 
 fn shared(app: &AppState) -> Result<&Arc<Peer>, ApiError> {
@@ -95,10 +100,16 @@ fn shared(app: &AppState) -> Result<&Arc<Peer>, ApiError> {
     Ok(&app.peer)
 }
 
-async fn content(app: &AppState, task: &Arc<Task>, range: Requested, sendfile: bool) -> Result<Response, ApiError> {
-    let mut opened = task.open(&app.peer, range, app.trust, app.first_byte_timeout).await;
+async fn content(
+    app: &AppState,
+    task: &Arc<Task>,
+    trust: Trust,
+    range: Requested,
+    sendfile: bool,
+) -> Result<Response, ApiError> {
+    let mut opened = task.open(&app.peer, range, trust, app.first_byte_timeout).await;
     if matches!(opened, Err(ReadError::Idle)) && app.peer.goes_on_soon(task, TASK_PATIENCE).await {
-        opened = task.open(&app.peer, range, app.trust, app.first_byte_timeout).await;
+        opened = task.open(&app.peer, range, trust, app.first_byte_timeout).await;
     }
     let content = opened.map_err(read_error)?;
     let digest = content.range().and_then(|range| task.stored().piece_digest_around(range));
@@ -111,8 +122,10 @@ async fn content(app: &AppState, task: &Arc<Task>, range: Requested, sendfile: b
     let headers = response.headers_mut();
     let content_type = content_type.and_then(|value| HeaderValue::from_str(&value).ok());
     headers.insert(CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")));
-    let piece_length = task.stored().meta().map(|meta| meta.piece_length.to_string());
+    let meta = task.stored().meta();
+    let piece_length = meta.as_ref().map(|meta| meta.piece_length.to_string());
     let ours = [
+        (VALIDATOR_HEADER, meta.and_then(|meta| meta.validator)),
         (TASK_ID_HEADER, Some(task.id().to_string())),
         (PIECE_LENGTH_HEADER, piece_length),
         (PIECE_DIGEST_HEADER, digest.map(|d| d.to_string())),
@@ -123,6 +136,15 @@ async fn content(app: &AppState, task: &Arc<Task>, range: Requested, sendfile: b
         }
     }
     Ok(response)
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Checked {
+    /// Nothing of a piece before it has been compared with its digest; otherwise a peer gets bytes as they arrive.
+    #[serde(default)]
+    checked: bool,
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -174,6 +196,7 @@ fn piece_list(stored: &StoredTask, since: u64) -> PieceList {
     let field = |pick: fn(df_store::Meta) -> Option<String>| meta.clone().and_then(pick);
     PieceList {
         content_type: field(|meta| meta.content_type),
+        validator: field(|meta| meta.validator),
         length: meta.as_ref().and_then(|meta| meta.length),
         piece_length: meta.as_ref().map(|meta| meta.piece_length),
         digest: meta.and_then(|meta| meta.digest),

@@ -118,3 +118,17 @@ async fn the_base_routes_answer_on_both_listeners() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_file_that_is_evicted_before_it_is_read_is_fetched_again() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let body = df_testkit::random_bytes(3, 3_000_000);
+    node.registry.origin().put("file", df_testkit::Content::new(body.clone()));
+    assert!(node.fetch("file").await.unwrap() == body);
+    let id = node.create("file").await.unwrap();
+    let store = node.daemon.peer.store();
+    let removed = store.remove(&store.get(&id).unwrap()).unwrap().unwrap();
+    std::fs::remove_dir_all(removed).unwrap();
+    let again = node.client().get_task_content(&id, None).await.unwrap().bytes().await.unwrap();
+    assert!(again == body, "wrong bytes");
+}

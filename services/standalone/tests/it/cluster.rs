@@ -1,7 +1,8 @@
 //! A platform with two peers, and a fake registry as its upstream.
 
 use df_api::TaskId;
-use df_api::dfdaemon::ReceivedBytes;
+use df_api::dfdaemon::{CreateTaskRequest, ReceivedBytes, TaskStatus};
+use df_client::{DfdaemonClient, Transport, http_client};
 use df_testkit::registry::{RegistryAccess, blob_name};
 use df_testkit::{Blob, Content, FakeRegistry, Image, Layer};
 use dfdaemon::Dfdaemon;
@@ -94,6 +95,20 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// A file through the daemon's own listener, the dfget way.
+pub async fn fetch_file(daemon: &Dfdaemon, url: String) -> (Result<bytes::Bytes, String>, TaskStatus) {
+    let transport = Transport::new(&format!("http://{}", daemon.local_addr), http_client()).unwrap();
+    let daemon = DfdaemonClient::new(transport);
+    let request =
+        CreateTaskRequest { url, digest: None, tag: Some("t".to_owned()), application: None, authorization: None };
+    let id = daemon.create_task(&request).await.unwrap().id;
+    let body = match daemon.get_task_content(&id, None).await {
+        Ok(answer) => answer.bytes().await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    (body, daemon.get_task(&id).await.unwrap())
 }
 
 pub fn task_id(blob: &Blob) -> TaskId {

@@ -12,12 +12,14 @@ use axum::routing::get;
 use bytes::Bytes;
 use df_api::dfdaemon::{PIECE_DIGEST_HEADER, Piece, PieceList};
 use df_api::range::{RangeSpec, Requested};
+use df_api::scheduler::ComplaintReason;
 use df_api::task::piece_length;
 use df_api::{ContentRange, Digest};
 use http::HeaderMap;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
+use crate::cluster::task_id;
 use crate::lab::Lab;
 
 const MIB: usize = 1024 * 1024;
@@ -42,6 +44,11 @@ enum Lie {
     ShorterBody,
     OtherRange,
     NoRange,
+    /// Other bytes, as if they had only passed through; the right ones when they must be checked. No lie: a relay below a
+    /// liar does so.
+    PassedOn,
+    /// The same without repentance.
+    PassedOnAlways,
     EndlessList,
     Nonsense,
     /// No lie: it serves as many as it can, or is asked too often.
@@ -109,6 +116,7 @@ impl Liar {
             piece_length: Some(self.piece_length()),
             content_type: None,
             digest: None,
+            validator: None,
             pieces: pieces[from..].to_vec(),
             next,
             complete: true,
@@ -147,7 +155,17 @@ async fn list_pieces(State(liar): State<Arc<Liar>>, Query(Since { since }): Quer
     }
 }
 
-async fn get_task_content(State(liar): State<Arc<Liar>>, headers: HeaderMap) -> Response {
+#[derive(Deserialize)]
+struct Checked {
+    #[serde(default)]
+    checked: bool,
+}
+
+async fn get_task_content(
+    State(liar): State<Arc<Liar>>,
+    Query(Checked { checked }): Query<Checked>,
+    headers: HeaderMap,
+) -> Response {
     liar.sent.fetch_add(1, Ordering::Relaxed);
     if let Lie::Busy { status, retry_after } = liar.lie {
         let answer = Response::builder().status(status).header("retry-after", retry_after);
@@ -156,7 +174,8 @@ async fn get_task_content(State(liar): State<Arc<Liar>>, headers: HeaderMap) -> 
     let asked = Requested::parse(headers.get("range").map(|value| value.to_str().unwrap())).unwrap();
     let Requested::One(asked @ RangeSpec::Bounded { .. }) = asked else { panic!("{asked:?}") };
     let range = asked.resolve(liar.length()).unwrap();
-    let wrong = matches!(liar.lie, Lie::Corrupt | Lie::Consistent);
+    let passes_on = liar.lie == Lie::PassedOnAlways || (liar.lie == Lie::PassedOn && !checked);
+    let wrong = passes_on || matches!(liar.lie, Lie::Corrupt | Lie::Consistent);
     let bytes = if wrong { &liar.wrong } else { &liar.right };
     let mut body = bytes.slice(range.start as usize..range.end as usize);
     match liar.lie {
@@ -178,7 +197,9 @@ async fn get_task_content(State(liar): State<Arc<Liar>>, headers: HeaderMap) -> 
     if liar.lie != Lie::NoRange {
         headers.insert("content-range", ContentRange { range: told, total: Some(length) }.to_string().parse().unwrap());
     }
-    headers.insert(PIECE_DIGEST_HEADER, liar.pieces()[piece].digest.to_string().parse().unwrap());
+    if !passes_on {
+        headers.insert(PIECE_DIGEST_HEADER, liar.pieces()[piece].digest.to_string().parse().unwrap());
+    }
     answer
 }
 
@@ -193,13 +214,35 @@ async fn pull_beside(lie: Lie, honest: usize) -> (Lab, Arc<Liar>) {
     (lab, liar)
 }
 
+/// Whom the child has told the scheduler to have sent wrong bytes.
+async fn blamed(lab: &Lab) -> Vec<String> {
+    let view = lab.scheduler.get_task(&task_id(&lab.layer)).await.unwrap();
+    let complaints = view.peers.iter().flat_map(|peer| &peer.complaints);
+    let wrong = complaints.filter(|complaint| complaint.reason == ComplaintReason::WrongBytes);
+    wrong.map(|complaint| complaint.peer_id.to_string()).collect()
+}
+
 #[tokio::test]
 async fn wrong_bytes_never_become_a_piece_while_an_honest_parent_is_there() {
     for lie in [Lie::Corrupt, Lie::Consistent, Lie::Slander] {
         let (lab, liar) = pull_beside(lie, 2).await;
         assert_eq!(lab.received().origin_bytes, 0, "{lie:?} is found out by the others, not by the whole");
         assert!(liar.sent.load(Ordering::Relaxed) + liar.listed.load(Ordering::Relaxed) > 0, "{lie:?} was asked");
+        assert_eq!(blamed(&lab).await, ["liar"], "{lie:?} is reported, and nobody else");
     }
+}
+
+#[tokio::test]
+async fn a_relay_is_not_blamed_for_what_it_passed_on_before_it_could_check_it() {
+    for honest in [0, 1, 2] {
+        let (lab, relay) = pull_beside(Lie::PassedOn, honest).await;
+        assert_eq!(lab.received().origin_bytes, 0, "beside {honest}");
+        assert!(blamed(&lab).await.is_empty(), "beside {honest}");
+        assert!(relay.sent.load(Ordering::Relaxed) > 0, "beside {honest}");
+    }
+    let (lab, _) = pull_beside(Lie::PassedOnAlways, 2).await;
+    assert_eq!(lab.received().origin_bytes, 0);
+    assert_eq!(blamed(&lab).await, ["liar"], "whoever is asked for checked bytes answers for them");
 }
 
 #[tokio::test]

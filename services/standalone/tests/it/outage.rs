@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use df_testkit::until;
+use df_api::task::{Origin, TaskSpec};
+use df_testkit::{Content, random_bytes, until};
 
-use crate::cluster::{Cluster, received};
+use crate::cluster::{Cluster, fetch_file, received};
 
 const BOUND: Duration = Duration::from_secs(30);
 
@@ -60,4 +61,30 @@ async fn a_parent_that_dies_in_the_middle_is_replaced() {
     cluster.platform.seed_stop.clone().cancel();
     cluster.release(&layer);
     assert_eq!(answer.bytes().await.unwrap(), layer.bytes);
+}
+
+/// Of the same length, so that nothing but the origin's `ETag` tells them apart.
+#[tokio::test]
+async fn two_versions_of_a_file_are_not_mixed_when_the_seed_dies_between_them() {
+    let cluster = Cluster::start(1000).await;
+    let origin = cluster.registry.origin();
+    let version = |seed: u64| Content::new(random_bytes(seed, 16_000_000));
+    origin.put("file", version(1).hold_at(8_000_000));
+    let named = Origin { tag: Some("t".to_owned()), ..Origin::new(origin.url("file")) };
+    let spec = TaskSpec::new(named, None);
+    let pull = fetch_file(cluster.peer(1), origin.url("file"));
+    let change = async {
+        until("the node has some of it", BOUND, async || {
+            let task = cluster.peer(1).peer.task(&spec.id);
+            Ok(task.is_some_and(|task| task.received().seed_bytes >= 4_000_000).then_some(()))
+        })
+        .await
+        .unwrap();
+        origin.put("file", version(2));
+        cluster.platform.seed_stop.cancel();
+    };
+    let ((mixed, status), ()) = tokio::join!(pull, change);
+    assert!(mixed.is_err(), "a body that cannot be whole breaks off: {status:?}");
+    let (second, status) = fetch_file(cluster.peer(1), origin.url("file")).await;
+    assert!(second == Ok(random_bytes(2, 16_000_000)), "{status:?}");
 }

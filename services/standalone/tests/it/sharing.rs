@@ -1,8 +1,8 @@
 //! The origin is asked once per cluster, and every other byte comes from a peer.
 
-use df_api::dfdaemon::{CreateTaskRequest, TaskStatus};
+use df_api::dfdaemon::TaskStatus;
 use df_api::scheduler::PeerState;
-use df_client::{DfdaemonClient, ManagerClient, Transport, http_client};
+use df_client::{ManagerClient, Transport, http_client};
 use df_testkit::{Content, RegistryAccess, random_bytes, until};
 use dfdaemon::Dfdaemon;
 use std::time::Duration;
@@ -67,15 +67,9 @@ async fn the_manager_shows_the_cluster_alive() {
         .unwrap();
 }
 
-/// A file through the daemon's own listener, the dfget way.
 async fn fetch_file(daemon: &Dfdaemon, url: String) -> (bytes::Bytes, TaskStatus) {
-    let transport = Transport::new(&format!("http://{}", daemon.local_addr), http_client()).unwrap();
-    let daemon = DfdaemonClient::new(transport);
-    let request =
-        CreateTaskRequest { url, digest: None, tag: Some("t".to_owned()), application: None, authorization: None };
-    let id = daemon.create_task(&request).await.unwrap().id;
-    let body = daemon.get_task_content(&id, None).await.unwrap().bytes().await.unwrap();
-    (body, daemon.get_task(&id).await.unwrap())
+    let (body, status) = crate::cluster::fetch_file(daemon, url).await;
+    (body.unwrap(), status)
 }
 
 /// Two programs of two nodes.
