@@ -56,9 +56,6 @@ const NEW_ADVICE: Duration = Duration::from_secs(1);
 /// A parent that waited for the bytes as long as it may is left alone for a moment.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-/// A parent that describes the content is believed alone after this many ticks, when nobody else speaks.
-const TICKS_FOR_A_SECOND_VOICE: u32 = 4;
-
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Every piece is marked.
@@ -166,7 +163,6 @@ impl Swarm<'_> {
     async fn run(&mut self) -> Result<Outcome, Failure> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut ticks = 0;
         loop {
             if !self.follow_advice() {
                 return Ok(Outcome::Redirected);
@@ -190,8 +186,7 @@ impl Swarm<'_> {
                 Ok(()) = self.advice.changed() => {}
                 _ = tick.tick() => {
                     if !self.moves() { return Ok(Outcome::Stuck) }
-                    ticks += 1;
-                    self.agree(ticks > TICKS_FOR_A_SECOND_VOICE)?;
+                    self.agree()?;
                     self.watch().await;
                 }
             }

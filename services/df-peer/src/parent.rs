@@ -115,7 +115,8 @@ impl ParentLink {
 impl Book {
     fn take(&mut self, since: u64, list: &PieceList, known: Option<&Meta>) -> Result<(), ListError> {
         let told = list.pieces.len() as u64;
-        if list.next < since || list.next > since + told + 1 {
+        // Of the first event nothing is listed: it is the description.
+        if list.next < since + told || list.next > since + told + 1 {
             return Err(ListError::Lie(format!(
                 "after event {since} come {told} pieces, and then event {}",
                 list.next
@@ -231,6 +232,7 @@ mod tests {
             list(&[(3, blake3("bb"))], 3),
             list(&[(4, sha)], 3),
             list(&[], 1),
+            list(&[(3, blake3("aa"))], 2),
             list(&[], 1000),
             PieceList { length: Some(999), ..list(&[], 2) },
             PieceList { piece_length: Some(0), ..list(&[], 2) },

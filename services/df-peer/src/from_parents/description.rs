@@ -1,5 +1,7 @@
 //! What the content is, by those who say so: one liar must not make liars of the others. Pure.
 
+use std::time::Instant;
+
 use df_api::Digest;
 use df_store::Meta;
 
@@ -11,6 +13,7 @@ pub(super) struct Description {
     pub by: Key,
     pub seed: bool,
     pub meta: Meta,
+    pub at: Instant,
 }
 
 /// What is to be believed, as soon as that can be said. `known_length` is what the cluster knows; `heard_all` says that
@@ -53,7 +56,7 @@ mod tests {
 
     fn says(by: Key, length: u64) -> Description {
         let meta = Meta { length: Some(length), piece_length: 4, content_type: None, digest: None, validator: None };
-        Description { by, seed: false, meta }
+        Description { by, seed: false, meta, at: Instant::now() }
     }
 
     fn length(meta: Option<Meta>) -> Option<u64> {

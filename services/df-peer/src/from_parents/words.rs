@@ -34,6 +34,8 @@ const PROBE_USUAL: Duration = Duration::from_millis(400);
 const REST: Duration = Duration::from_millis(200);
 /// A witness that does not know a piece by then is not the only one asked.
 const WITNESS_ALONE: Duration = Duration::from_millis(500);
+/// A parent that describes the content is believed alone after this, when nobody else speaks.
+const SECOND_VOICE: Duration = Duration::from_millis(400);
 /// Parents asked at once what the content is.
 const ASKED_TO_DESCRIBE: usize = 3;
 
@@ -150,19 +152,10 @@ impl Swarm<'_> {
         Ok(())
     }
 
-    /// What the content is, by the first who knows.
+    /// What the content is, or where it ends.
     fn describe(&mut self, link: &Arc<ParentLink>, list: PieceList) -> Result<(), Failure> {
-        let stored = self.task.stored();
-        match stored.meta() {
-            Some(meta) if meta.length.is_some() => return Ok(()),
-            Some(_) => {
-                let Some(length) = list.length else { return Ok(()) };
-                if let Err(conflict) = stored.set_length(length).map_err(storage)? {
-                    self.complain(link.key, ComplaintReason::WrongBytes, &conflict.to_string());
-                }
-                return Ok(());
-            }
-            None => {}
+        if self.task.stored().meta().is_some_and(|meta| meta.length.is_some() || list.length.is_none()) {
+            return Ok(());
         }
         let Some(meta) = description::meta(&list, self.task.spec().digest) else { return Ok(()) };
         // What a content is cut into follows from its length; anything else is not the task everybody has.
@@ -172,26 +165,30 @@ impl Swarm<'_> {
             return Ok(());
         }
         self.said.retain(|one| one.by != link.key);
-        self.said.push(Description { by: link.key, seed: link.parent.seed, meta });
-        self.agree(false)
+        self.said.push(Description { by: link.key, seed: link.parent.seed, meta, at: Instant::now() });
+        self.agree()
     }
 
-    /// Takes over what the parents say of the whole; `waited` when it is time to believe whoever has spoken.
-    pub(super) fn agree(&mut self, waited: bool) -> Result<(), Failure> {
-        if self.said.is_empty() || self.task.stored().meta().is_some() {
-            return Ok(());
-        }
+    /// Takes over what the parents say of the whole, as soon as it can be believed.
+    pub(super) fn agree(&mut self) -> Result<(), Failure> {
+        let Some(first) = self.said.iter().map(|one| one.at).min() else { return Ok(()) };
+        let waited = first.elapsed() > SECOND_VOICE;
         let known = match &*self.advice.borrow() {
             Advice::Decided(decision) => decision.task.length,
             Advice::Pending | Advice::Alone => None,
         };
         let asked = self.links.all().count().min(ASKED_TO_DESCRIBE);
         let Some(meta) = agreed(&self.said, known, waited || self.said.len() >= asked) else { return Ok(()) };
-        for key in dissenters(&self.said, &meta) {
+        let said = std::mem::take(&mut self.said);
+        for key in dissenters(&said, &meta) {
             self.complain(key, ComplaintReason::WrongBytes, "it describes another content");
         }
-        self.said.clear();
-        self.task.stored().describe(meta).map_err(storage)?.map_err(|conflict| Failure::Malformed(conflict.to_string()))
+        if let Err(conflict) = self.task.stored().describe(meta).map_err(storage)? {
+            for one in said {
+                self.complain(one.by, ComplaintReason::WrongBytes, &conflict.to_string());
+            }
+        }
+        Ok(())
     }
 
     /// Marks what is whole and vouched for, and finds out who lied.

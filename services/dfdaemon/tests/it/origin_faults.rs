@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use df_testkit::registry::RegistryAccess;
-use df_testkit::{Content, Cut, random_bytes};
+use df_testkit::{Content, Cut, random_bytes, until};
 use dfdaemon::config::Config;
 
 use crate::node::{Node, wait_until};
@@ -184,4 +184,26 @@ async fn an_origin_is_asked_only_so_often() {
         assert_eq!(node.fetch(&name).await.unwrap(), body);
     }
     assert!(started.elapsed() >= Duration::from_millis(1300), "{:?}", started.elapsed());
+}
+
+/// What a program reads is not held back, what comes after it is.
+#[tokio::test]
+async fn what_nobody_waits_for_has_a_limit_of_its_own() {
+    const LIMIT: u64 = 2_000_000;
+    let limit = |config: &mut Config| config.download.prefetch_bandwidth_limit = NonZeroU64::new(LIMIT);
+    let node = Node::with(RegistryAccess::Open, limit).await;
+    let body = random_bytes(14, 12_000_000);
+    node.registry.origin().put("file", Content::new(body.clone()));
+    let id = node.create("file").await.unwrap();
+    let first = df_api::ByteRange { start: 0, end: 10 };
+    let read = node.client().get_task_content(&id, Some(first)).await.unwrap();
+    assert_eq!(read.bytes().await.unwrap(), body.slice(..10));
+    let (started, before) = (Instant::now(), node.received("file").await.origin_bytes);
+    until("more has come", Duration::from_secs(30), async || {
+        Ok((node.received("file").await.origin_bytes >= before + 3_000_000).then_some(()))
+    })
+    .await
+    .unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(1200), "{:?}", started.elapsed());
+    assert_eq!(node.fetch("file").await.unwrap(), body);
 }

@@ -51,6 +51,9 @@ enum Lie {
     PassedOnAlways,
     EndlessList,
     Nonsense,
+    /// Numbers that are none.
+    NegativePiece,
+    HugeLength,
     /// No lie: it serves as many as it can, or is asked too often.
     Busy {
         status: u16,
@@ -151,6 +154,16 @@ async fn list_pieces(State(liar): State<Arc<Liar>>, Query(Since { since }): Quer
             endless(format!("{piece},").repeat(10_000))
         }
         Lie::Nonsense => Response::new(Body::from("<html>")),
+        Lie::NegativePiece | Lie::HugeLength => {
+            let list = serde_json::to_string(&liar.list(since)).unwrap();
+            let length = format!("\"length\":{}", liar.length());
+            let (from, to) = match liar.lie {
+                Lie::NegativePiece => ("\"index\":1,", "\"index\":-1,"),
+                _ => (length.as_str(), "\"length\":1e300"),
+            };
+            assert!(list.contains(from), "{list}");
+            Response::new(Body::from(list.replace(from, to)))
+        }
         _ => Response::new(Body::from(serde_json::to_vec(&liar.list(since)).unwrap())),
     }
 }
@@ -261,6 +274,8 @@ async fn nonsense_is_refused_and_its_sender_blocked() {
         Lie::NoRange,
         Lie::EndlessList,
         Lie::Nonsense,
+        Lie::NegativePiece,
+        Lie::HugeLength,
     ];
     for lie in lies {
         let (lab, liar) = pull_beside(lie, 1).await;
