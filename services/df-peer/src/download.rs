@@ -28,6 +28,12 @@ pub enum Start {
     Duty,
 }
 
+#[derive(Debug, PartialEq, Eq)]
+enum Fetched {
+    All,
+    Part,
+}
+
 /// A scheduler that has not answered by then is worked around.
 pub(crate) const FIRST_ADVICE: Duration = Duration::from_millis(1500);
 /// Without any reader for this long a download stops, unless it is nearly done. A runtime that was only restarted is back
@@ -94,22 +100,32 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
 async fn download(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start) -> Result<(), Failure> {
     let verifying =
         task.spec().digest.map(|digest| AbortOnDropHandle::new(tokio::spawn(verify(task.stored().clone(), digest))));
-    let fetched = match start {
-        Start::Duty => from_origin::fetch(peer, task).await,
-        Start::Ask => follow(peer, task, sync).await,
-    };
+    let fetched = fetch(peer, task, sync, start).await;
     let Some(verifying) = verifying else { return fetched };
     fetched?;
     verifying.await.unwrap_or_else(|panic| Err(from_origin::storage(io::Error::other(panic))))
 }
 
-/// Does what the cluster says; alone, or when that leads nowhere, asks the origin.
-async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), Failure> {
+/// In turns, as the cluster decides.
+async fn fetch(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start) -> Result<(), Failure> {
+    if start == Start::Ask && follow(peer, task, sync).await? == Fetched::All {
+        return Ok(());
+    }
+    while at_origin(peer, task, sync).await? == Fetched::Part {
+        if follow(peer, task, sync).await? == Fetched::All {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Does what the cluster says, or asks known seed peers when it says nothing; the rest is for the origin.
+async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetched, Failure> {
     if peer.distrusts_parents_of(task.id()) {
-        return at_origin(peer, task, sync).await;
+        return Ok(Fetched::Part);
     }
     if small::fetch(peer, task, sync).await? {
-        return Ok(());
+        return Ok(Fetched::All);
     }
     let mut advice = sync.advice();
     let mut give_up = Instant::now() + PATIENCE_ADVISED;
@@ -121,30 +137,29 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), F
             Advice::Decided(decision) => decision,
         };
         match decision.decision {
-            Decision::Origin => break,
+            Decision::Origin => return Ok(Fetched::Part),
             Decision::Wait | Decision::Parents if decision.parents.is_empty() => {
                 let left = give_up.saturating_duration_since(Instant::now());
                 if left.is_zero() || !changed(&mut advice, left).await {
-                    break;
+                    return Ok(Fetched::Part);
                 }
             }
             Decision::Wait | Decision::Parents => {
                 match from_parents::fetch(peer, task, sync, sync.advice(), PATIENCE_ADVISED).await? {
-                    Outcome::Done => return Ok(()),
+                    Outcome::Done => return Ok(Fetched::All),
                     Outcome::Redirected => give_up = Instant::now() + PATIENCE_ADVISED,
                     Outcome::Refused if matches!(*advice.borrow(), Advice::Alone) => {
                         return alone(peer, task, sync).await;
                     }
-                    Outcome::Refused | Outcome::Stuck => break,
+                    Outcome::Refused | Outcome::Stuck => return Ok(Fetched::Part),
                 }
             }
         }
     }
-    at_origin(peer, task, sync).await
 }
 
-/// Without a scheduler: seed peers known from before may have it, else the origin.
-async fn alone(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), Failure> {
+/// Without a scheduler: seed peers known from before may have it.
+async fn alone(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetched, Failure> {
     let parents: Vec<_> = peer.seeds_holding(task.id()).await.into_iter().map(|(seed, _)| seed).collect();
     if !parents.is_empty() {
         let decision = PeerDecision {
@@ -156,16 +171,41 @@ async fn alone(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), Fa
         };
         let (_sender, advice) = watch::channel(Advice::Decided(Arc::new(decision)));
         if from_parents::fetch(peer, task, sync, advice, PATIENCE).await? == Outcome::Done {
-            return Ok(());
+            return Ok(Fetched::All);
         }
     }
-    at_origin(peer, task, sync).await
+    Ok(Fetched::Part)
 }
 
-/// Tells the cluster, and asks the origin itself.
-async fn at_origin(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<(), Failure> {
-    sync.at_origin();
-    from_origin::fetch(peer, task).await
+/// Tells the cluster, and asks the origin itself, until the right to it has passed on.
+async fn at_origin(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetched, Failure> {
+    sync.set_at_origin(true);
+    tokio::select! {
+        fetched = from_origin::fetch(peer, task) => return fetched.map(|()| Fetched::All),
+        () = dismissed(sync.advice()) => {}
+    }
+    tracing::info!(task = %task.id(), "somebody else brings the rest from the origin");
+    sync.set_at_origin(false);
+    task.stored().without_writers().await;
+    Ok(Fetched::Part)
+}
+
+/// Resolves when the cluster had this host at the origin, and now names others to read from. Whoever went there by itself
+/// knows why, and stays.
+async fn dismissed(mut advice: watch::Receiver<Advice>) {
+    let mut sent = false;
+    loop {
+        if let Advice::Decided(decision) = &*advice.borrow_and_update() {
+            match decision.decision {
+                Decision::Origin => sent = true,
+                Decision::Wait | Decision::Parents if sent && !decision.parents.is_empty() => return,
+                Decision::Wait | Decision::Parents => {}
+            }
+        }
+        if advice.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
 }
 
 /// Resolves when the download is worth nobody's while any more.

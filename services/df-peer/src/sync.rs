@@ -81,9 +81,9 @@ impl Sync {
         self.advice.clone()
     }
 
-    /// From now on this peer reads from the origin.
-    pub fn at_origin(&self) {
-        self.shared.at_origin.store(true, Ordering::Relaxed);
+    /// Whether this peer reads from the origin from now on.
+    pub fn set_at_origin(&self, at_origin: bool) {
+        self.shared.at_origin.store(at_origin, Ordering::Relaxed);
         self.shared.poke.notify_one();
     }
 

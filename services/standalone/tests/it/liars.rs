@@ -54,6 +54,8 @@ enum Lie {
     /// Numbers that are none.
     NegativePiece,
     HugeLength,
+    /// No lie at all.
+    None,
     /// No lie: it serves as many as it can, or is asked too often.
     Busy {
         status: u16,
@@ -292,6 +294,22 @@ async fn a_busy_parent_is_no_liar_and_the_others_do_its_part() {
         let asked = busy.sent.load(Ordering::Relaxed);
         assert!((1..=20).contains(&asked), "{status} {retry_after}: asked {asked} times");
     }
+}
+
+#[tokio::test]
+async fn whoever_is_at_the_origin_reads_from_a_peer_as_soon_as_one_has_it_all() {
+    let lab = Lab::start(0, 24 * MIB).await;
+    let layer = df_testkit::registry::blob_name(crate::cluster::REPOSITORY, &lab.layer.digest);
+    lab.registry.origin().change(&layer, |content| content.hold_at(8 * MIB as u64));
+    let (_, url) = start(Lie::None, &lab.layer.bytes).await;
+    let holder = async {
+        let has = async || Ok((lab.received().origin_bytes >= 6 * MIB as u64).then_some(()));
+        df_testkit::until("the child has some of the origin", crate::lab::PATIENCE, has).await.unwrap();
+        lab.announce("holder", &url, false).await;
+    };
+    let ((body, _), ()) = tokio::join!(lab.pull(&lab.child), holder);
+    assert!(body == lab.layer.bytes, "wrong bytes");
+    assert!(lab.received().origin_bytes <= 8 * MIB as u64, "{:?}", lab.received());
 }
 
 #[tokio::test]
