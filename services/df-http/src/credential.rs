@@ -1,6 +1,6 @@
 //! Cluster credentials: schedulers and piece ports accept only members of their own cluster.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -9,6 +9,7 @@ use df_api::Code;
 use df_api::cluster::{CredentialClaims, ISSUER, Jwks, Membership, audience};
 use http::header::AUTHORIZATION;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use parking_lot::RwLock;
 
 use crate::ApiError;
 
@@ -33,11 +34,11 @@ impl Gate {
     }
 
     pub fn admit(&self, membership: Membership) {
-        *self.membership.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Arc::new(membership));
+        *self.membership.write() = Some(Arc::new(membership));
     }
 
     pub fn membership(&self) -> Option<Arc<Membership>> {
-        self.membership.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.membership.read().clone()
     }
 
     /// `Authorization` to show to others of the cluster.

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -160,17 +161,13 @@ impl Connections {
         Ok(Connection { peer, sender, driver, worth, since: Instant::now() })
     }
 
-    fn idle(&self) -> MutexGuard<'_, HashMap<String, Vec<Connection>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn take_idle(&self, peer: &str) -> Option<Connection> {
-        self.idle().get_mut(peer)?.pop().filter(|kept| kept.since.elapsed() < IDLE)
+        self.idle.lock().get_mut(peer)?.pop().filter(|kept| kept.since.elapsed() < IDLE)
     }
 
     fn keep(&self, mut connection: Connection) {
         connection.since = Instant::now();
-        let mut idle = self.idle();
+        let mut idle = self.idle.lock();
         idle.retain(|_, kept| {
             kept.retain(|kept| kept.since.elapsed() < IDLE);
             !kept.is_empty()

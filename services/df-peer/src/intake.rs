@@ -4,8 +4,8 @@
 //! **Invariant.** Downloads and nothing else run here: a disk that stalls holds them up, but nobody who is served.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
@@ -33,21 +33,17 @@ impl Intake {
         Ok(Self { runtime: Mutex::new(Some(runtime)) })
     }
 
-    fn runtime(&self) -> std::sync::MutexGuard<'_, Option<Runtime>> {
-        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// `None` when it has ended: then nothing is started any more.
     pub fn spawn<F>(&self, work: F) -> Option<JoinHandle<F::Output>>
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.runtime().as_ref().map(|runtime| runtime.spawn(work))
+        self.runtime.lock().as_ref().map(|runtime| runtime.spawn(work))
     }
 
     /// Cancels what runs, and waits for nothing.
     pub fn end(&self) {
-        if let Some(runtime) = self.runtime().take() {
+        if let Some(runtime) = self.runtime.lock().take() {
             runtime.shutdown_background();
         }
     }

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use df_api::dfdaemon::PieceList;
@@ -14,6 +13,7 @@ use df_api::task::piece_count;
 use df_api::{Algorithm, ByteRange, Digest};
 use df_client::{ClientError, DfdaemonClient};
 use df_store::Meta;
+use parking_lot::Mutex;
 
 use crate::plan::Key;
 use crate::task::{Source, Task};
@@ -71,18 +71,14 @@ impl ParentLink {
 
     /// What it has from the last answer on, or from the start; remembers the digests.
     pub async fn list(&self, task: &Task, wait: Duration) -> Result<PieceList, ListError> {
-        let since = self.book().next;
+        let since = self.book.lock().next;
         let list = self.client.list_pieces(task.id(), since, wait).await?;
-        self.book().take(since, &list, task.stored().meta().as_ref())?;
+        self.book.lock().take(since, &list, task.stored().meta().as_ref())?;
         Ok(list)
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     pub fn told(&self, index: u32) -> Option<Digest> {
-        self.book().digests.get(&index).cloned()
+        self.book.lock().digests.get(&index).cloned()
     }
 
     /// What it passed on unchecked was wrong once. That may be the fault of one above it, but from now on it is asked only
@@ -97,16 +93,16 @@ impl ParentLink {
 
     /// Of the whole content.
     pub fn told_length(&self) -> Option<u64> {
-        self.book().length
+        self.book.lock().length
     }
 
     pub fn has_told(&self, index: u32) -> bool {
-        self.book().digests.contains_key(&index)
+        self.book.lock().digests.contains_key(&index)
     }
 
     /// A digest that came with the bytes.
     pub fn tell(&self, index: u32, digest: Digest) -> Result<(), ListError> {
-        self.book().enter(index, digest)
+        self.book.lock().enter(index, digest)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use df_api::cluster::Place;
@@ -17,6 +17,7 @@ use df_http::credential::Gate;
 use df_store::{Policy, Store, StoreError, StoredTask};
 use http::header::{AUTHORIZATION, RANGE};
 use http::{HeaderValue, Uri};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
@@ -163,18 +164,14 @@ impl Peer {
     }
 
     pub(crate) fn set_seeds(&self, seeds: Vec<Parent>) {
-        *self.seeds.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = seeds;
-    }
-
-    fn tasks(&self) -> MutexGuard<'_, HashMap<TaskId, Arc<Task>>> {
-        self.tasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        *self.seeds.lock() = seeds;
     }
 
     // --- tasks ---
 
     /// The task if this host has any of it, from this process or an earlier one.
     pub fn task(&self, id: &TaskId) -> Option<Arc<Task>> {
-        let known = self.tasks().get(id).filter(|task| !task.is_evicted()).cloned();
+        let known = self.tasks.lock().get(id).filter(|task| !task.is_evicted()).cloned();
         if let Some(task) = known {
             task.touch();
             return Some(task);
@@ -190,14 +187,14 @@ impl Peer {
         if let Some(task) = self.task(id) {
             return Some(task).filter(|task| task.is_for_programs());
         }
-        let evicted = self.tasks().get(id).filter(|task| task.is_for_programs()).cloned()?;
+        let evicted = self.tasks.lock().get(id).filter(|task| task.is_for_programs()).cloned()?;
         let task = self.start(evicted.spec(), Start::Ask).ok()?;
         task.set_for_programs();
         Some(task)
     }
 
     fn adopt(&self, stored: Arc<StoredTask>, spec: TaskSpec) -> Arc<Task> {
-        let mut tasks = self.tasks();
+        let mut tasks = self.tasks.lock();
         if let Some(task) = tasks.get(&spec.id).filter(|task| !task.is_discarded() && !task.is_evicted()) {
             return task.clone();
         }
@@ -257,7 +254,7 @@ impl Peer {
 
     /// What nobody has asked for in a while is forgotten here; what is stored of it is found again.
     pub(crate) fn drop_idle_tasks(&self) {
-        self.tasks().retain(|_, task| Arc::strong_count(task) > 1 || !task.is_idle(IDLE_KEPT));
+        self.tasks.lock().retain(|_, task| Arc::strong_count(task) > 1 || !task.is_idle(IDLE_KEPT));
     }
 
     /// The clean end, after everything else has stopped: what is stored reaches the disk.
@@ -285,24 +282,20 @@ impl Peer {
         let (peer, task) = (self.clone(), task.clone());
         tokio::spawn(async move {
             tokio::time::sleep(FAILURE_KEPT).await;
-            peer.tasks().retain(|_, known| !Arc::ptr_eq(known, &task));
+            peer.tasks.lock().retain(|_, known| !Arc::ptr_eq(known, &task));
         });
     }
 
-    fn distrusted(&self) -> MutexGuard<'_, HashSet<TaskId>> {
-        self.distrusted.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     pub(crate) fn distrust_parents_of(&self, id: &TaskId) {
-        self.distrusted().insert(id.clone());
+        self.distrusted.lock().insert(id.clone());
     }
 
     pub(crate) fn trust_parents_of(&self, id: &TaskId) {
-        self.distrusted().remove(id);
+        self.distrusted.lock().remove(id);
     }
 
     pub(crate) fn distrusts_parents_of(&self, id: &TaskId) -> bool {
-        self.distrusted().contains(id)
+        self.distrusted.lock().contains(id)
     }
 
     // --- others of the cluster ---
@@ -351,13 +344,13 @@ impl Peer {
         if self.config.seed_peer_cluster_id.is_some() {
             return None;
         }
-        let seeds = self.seeds.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let seeds = self.seeds.lock();
         seeds.iter().max_by_key(|seed| weight(task, &seed.host_id)).cloned()
     }
 
     /// Known seed peers that have the task, or are getting it, and what they know of it.
     pub(crate) async fn seeds_holding(&self, task: &TaskId) -> Vec<(Parent, PieceList)> {
-        let seeds = self.seeds.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let seeds = self.seeds.lock().clone();
         let mut holding = Vec::new();
         for seed in seeds.into_iter().filter(|seed| seed.url != self.config.url).take(SEEDS_ASKED) {
             let Some(client) = self.parent_client(&seed) else { continue };

@@ -1,8 +1,10 @@
 //! Who reads a task right now, and where: what the download fetches first, and whether it is still wanted.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::task::Task;
 
@@ -39,12 +41,8 @@ pub(crate) struct Reading {
 // === impl Readers ===
 
 impl Readers {
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     pub fn is_empty(&self) -> bool {
-        self.open().at.is_empty()
+        self.open.lock().at.is_empty()
     }
 
     /// Where they read, without repetition, ascending.
@@ -59,7 +57,7 @@ impl Readers {
 
     fn offsets_of(&self, which: impl Fn(&Place) -> bool) -> Vec<u64> {
         let mut offsets: Vec<u64> =
-            self.open().at.values().filter(|place| which(place)).map(|place| place.offset).collect();
+            self.open.lock().at.values().filter(|place| which(place)).map(|place| place.offset).collect();
         offsets.sort_unstable();
         offsets.dedup();
         offsets
@@ -67,14 +65,14 @@ impl Readers {
 
     /// Somebody has asked for the task, and is about to read: absence counts from now.
     pub fn expect(&self) {
-        let mut open = self.open();
+        let mut open = self.open.lock();
         open.left = open.left.map(|_| Instant::now());
     }
 
     /// For how long nobody has been reading. `None` while somebody does, and before anybody ever did: what was started
     /// without a reader is wanted by whoever started it.
     pub fn absent_for(&self) -> Option<Duration> {
-        let open = self.open();
+        let open = self.open.lock();
         let left = open.left.filter(|_| open.at.is_empty())?;
         Some(left.elapsed())
     }
@@ -84,7 +82,7 @@ impl Readers {
 
 impl Reading {
     pub fn start(task: &Arc<Task>, offset: u64, goes_on: bool) -> Self {
-        let mut open = task.readers().open();
+        let mut open = task.readers().open.lock();
         let key = open.next;
         open.next += 1;
         open.at.insert(key, Place { offset, goes_on });
@@ -99,7 +97,7 @@ impl Reading {
     }
 
     pub fn moved_to(&self, offset: u64) {
-        if let Some(place) = self.task.readers().open().at.get_mut(&self.key) {
+        if let Some(place) = self.task.readers().open.lock().at.get_mut(&self.key) {
             place.offset = offset;
         }
     }
@@ -107,7 +105,7 @@ impl Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        let mut open = self.task.readers().open();
+        let mut open = self.task.readers().open.lock();
         open.at.remove(&self.key);
         open.left = Some(Instant::now());
     }

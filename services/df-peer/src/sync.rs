@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use df_api::PeerId;
 use df_api::scheduler::{Complaint, ComplaintReason, Decision, PeerDecision, PeerReport, PeerState, Row};
 use df_client::ClientError;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tracing::Instrument as _;
@@ -89,7 +89,7 @@ impl Sync {
 
     /// About parents; they count until the task ends. The worst said of each stands.
     pub fn complain(&self, complaint: Complaint) {
-        let mut complaints = self.shared.complaints();
+        let mut complaints = self.shared.complaints.lock();
         let full = complaints.len() >= COMPLAINTS_MAX;
         match complaints.iter_mut().find(|known| known.peer_id == complaint.peer_id) {
             Some(known) if known.reason == complaint.reason => return,
@@ -105,18 +105,18 @@ impl Sync {
     /// A parent that was full is asked again.
     pub fn retract_busy(&self, peer: &PeerId) {
         let is = |complaint: &Complaint| complaint.peer_id == *peer && complaint.reason == ComplaintReason::Busy;
-        self.shared.complaints().retain(|complaint| !is(complaint));
+        self.shared.complaints.lock().retain(|complaint| !is(complaint));
     }
 
     /// Whether it is not to be asked any more.
     pub fn complained_of(&self, peer: &PeerId) -> bool {
         let is = |complaint: &Complaint| complaint.peer_id == *peer && complaint.reason != ComplaintReason::Busy;
-        self.shared.complaints().iter().any(is)
+        self.shared.complaints.lock().iter().any(is)
     }
 
     /// A piece of it is marked.
     pub fn supplied(&self, peer: &PeerId) {
-        let mut suppliers = self.shared.suppliers();
+        let mut suppliers = self.shared.suppliers.lock();
         if !suppliers.contains(peer) {
             suppliers.insert(peer.clone());
         }
@@ -124,7 +124,7 @@ impl Sync {
 
     /// The whole is wrong although every piece was vouched for: nobody who brought any of it is trusted.
     pub fn complain_of_suppliers(&self) {
-        for peer_id in self.shared.suppliers().clone() {
+        for peer_id in self.shared.suppliers.lock().clone() {
             self.complain(Complaint { peer_id, reason: ComplaintReason::WrongBytes });
         }
     }
@@ -163,14 +163,6 @@ impl Drop for Sync {
 // === impl Shared ===
 
 impl Shared {
-    fn complaints(&self) -> std::sync::MutexGuard<'_, Vec<Complaint>> {
-        self.complaints.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn suppliers(&self) -> std::sync::MutexGuard<'_, BTreeSet<PeerId>> {
-        self.suppliers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     async fn run(self: Arc<Self>, advice: watch::Sender<Advice>) {
         let mut last = Last::default();
         let mut hold = Duration::ZERO;
@@ -212,7 +204,7 @@ impl Shared {
             piece_length: snapshot.meta.as_ref().map(|meta| meta.piece_length),
             pieces: snapshot.pieces,
             received_bytes: snapshot.landed_bytes,
-            complaints: self.complaints().clone(),
+            complaints: self.complaints.lock().clone(),
             at_origin: self.at_origin.load(Ordering::Relaxed),
             parents: last.parents,
             row: last.row,

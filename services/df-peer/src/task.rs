@@ -1,7 +1,7 @@
 //! A task on this host: its stored pieces, its one download, and what its readers need to know of both.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use df_api::{Digest, TaskId};
 use df_http::RateLimit;
 use df_store::{StoreError, StoredTask};
 use http::HeaderMap;
+use parking_lot::{Mutex, RwLock};
 
 use crate::readers::Readers;
 
@@ -102,11 +103,7 @@ impl Task {
     }
 
     pub fn spec(&self) -> TaskSpec {
-        self.spec.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
-    }
-
-    fn run(&self) -> MutexGuard<'_, Run> {
-        self.run.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.spec.read().clone()
     }
 
     /// Programs of this node may read what one of them asked for by URL; a registry's content needs the registry's yes.
@@ -137,21 +134,21 @@ impl Task {
     }
 
     pub(crate) fn touch(&self) {
-        *self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Instant::now();
+        *self.asked.lock() = Instant::now();
     }
 
     pub(crate) fn is_idle(&self, since: Duration) -> bool {
-        let asked = *self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let asked = *self.asked.lock();
         !self.is_running() && asked.elapsed() > since
     }
 
     /// Why there will be no more bytes, until somebody starts it again.
     pub fn failure(&self) -> Option<Arc<Failure>> {
-        self.run().failure.clone()
+        self.run.lock().failure.clone()
     }
 
     pub fn is_running(&self) -> bool {
-        self.run().running
+        self.run.lock().running
     }
 
     pub fn received(&self) -> ReceivedBytes {
@@ -188,14 +185,14 @@ impl Task {
 
     /// `true` when the caller is the one to run it now. A former failure is forgotten: somebody asks again.
     pub(crate) fn claim(&self, spec: TaskSpec) -> bool {
-        let mut run = self.run();
+        let mut run = self.run.lock();
         if self.stored.is_complete() {
             return false;
         }
         // Only a credential for the same place may renew that of a running download.
         let renews = spec.origin.authorization.is_some() && spec.origin.url == self.spec().origin.url;
         if renews || !run.running {
-            *self.spec.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = spec;
+            *self.spec.write() = spec;
         }
         let claimed = !run.running;
         if claimed {
@@ -207,7 +204,7 @@ impl Task {
     }
 
     pub(crate) fn ended(&self, failure: Option<Failure>) {
-        *self.run() = Run { running: false, failure: failure.map(Arc::new) };
+        *self.run.lock() = Run { running: false, failure: failure.map(Arc::new) };
         self.stored.wake();
     }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::{MmapOptions, MmapRaw};
+use parking_lot::RwLock;
 
 /// All live mappings of the process, by their first address.
 static LIVE: RwLock<BTreeMap<usize, Live>> = RwLock::new(BTreeMap::new());
@@ -35,7 +36,7 @@ impl Mapping {
     pub fn new<F: AsFd + Send + Sync + 'static>(file: Arc<F>, len: usize) -> io::Result<Arc<Self>> {
         let raw = MmapOptions::new().len(len).map_raw_read_only(file.as_fd().as_raw_fd())?;
         let live = Live { len, file };
-        LIVE.write().unwrap_or_else(PoisonError::into_inner).insert(raw.as_ptr().addr(), live);
+        LIVE.write().insert(raw.as_ptr().addr(), live);
         Ok(Arc::new(Self { raw }))
     }
 
@@ -48,7 +49,7 @@ impl Mapping {
 impl Drop for Mapping {
     /// Before the addresses are free for others.
     fn drop(&mut self) {
-        let live = LIVE.write().unwrap_or_else(PoisonError::into_inner).remove(&self.raw.as_ptr().addr());
+        let live = LIVE.write().remove(&self.raw.as_ptr().addr());
         // Not under the lock: closing the last handle of a large file that was deleted takes its time.
         drop(live);
     }
@@ -71,7 +72,7 @@ impl AsRef<[u8]> for Owner {
 #[cfg(target_os = "linux")]
 pub(crate) fn find(bytes: &[u8]) -> Option<(OpenFile, u64)> {
     let at = bytes.as_ptr().addr();
-    let live = LIVE.read().unwrap_or_else(PoisonError::into_inner);
+    let live = LIVE.read();
     let (base, mapping) = live.range(..=at).next_back()?;
     let offset = at - base;
     let inside = !bytes.is_empty() && offset < mapping.len && bytes.len() <= mapping.len - offset;
@@ -98,6 +99,6 @@ mod tests {
         assert_eq!(slice[..], [7; 1_000]);
         let address = slice.as_ptr().addr() - 5_000;
         drop(slice);
-        assert!(!LIVE.read().unwrap().contains_key(&address));
+        assert!(!LIVE.read().contains_key(&address));
     }
 }

@@ -10,7 +10,6 @@ use df_api::ByteRange;
 
 use crate::content::ContentFile;
 use crate::fault::StoreError;
-use crate::lock;
 use crate::marks::PieceHash;
 use crate::record::{Line, Record};
 use crate::state::State;
@@ -32,7 +31,7 @@ impl StoredTask {
 
     /// Blocks for as long as reading all of it takes, unless the store is closed meanwhile.
     pub(crate) fn check(self: &Arc<Self>) -> Result<(), StoreError> {
-        let _one = lock(&self.entry.checking);
+        let _one = self.entry.checking.lock();
         if !self.entry.is_suspect() {
             return Ok(());
         }
@@ -62,7 +61,7 @@ impl StoredTask {
 
     /// What cannot be corrected on disk stays in doubt.
     fn end_check(&self, wrong: u32) -> Result<(), StoreError> {
-        let mut record = lock(&self.record);
+        let mut record = self.record.lock();
         let mut state = self.state();
         let doubted = std::mem::take(&mut state.doubted);
         if wrong > 0

@@ -8,10 +8,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
 use df_socket::Mapping;
+use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::{IoSliceMut, ReadWriteFlags};
 

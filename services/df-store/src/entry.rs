@@ -1,14 +1,14 @@
 //! What is remembered of a task that nobody uses: a few numbers, no open file, no digests.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use df_api::TaskId;
 use df_api::scheduler::HeldTask;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::evict::Candidate;
-use crate::lock;
 use crate::task::StoredTask;
 
 /// One line of the index. Outlives the task's being in use, not its being stored.
@@ -85,7 +85,7 @@ impl Entry {
     }
 
     pub fn brief(&self) -> MutexGuard<'_, Brief> {
-        lock(&self.brief)
+        self.brief.lock()
     }
 
     pub fn in_use(&self) -> bool {

@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use df_api::TaskId;
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use rustix::fs::FlockOperation;
 use tokio::sync::{Notify, watch};
 
@@ -20,7 +21,6 @@ use crate::aside::{self, Aside};
 use crate::entry::{Entry, now_s};
 use crate::evict::{Limits, evict};
 use crate::fault::StoreError;
-use crate::lock;
 use crate::policy::Policy;
 use crate::recover::{Folder, read_folder};
 use crate::task::StoredTask;
@@ -97,7 +97,7 @@ impl Home {
     }
 
     pub fn index(&self) -> MutexGuard<'_, HashMap<TaskId, Arc<Entry>>> {
-        lock(&self.index)
+        self.index.lock()
     }
 
     pub fn entries(&self) -> Vec<Arc<Entry>> {
@@ -118,7 +118,7 @@ impl Home {
     /// The task in use, read from disk if nobody uses it now. `None` when there is nothing of it; then its entry has
     /// been removed, unless it is to be created.
     pub fn task_of(self: &Arc<Self>, entry: &Arc<Entry>, create: bool) -> Result<Option<Arc<StoredTask>>, StoreError> {
-        let mut live = lock(&entry.live);
+        let mut live = entry.live.lock();
         if entry.is_removed() {
             return Ok(None);
         }
@@ -157,7 +157,7 @@ impl Home {
         task.tell_brief(&task.state());
         if cut {
             // Otherwise the holes of a content that grows again would be believed after the next start.
-            task.rewrite(&mut lock(&task.record), &task.state())?;
+            task.rewrite(&mut task.record.lock(), &task.state())?;
         }
         *live = Arc::downgrade(&task);
         Ok(Some(task))
@@ -192,7 +192,7 @@ impl Home {
         if !index.get(&entry.id).is_some_and(|known| Arc::ptr_eq(known, entry)) {
             return Ok(None);
         }
-        let live = lock(&entry.live);
+        let live = entry.live.lock();
         match live.upgrade() {
             Some(task) => task.detach(),
             None => entry.set_removed(),
@@ -223,14 +223,14 @@ impl Home {
 
     /// The disk is full. `true` when trying again may help; `seen`: evictions before the attempt that failed.
     pub fn make_room(&self, seen: u64) -> bool {
-        let _one = lock(&self.evicting);
+        let _one = self.evicting.lock();
         self.evictions() != seen
             || self.evict_within(self.policy.limits_when_full(self.disk_bytes(), self.held_bytes()), Room::Now) > 0
     }
 
     /// By the policy. Returns how many tasks went.
     pub fn evict_now(&self) -> usize {
-        let _one = lock(&self.evicting);
+        let _one = self.evicting.lock();
         let limits = self.policy.limits(self.disk_bytes());
         let went = self.evict_within(limits, Room::Soon);
         self.room.store(limits.high_bytes.saturating_sub(self.held_bytes()), Ordering::Release);
@@ -258,7 +258,7 @@ impl Home {
         let mut went = 0;
         for id in evict(&candidates, limits, now_s()) {
             let Some(entry) = self.index().get(&id).cloned().filter(|entry| !entry.in_use()) else { continue };
-            if room == Room::Now && lock(&entry.live).strong_count() > 0 {
+            if room == Room::Now && entry.live.lock().strong_count() > 0 {
                 continue;
             }
             let removed = self.remove(&entry).and_then(|doomed| doomed.map_or(Ok(()), |doomed| aside::remove(&doomed)));
@@ -313,16 +313,16 @@ impl Home {
         if self.blocked.load(Ordering::Acquire) {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
-        let closed = self.closed.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let closed = self.closed.read();
         if *closed { Err(io::Error::other("the store has been closed")) } else { Ok(closed) }
     }
 
     pub fn is_closed(&self) -> bool {
-        *self.closed.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+        *self.closed.read()
     }
 
     pub fn set_closed(&self) {
-        *self.closed.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = true;
+        *self.closed.write() = true;
     }
 
     // --- what others should know ---

@@ -47,8 +47,3 @@ pub use record::Recovered;
 pub use state::{Available, Snapshot, Trust};
 pub use store::{OpenError, Store, Usage};
 pub use task::StoredTask;
-
-/// What a mutex guards stays consistent when its holder panics: changes are single steps.
-fn lock<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}

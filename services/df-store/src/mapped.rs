@@ -8,7 +8,6 @@ use df_socket::Mapping;
 use rustix::io::{Errno, IoSliceMut, ReadWriteFlags};
 
 use crate::content::ContentFile;
-use crate::lock;
 
 /// Read into when a range is to be in the page cache.
 const WARM_BYTES: usize = 256 * 1024;
@@ -25,7 +24,7 @@ pub struct Mapped {
 impl ContentFile {
     /// `length` is the whole content's, not 0. Those who read at the same time share one mapping.
     pub fn map(self: &Arc<Self>, length: usize) -> io::Result<Mapped> {
-        let mut shared = lock(&self.mapping);
+        let mut shared = self.mapping.lock();
         let mapping = match shared.upgrade() {
             Some(mapping) => mapping,
             None => {

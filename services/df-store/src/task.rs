@@ -5,18 +5,18 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use df_api::dfdaemon::Piece;
 use df_api::{ByteRange, Digest, TaskId};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::content::ContentFile;
 use crate::entry::{Brief, Entry, Pin};
 use crate::fault::StoreError;
 use crate::home::Home;
-use crate::lock;
 use crate::marks::PieceHash;
 use crate::meta::{Meta, MetaConflict};
 use crate::piece::PieceWriter;
@@ -65,7 +65,7 @@ impl StoredTask {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.lock()
     }
 
     // --- waiting and looking ---
@@ -179,7 +179,7 @@ impl StoredTask {
     /// The caller has seen that the whole matches its digest, or that it has none.
     pub fn mark_complete(&self) -> Result<(), StoreError> {
         self.write_line(&Line::Complete, |state| !state.complete, |state| state.complete = true)?;
-        lock(&self.record).close();
+        self.record.lock().close();
         self.wake();
         Ok(())
     }
@@ -196,7 +196,7 @@ impl StoredTask {
     }
 
     fn open_content(&self, to_write: bool) -> io::Result<Arc<ContentFile>> {
-        let mut handle = lock(&self.content);
+        let mut handle = self.content.lock();
         let shared = match &*handle {
             Handle::Removed(content) => return content.clone().ok_or_else(|| io::ErrorKind::NotFound.into()),
             Handle::Shared(shared) => shared.upgrade(),
@@ -221,7 +221,7 @@ impl StoredTask {
 
     /// Nothing more will be written soon: gives the record's descriptor back.
     pub fn pause(&self) {
-        lock(&self.record).close();
+        self.record.lock().close();
     }
 
     /// Up to `max` bytes from `offset`, which must be available. Who reads more than once holds [`StoredTask::content`].
@@ -318,7 +318,7 @@ impl StoredTask {
     ) -> Result<(), StoreError> {
         let mut apply = Some(apply);
         self.with_room(|| {
-            let mut record = lock(&self.record);
+            let mut record = self.record.lock();
             if !wanted(&self.state()) {
                 return Ok(());
             }
@@ -355,8 +355,8 @@ impl StoredTask {
 
     /// Its folder is about to lose its name: who holds the task keeps what is in it.
     pub(crate) fn detach(&self) {
-        let _record = lock(&self.record);
-        let mut handle = lock(&self.content);
+        let _record = self.record.lock();
+        let mut handle = self.content.lock();
         if let Handle::Shared(shared) = &*handle {
             // A download goes on into the file without a name.
             let to_write = !self.is_complete();

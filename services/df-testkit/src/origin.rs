@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use anyhow::Context;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -82,7 +83,7 @@ impl FakeOrigin {
             pace: Pace::default(),
             released: watch::Sender::new(false),
         };
-        lock(&self.shelf.entries).insert(name.to_owned(), Arc::new(entry));
+        self.shelf.entries.lock().insert(name.to_owned(), Arc::new(entry));
     }
 
     /// Changes a content in place and keeps its counts; answers on their way stay as they began.
@@ -95,7 +96,7 @@ impl FakeOrigin {
 
     /// 404 from now on.
     pub fn remove(&self, name: &str) {
-        lock(&self.shelf.entries).remove(name);
+        self.shelf.entries.lock().remove(name);
     }
 
     /// Lets go what [`Content::hold_at`] holds back, in answers on their way and in all later ones.
@@ -111,7 +112,7 @@ impl FakeOrigin {
     }
 
     pub fn names(&self) -> Vec<String> {
-        lock(&self.shelf.entries).keys().cloned().collect()
+        self.shelf.entries.lock().keys().cloned().collect()
     }
 
     /// Ends the server and all its connections; connecting is refused from then on.
@@ -132,7 +133,7 @@ impl Drop for FakeOrigin {
 
 impl Shelf {
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Entry>> {
-        lock(&self.entries).get(name).cloned()
+        self.entries.lock().get(name).cloned()
     }
 }
 
@@ -140,12 +141,8 @@ impl Shelf {
 
 impl Entry {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.lock()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 async fn accept(listener: TcpListener, shelf: Arc<Shelf>) {

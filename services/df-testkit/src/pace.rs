@@ -1,8 +1,8 @@
 //! A bandwidth limit as a clock: every chunk books the time it takes, and waits for its turn.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Timers of a loaded machine ring this late.
@@ -18,7 +18,7 @@ impl Pace {
     pub(crate) async fn pass(&self, bytes: usize, bytes_per_second: u64) {
         let took = Duration::from_secs_f64(bytes as f64 / bytes_per_second.max(1) as f64);
         let until = {
-            let mut free_at = self.free_at.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut free_at = self.free_at.lock();
             let now = Instant::now();
             // A timer that rings late is made up for by the next chunk; idle time is not.
             let from = free_at.filter(|at| *at + LATE_MAX > now).unwrap_or(now);

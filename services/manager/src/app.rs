@@ -1,12 +1,13 @@
 //! One manager: its settings, database and keys, opened together and cheap to clone.
 //! **Invariant:** nothing that matters lives here; what is remembered besides the database is a cache of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::ensure;
 use df_api::cluster::{Jwks, Membership, Role};
 use df_api::manager::Cluster;
 use df_http::worker::Workers;
+use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -115,7 +116,7 @@ impl App {
     /// All clusters, ready to be matched. Patterns are compiled only when a cluster has changed: daemons ask every minute.
     pub(crate) async fn candidates(&self) -> Result<Arc<Vec<Candidate>>, DbError> {
         let clusters = self.db().all_clusters().await?;
-        let mut cached = self.0.candidates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cached = self.0.candidates.lock();
         if !cached.iter().map(|candidate| &candidate.cluster).eq(clusters.iter()) {
             *cached = Arc::new(clusters.into_iter().map(Candidate::new).collect());
         }

@@ -2,13 +2,14 @@
 //!
 //! **Invariant.** A manager that is down stops nothing: the last membership stays in force until its credential expires.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use df_api::manager::{SchedulerLease, SchedulerLeaseRequest};
 use df_client::{ClientError, InvalidUrl, ManagerClient, Transport, http_client};
 use df_http::credential::Gate;
 use df_http::worker::Worker;
+use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::swarm::Swarm;
@@ -54,7 +55,7 @@ impl Registration {
 
     /// Tells the manager at once that this scheduler is gone, so that peers are no longer sent here.
     pub async fn end(&self) {
-        let Some(id) = self.lease_id.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let Some(id) = self.lease_id.lock().take() else { return };
         let client = self.client(self.bearers().next());
         match tokio::time::timeout(FAREWELL_TIMEOUT, client.end_scheduler_lease(id)).await {
             Ok(Ok(())) => tracing::info!("left the manager"),
@@ -95,7 +96,7 @@ impl Worker for Register {
 
     async fn round(&mut self) -> Result<Duration, RegisterError> {
         let lease = self.registration.renew(&self.request).await?;
-        let first = self.registration.lease_id.lock().unwrap_or_else(PoisonError::into_inner).replace(lease.id);
+        let first = self.registration.lease_id.lock().replace(lease.id);
         if first.is_none() {
             let (cluster, url) = (&lease.membership.cluster_name, &self.request.url);
             tracing::info!(cluster, url, "registered at the manager");

@@ -4,13 +4,13 @@
 //! **Invariants.** The lock is never held across an await. A poll listens before it decides, so no ring is missed. No
 //! poll outlives [`Policy::host_refresh_ms`], so a held poll never costs a lease.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use df_api::scheduler::{
     Decision, HostDecision, HostReport, HostView, Parent, PeerDecision, PeerReport, PeerState, TaskFacts, TaskView,
 };
 use df_api::{HostId, TaskId};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -157,7 +157,7 @@ impl Swarm {
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Inner, u64) -> T) -> T {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         // Taken under the lock: time does not run backwards from one change to the next.
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let out = change(&mut inner, now_ms);

@@ -137,7 +137,7 @@ fn renewed_files_are_taken_when_they_fit_together() {
     let tls = ServerTls::open(files.clone()).unwrap();
     let first = tls.current();
     let look = |tls: &ServerTls| {
-        let mut loaded = tls.loaded.lock().unwrap();
+        let mut loaded = tls.loaded.lock();
         loaded.stamps = Vec::new();
         tls.renew(&mut loaded);
         loaded.config.clone()

@@ -1,9 +1,10 @@
 //! Certificates of a listener, read from files, and read again when the files change: they are renewed while it runs.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::Mutex;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
@@ -57,7 +58,7 @@ impl ServerTls {
     /// What to shake hands with. Three calls to the file system every ten seconds; files that do not fit together, as in
     /// the middle of a renewal, are tried again at the next look.
     pub(super) fn current(&self) -> Arc<ServerConfig> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = self.loaded.lock();
         if loaded.looked.elapsed() >= LOOK_AGAIN {
             loaded.looked = Instant::now();
             self.renew(&mut loaded);

@@ -88,7 +88,7 @@ async fn an_answer_that_was_not_read_to_its_end_does_not_give_its_connection_bac
     let mut answer = connections.get(&script.url, &HeaderMap::new(), FIRST_TEN).await.unwrap();
     answer.next().await.unwrap().unwrap();
     drop(answer);
-    assert!(connections.idle().is_empty());
+    assert!(connections.idle.lock().is_empty());
     assert_eq!(get(&connections, &script.url).await.unwrap(), b"0123456789");
     assert_eq!(script.accepted(), 2);
 }

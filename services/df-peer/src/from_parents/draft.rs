@@ -3,11 +3,12 @@
 //! **Invariant.** It knows everybody who has sent any of it, because only a piece of one sender can be blamed on it; and
 //! whether all of it was checked before it was sent, because nobody answers for what only passed through.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use df_api::{ByteRange, Digest};
 use df_store::{PieceError, PieceWriter, StoredTask};
+use parking_lot::Mutex;
 
 use crate::plan::Key;
 
@@ -46,16 +47,8 @@ impl Draft {
         ByteRange::new(self.at.load(Ordering::Acquire), self.stored.piece_range(self.index)?.end)
     }
 
-    fn lock_writer(&self) -> MutexGuard<'_, Option<PieceWriter>> {
-        self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn lock_senders(&self) -> MutexGuard<'_, Vec<Key>> {
-        self.senders.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     pub fn senders(&self) -> Vec<Key> {
-        self.lock_senders().clone()
+        self.senders.lock().clone()
     }
 
     /// Whoever sent any of it had checked it.
@@ -66,12 +59,12 @@ impl Draft {
     /// Bytes of the content from `from` on, which is not beyond what has landed; what is known already is passed over.
     /// Blocks for as long as the disk does.
     pub fn append(&self, from: u64, chunk: &[u8], sender: Sender) -> Result<(), PieceError> {
-        let mut slot = self.lock_writer();
+        let mut slot = self.writer.lock();
         let Some(writer) = slot.as_mut() else { return Ok(()) };
         let Some(rest) = writer.rest() else { return Ok(()) };
         let known = usize::try_from(rest.start.saturating_sub(from)).unwrap_or(usize::MAX);
         let Some(new) = chunk.get(known..).filter(|new| !new.is_empty()) else { return Ok(()) };
-        let mut senders = self.lock_senders();
+        let mut senders = self.senders.lock();
         if !senders.contains(&sender.key) {
             senders.push(sender.key);
         }
@@ -87,12 +80,12 @@ impl Draft {
 
     /// Forgets what has landed, so that it can be begun anew.
     pub fn discard(&self) {
-        drop(self.lock_writer().take());
+        drop(self.writer.lock().take());
     }
 
     /// Marks it when it is what it should be. Afterwards nothing of it is left here.
     pub fn finish(&self, expected: &Digest) -> Option<Result<Digest, PieceError>> {
-        let writer = self.lock_writer().take()?;
+        let writer = self.writer.lock().take()?;
         Some(writer.finish(Some(expected)))
     }
 }

@@ -1,8 +1,8 @@
 //! Where a task's next range is asked: at the origin, or straight at the place it was sent to a moment ago.
 
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
@@ -20,13 +20,9 @@ impl Door {
         Self { behind: Mutex::default(), kept }
     }
 
-    fn behind(&self) -> MutexGuard<'_, Option<(Url, Instant)>> {
-        self.behind.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     /// Where a redirect led, while that is remembered.
     pub fn shortcut(&self, now: Instant) -> Option<Url> {
-        let mut behind = self.behind();
+        let mut behind = self.behind.lock();
         if behind.as_ref().is_some_and(|(_, since)| now.duration_since(*since) >= self.kept) {
             *behind = None;
         }
@@ -35,11 +31,11 @@ impl Door {
 
     /// The front door led to `url`. Signed addresses are good for minutes at least; ours is forgotten before.
     pub fn remember(&self, front: &Url, url: &Url, now: Instant) {
-        *self.behind() = (front != url).then(|| (url.clone(), now));
+        *self.behind.lock() = (front != url).then(|| (url.clone(), now));
     }
 
     pub fn forget(&self) {
-        *self.behind() = None;
+        *self.behind.lock() = None;
     }
 }
 

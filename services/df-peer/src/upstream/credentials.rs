@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
 use http::header::{AUTHORIZATION, HeaderMap};
 use http::{HeaderValue, Method};
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 use url::Url;
@@ -99,13 +99,9 @@ impl Credentials {
 // === impl Credential ===
 
 impl Credential {
-    fn entries(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
-        self.remembered.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     /// What was accepted for this part of the registry a moment ago.
     pub fn remembered(&self, url: &Url) -> Option<HeaderValue> {
-        let entries = self.entries();
+        let entries = self.remembered.lock();
         let entry = entries.get(&part(url)).filter(|entry| entry.until > Instant::now())?;
         Some(entry.value.clone())
     }
@@ -127,7 +123,7 @@ impl Credential {
             }
         };
         let now = Instant::now();
-        let mut entries = self.entries();
+        let mut entries = self.remembered.lock();
         if entries.len() >= REMEMBERED_MAX {
             entries.retain(|_, entry| entry.until > now);
         }

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use df_http::RateLimit;
 use http::HeaderMap;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use url::Url;
@@ -82,10 +83,10 @@ impl Origins {
 
     fn of(&self, url: &Url) -> Arc<OriginState> {
         let key = url.origin().ascii_serialization();
-        let mut known = self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut known = self.known.lock();
         if known.len() > ENTRIES_KEPT {
             let now = Instant::now();
-            known.retain(|_, state| Arc::strong_count(state) > 1 || state.mood().hold(now).is_some());
+            known.retain(|_, state| Arc::strong_count(state) > 1 || state.mood.lock().hold(now).is_some());
         }
         let new = || {
             Arc::new(OriginState {
@@ -113,7 +114,7 @@ impl Origins {
             let place = self.streams.clone().acquire_owned();
             // Better one too many than never: the others may be at an origin that is slow.
             let _stream = tokio::time::timeout(PLACE_PATIENCE, place).await.ok().and_then(Result::ok);
-            if origin.mood().hold(Instant::now()).is_none() {
+            if origin.mood.lock().hold(Instant::now()).is_none() {
                 return Ok(StreamPermit { _stream, _slot });
             }
         }
@@ -123,19 +124,19 @@ impl Origins {
     pub fn hold(&self, url: &Url, wait: Duration, status: u16, headers: &HeaderMap) {
         let until = Instant::now() + wait.min(HOLD_MAX);
         let origin = self.of(url);
-        let mut mood = origin.mood();
+        let mut mood = origin.mood.lock();
         if mood.hold.as_ref().is_none_or(|hold| hold.until < until) {
             mood.hold = Some(Hold { until, status, headers: headers.clone() });
         }
     }
 
     pub fn succeeded(&self, url: &Url) {
-        self.of(url).mood().budget.succeeded();
+        self.of(url).mood.lock().budget.succeeded();
     }
 
     /// Whether a failed request may be repeated; then it counts.
     pub fn may_retry(&self, url: &Url) -> bool {
-        self.of(url).mood().budget.take(Instant::now())
+        self.of(url).mood.lock().budget.take(Instant::now())
     }
 }
 
@@ -146,16 +147,12 @@ impl OriginState {
     async fn left_alone(&self, patience: Duration) -> Result<(), Box<Hold>> {
         loop {
             let now = Instant::now();
-            let Some(hold) = self.mood().hold(now) else { return Ok(()) };
+            let Some(hold) = self.mood.lock().hold(now) else { return Ok(()) };
             if hold.until.duration_since(now) > patience {
                 return Err(Box::new(hold));
             }
             tokio::time::sleep_until(hold.until + Duration::from_millis(fastrand::u64(0..SPREAD_MS))).await;
         }
-    }
-
-    fn mood(&self) -> MutexGuard<'_, Mood> {
-        self.mood.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

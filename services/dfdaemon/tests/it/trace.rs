@@ -1,7 +1,7 @@
 //! The span a layer is looked up by in Jaeger: `http.url` exactly as received, exported over OTLP/HTTP.
 
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,6 +10,7 @@ use axum::routing::post;
 use df_testkit::process::Program;
 use df_testkit::registry::RegistryAccess;
 use df_testkit::{FakeRegistry, Image, Layer, free_port, until};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 const BOUND: Duration = Duration::from_secs(30);
@@ -21,7 +22,7 @@ async fn the_mirrors_span_has_the_url_as_received_and_joins_the_callers_trace() 
     let collector = Router::new().route(
         "/v1/traces",
         post(move |body: Bytes| {
-            seen.lock().unwrap().extend_from_slice(&body);
+            seen.lock().extend_from_slice(&body);
             async {}
         }),
     );
@@ -52,7 +53,7 @@ async fn the_mirrors_span_has_the_url_as_received_and_joins_the_callers_trace() 
     let pulled = http.get(format!("http://127.0.0.1:{port}{target}")).header("traceparent", &traceparent).send().await;
     assert_eq!(pulled.unwrap().status(), 200);
 
-    let contains = |needle: &[u8]| exported.lock().unwrap().windows(needle.len()).any(|window| window == needle);
+    let contains = |needle: &[u8]| exported.lock().windows(needle.len()).any(|window| window == needle);
     until("the span is exported", BOUND, async || {
         Ok((contains(target.as_bytes()) && contains(&trace_id)).then_some(()))
     })

@@ -1,9 +1,10 @@
 //! Everything the manager logs while the tests run, and that no secret is in it.
 
 use std::io;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::Once;
 
 use df_api::manager::CreateJoinTokenRequest;
+use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::running::{Running, refusal, scheduler, sign_in};
@@ -15,7 +16,7 @@ struct Recorder;
 
 impl io::Write for Recorder {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LOGGED.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        LOGGED.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -38,7 +39,7 @@ pub fn record() {
 }
 
 fn logged() -> String {
-    String::from_utf8_lossy(&LOGGED.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    String::from_utf8_lossy(&LOGGED.lock()).into_owned()
 }
 
 #[tokio::test]

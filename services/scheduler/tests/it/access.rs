@@ -67,10 +67,10 @@ async fn a_closed_network_asks_nobody_for_a_credential() {
 async fn it_registers_with_the_port_it_listens_on_and_says_goodbye() {
     let manager = FakeManager::start().await;
     let mut scheduler = start_under(&manager, Join::Token).await;
-    let request = manager.leases.lock().unwrap()[0].clone();
+    let request = manager.leases.lock()[0].clone();
     assert_eq!((request.url.as_str(), request.scheduler_cluster_id), (scheduler.url.as_str(), 2));
     scheduler.stop().await;
-    assert_eq!(*manager.ended.lock().unwrap(), [7]);
+    assert_eq!(*manager.ended.lock(), [7]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Just enough of a manager: it grants leases to those with the right join token, and signs credentials.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use axum::extract::State;
@@ -12,6 +12,7 @@ use df_api::cluster::{CredentialClaims, ISSUER, Jwk, Jwks, Membership, Role, aud
 use df_api::manager::{SchedulerLease, SchedulerLeaseRequest};
 use http::{HeaderMap, StatusCode};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 pub const JOIN_TOKEN: &str = "join-me";
@@ -82,7 +83,7 @@ async fn renew(
         return Err(StatusCode::UNAUTHORIZED);
     }
     let cluster_id = request.scheduler_cluster_id;
-    manager.leases.lock().unwrap().push(request);
+    manager.leases.lock().push(request);
     Ok(Json(SchedulerLease {
         id: 7,
         lease_ms: 15_000,
@@ -98,6 +99,6 @@ async fn renew(
 }
 
 async fn end(State(manager): State<FakeManager>, axum::extract::Path(id): axum::extract::Path<i64>) -> StatusCode {
-    manager.ended.lock().unwrap().push(id);
+    manager.ended.lock().push(id);
     StatusCode::NO_CONTENT
 }
