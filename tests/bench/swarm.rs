@@ -28,6 +28,7 @@ enum Victim {
     Scheduler,
     /// The node that has sent the most by then.
     Parent,
+    Seed,
 }
 
 /// Of one run.
@@ -48,6 +49,7 @@ pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
         (Victim::Nobody, "", Goal::at_most(1.01, 1.0)),
         (Victim::Scheduler, ", scheduler killed half-way", Goal::at_most(1.10, 1.02)),
         (Victim::Parent, ", a parent killed half-way", Goal::at_most(1.10, 1.02)),
+        (Victim::Seed, ", the seed peer killed half-way", Goal::at_most(1.10, 1.02)),
     ] {
         let mut parts = ["slowest node", "median node", "fastest node", "one curl from the origin"]
             .map(|name| Part::new(name, Unit::Seconds));
@@ -161,6 +163,7 @@ async fn spread(
                 cluster.dfdaemons[most].kill();
                 killed = Some(most);
             }
+            Victim::Seed => cluster.seed_peer.as_mut().context("no seed peer")?.kill(),
             _ => cluster.scheduler.kill(),
         }
     }

@@ -1,10 +1,18 @@
 //! Any part may be away: a pull still works as long as somebody has the bytes.
 
-use crate::lab::{Lab, other_small_image, small_image};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use df_testkit::until;
+
+use crate::lab::{Lab, large_image, other_small_image, small_image};
 use crate::traffic::{Mark, Traffic};
 
 const CACHED: &str = "team/cached:v1";
 const OTHER: &str = "team/other:v1";
+const BOUND: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn without_manager_and_scheduler_pulls_go_on() -> anyhow::Result<()> {
@@ -47,4 +55,41 @@ async fn without_its_dfdaemon_a_node_pulls_from_the_registry() -> anyhow::Result
     let traffic = Traffic::since(mark, &lab.registry).await?;
     assert_eq!(traffic.bytes_to(lab.nodes[0].address()), image.blob_bytes());
     Ok(())
+}
+
+/// What it had brought is with the nodes, and one of them goes on at the registry.
+#[tokio::test]
+async fn a_seed_that_is_killed_in_the_middle_is_followed_by_a_node() -> anyhow::Result<()> {
+    let Some(mut lab) = Lab::start_with_dragonfly().await? else { return Ok(()) };
+    let image = large_image()?;
+    lab.push(CACHED, image).await?;
+    let mut seed = lab.cluster()?.seed_peer.take().context("no seed peer")?;
+    let store = lab.cluster()?.seed_store();
+    let mark = Mark::now(&lab.registry).await?;
+    let fault = async {
+        let third = image.blob_bytes() / 3;
+        until("the seed has a third", BOUND, async || Ok((bytes_in(&store)? >= third).then_some(()))).await?;
+        seed.kill();
+        anyhow::Ok(())
+    };
+    let (first, second, fault) =
+        tokio::join!(lab.nodes[0].pull(CACHED, image), lab.nodes[1].pull(CACHED, image), fault);
+    fault.and(first).and(second)?;
+    let sent: u64 = Traffic::since(mark, &lab.registry).await?.bytes();
+    println!("the seed is killed: the registry sent {:.2} of the image", sent as f64 / image.blob_bytes() as f64);
+    // What was on its way to the seed counts too.
+    assert!(sent < image.blob_bytes() * 3 / 2, "{sent}");
+    Ok(())
+}
+
+/// As they take room: contents are sparse.
+fn bytes_in(folder: &Path) -> anyhow::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        // Gone in between, perhaps.
+        let Ok(meta) = entry.metadata() else { continue };
+        bytes += if meta.is_dir() { bytes_in(&entry.path())? } else { meta.blocks() * 512 };
+    }
+    Ok(bytes)
 }

@@ -39,6 +39,8 @@ pub struct Setting {
     pub verbose: bool,
 }
 
+const SEED_PEER: &str = "seed-peer";
+
 /// All running; killed when dropped. Fields a test wants to end early can be killed by it.
 #[derive(Debug)]
 pub struct Cluster {
@@ -68,7 +70,7 @@ impl Cluster {
         let manager = manager(&setting).start(&setting).await?;
         let scheduler = scheduler(&setting).start(&setting).await?;
         let seed_peer = match &setting.seed {
-            Some(seed) => Some(setting.daemon("seed-peer", seed, Role::SeedPeer).start(&setting).await?),
+            Some(seed) => Some(setting.daemon(SEED_PEER, seed, Role::SeedPeer).start(&setting).await?),
             None => None,
         };
         let mut cluster = Self { manager, scheduler, seed_peer, dfdaemons: Vec::new(), setting };
@@ -86,6 +88,10 @@ impl Cluster {
         std::fs::remove_dir_all(self.setting.store_of(number))?;
         self.dfdaemons[number] = self.setting.start_node(number).await?;
         self.until_joined().await
+    }
+
+    pub fn seed_store(&self) -> PathBuf {
+        self.setting.folder.join(SEED_PEER)
     }
 
     async fn until_joined(&self) -> anyhow::Result<()> {

@@ -48,12 +48,21 @@ impl<T: Copy + PartialEq> Surroundings<T> {
         }
     }
 
-    /// Whom to ask for the digest of a piece: somebody else than who sends it, so that a parent cannot vouch for itself,
-    /// and above the peer, so that it is ahead. The source itself when there is nobody else.
+    /// Who brings a piece into the row above: whoever reads it there, or from there, has it from them.
+    pub fn behind(&self, piece: u32) -> Option<T> {
+        relay(&self.above, self.width, piece)
+    }
+
+    /// Whom to ask for the digest of a piece: neither who sends it nor whom the sender has it from, so that nobody can
+    /// vouch for itself; and above the peer, so that it is ahead. The next best when there is nobody else.
     pub fn witness(&self, piece: u32) -> Option<T> {
-        let source = self.source(piece)?;
-        let others: Vec<_> = self.above.iter().filter(|(_, parent)| *parent != source).copied().collect();
-        relay(&others, self.width, piece).or(Some(source))
+        let (source, behind) = (self.source(piece)?, self.behind(piece));
+        let above = |fit: &dyn Fn(T) -> bool| -> Vec<(u32, T)> {
+            self.above.iter().filter(|(_, parent)| *parent != source && fit(*parent)).copied().collect()
+        };
+        relay(&above(&|parent| Some(parent) != behind), self.width, piece)
+            .or_else(|| relay(&above(&|_| true), self.width, piece))
+            .or(Some(source))
     }
 
     /// As if a parent were not there: what it would bring comes over the others.
@@ -150,6 +159,12 @@ mod tests {
                 let (source, witness) = (here.source(piece).unwrap(), here.witness(piece).unwrap());
                 prop_assert!(here.above.iter().any(|(_, parent)| *parent == witness));
                 prop_assert!(witness != source || here.above.len() == 1);
+                // Nor anybody through whom the piece comes, as long as there are two besides.
+                let mut through = source;
+                while let Some(next) = through.and_then(|member| around(&rows, width, member).source(piece)) {
+                    prop_assert!(witness != through || here.above.len() <= 2);
+                    through = next;
+                }
             }
         }
     }

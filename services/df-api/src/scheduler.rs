@@ -275,5 +275,7 @@ pub struct HostView {
     pub place: Place,
     pub url: String,
     pub seed: bool,
+    /// Its disk takes more.
+    pub storing: bool,
     pub tasks: u32,
 }

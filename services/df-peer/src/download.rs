@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use df_api::Digest;
-use df_api::scheduler::{Decision, PeerDecision, PeerState, TaskFacts};
+use df_api::scheduler::{Complaint, ComplaintReason, Decision, PeerDecision, PeerState, TaskFacts};
 use df_store::{Available, ContentHasher, StoredTask, Trust};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::from_origin;
@@ -39,6 +38,8 @@ pub(crate) const FIRST_ADVICE: Duration = Duration::from_millis(1500);
 /// Without any reader for this long a download stops, unless it is nearly done. A runtime that was only restarted is back
 /// by then, and a child asks piece by piece.
 const UNWANTED_AFTER: Duration = Duration::from_secs(10);
+/// Suppliers of a wrong content are asked for so long whether they have compared the whole.
+const WHOLE_PATIENCE: Duration = Duration::from_millis(500);
 const ABANDONED_CHECK: Duration = Duration::from_millis(200);
 /// Hashed at a time: stays in the processor's cache between being read and being hashed, which costs half as much.
 const VERIFY_BYTES: usize = 256 * 1024;
@@ -87,14 +88,33 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
             }
             let received = task.received();
             if matches!(failure, Failure::WrongDigest { .. }) && received.seed_bytes + received.peer_bytes > 0 {
-                peer.distrust_parents_of(task.id());
-                sync.complain_of_suppliers();
+                blame_for_the_whole(&peer, &task, &sync).await;
             }
             task.ended(Some(failure));
             PeerState::Failed
         }
     };
     sync.end(state).await;
+}
+
+/// The whole is wrong although every piece was vouched for. A supplier that says it has it all has compared the whole
+/// with its digest, or lies. The others may only have passed on what the origin sent, and find out themselves: once.
+async fn blame_for_the_whole(peer: &Peer, task: &Task, sync: &Sync) {
+    let suppliers = sync.suppliers();
+    let says_whole = suppliers.iter().map(async |parent| {
+        let client = peer.parent_client(parent)?;
+        let asked = client.list_pieces(task.id(), u64::MAX, WHOLE_PATIENCE);
+        let list = tokio::time::timeout(WHOLE_PATIENCE * 2, asked).await.ok()?.ok()?;
+        list.complete.then_some(parent)
+    });
+    let liars: Vec<_> = futures_util::future::join_all(says_whole).await.into_iter().flatten().collect();
+    peer.doubt_parents_of(task.id());
+    if !liars.is_empty() {
+        peer.distrust_parents_of(task.id());
+    }
+    for parent in liars {
+        sync.complain(Complaint { peer_id: parent.peer_id.clone(), reason: ComplaintReason::WrongBytes });
+    }
 }
 
 async fn download(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start) -> Result<(), Failure> {
@@ -108,15 +128,14 @@ async fn download(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start)
 
 /// In turns, as the cluster decides.
 async fn fetch(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start) -> Result<(), Failure> {
-    if start == Start::Ask && follow(peer, task, sync).await? == Fetched::All {
-        return Ok(());
-    }
-    while at_origin(peer, task, sync).await? == Fetched::Part {
-        if follow(peer, task, sync).await? == Fetched::All {
-            break;
+    let mut from_origin = start == Start::Duty;
+    loop {
+        let fetched = if from_origin { at_origin(peer, task, sync).await? } else { follow(peer, task, sync).await? };
+        if fetched == Fetched::All {
+            return Ok(());
         }
+        from_origin = !from_origin;
     }
-    Ok(())
 }
 
 /// Does what the cluster says, or asks known seed peers when it says nothing; the rest is for the origin.
@@ -128,7 +147,6 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetch
         return Ok(Fetched::All);
     }
     let mut advice = sync.advice();
-    let mut give_up = Instant::now() + PATIENCE_ADVISED;
     loop {
         let current = advice.borrow_and_update().clone();
         let decision = match current {
@@ -139,7 +157,7 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetch
         match decision.decision {
             Decision::Origin => return Ok(Fetched::Part),
             Decision::Wait | Decision::Parents if decision.parents.is_empty() => {
-                let left = give_up.saturating_duration_since(Instant::now());
+                let left = PATIENCE_ADVISED.saturating_sub(task.still_for());
                 if left.is_zero() || !changed(&mut advice, left).await {
                     return Ok(Fetched::Part);
                 }
@@ -147,7 +165,7 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetch
             Decision::Wait | Decision::Parents => {
                 match from_parents::fetch(peer, task, sync, sync.advice(), PATIENCE_ADVISED).await? {
                     Outcome::Done => return Ok(Fetched::All),
-                    Outcome::Redirected => give_up = Instant::now() + PATIENCE_ADVISED,
+                    Outcome::Redirected => {}
                     Outcome::Refused if matches!(*advice.borrow(), Advice::Alone) => {
                         return alone(peer, task, sync).await;
                     }
@@ -182,7 +200,7 @@ async fn at_origin(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fe
     sync.set_at_origin(true);
     tokio::select! {
         fetched = from_origin::fetch(peer, task) => return fetched.map(|()| Fetched::All),
-        () = dismissed(sync.advice()) => {}
+        () = dismissed(task, sync) => {}
     }
     tracing::info!(task = %task.id(), "somebody else brings the rest from the origin");
     sync.set_at_origin(false);
@@ -191,14 +209,18 @@ async fn at_origin(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fe
 }
 
 /// Resolves when the cluster had this host at the origin, and now names others to read from. Whoever went there by itself
-/// knows why, and stays.
-async fn dismissed(mut advice: watch::Receiver<Advice>) {
+/// knows why, and stays; so does who could not tell whether theirs is the same version.
+async fn dismissed(task: &Task, sync: &Sync) {
+    let mut advice = sync.advice();
     let mut sent = false;
     loop {
         if let Advice::Decided(decision) = &*advice.borrow_and_update() {
+            let versioned =
+                || task.stored().meta().is_some_and(|meta| meta.digest.is_some() || meta.validator.is_some());
+            let welcome = || decision.parents.iter().any(|parent| !sync.has_complaint_about(&parent.peer_id));
             match decision.decision {
                 Decision::Origin => sent = true,
-                Decision::Wait | Decision::Parents if sent && !decision.parents.is_empty() => return,
+                Decision::Wait | Decision::Parents if sent && welcome() && versioned() => return,
                 Decision::Wait | Decision::Parents => {}
             }
         }

@@ -24,10 +24,10 @@ use crate::origin::{self, Answer, Asked, Door, Facts, Question};
 use crate::peer::Peer;
 use crate::task::{Failure, Task};
 use plan::{View, plan_origin};
-use retries::Verdict;
+use retries::{Landed, Verdict};
 use stream::Pour;
 
-pub(crate) use retries::{RETRY_AFTER_MAX, Retries};
+pub(crate) use retries::{RETRY_AFTER_MAX, Retries, patience};
 
 /// One request asks for this much at most.
 const RUN_BYTES: u64 = 16 * 1024 * 1024;
@@ -35,8 +35,8 @@ const RUN_BYTES: u64 = 16 * 1024 * 1024;
 const RUN_BYTES_IN_TURNS: u64 = 4 * 1024 * 1024;
 /// Runs are asked for ahead of readers as far as the origin gets in this time.
 const AHEAD: Duration = Duration::from_secs(3);
-/// How long an origin may think before its first answer, and before later ones.
-const FIRST_ANSWER: Duration = Duration::from_secs(30);
+/// How long an origin may think before its first answer, and before later ones: less, when others were waited for before.
+const FIRST_ANSWER: Duration = Duration::from_secs(28);
 const LATER_ANSWER: Duration = Duration::from_secs(8);
 
 /// Returns when every piece is marked.
@@ -84,6 +84,7 @@ impl OriginRun {
     fn new(peer: Arc<Peer>, task: Arc<Task>) -> Self {
         let validator = task.stored().meta().and_then(|meta| meta.validator);
         let brought_before = task.received().origin_bytes;
+        let retries = Retries::new(Instant::now(), task.stored().snapshot().landed_bytes);
         Self {
             door: Arc::new(Door::new(peer.upstream().redirect_kept())),
             peer,
@@ -93,7 +94,7 @@ impl OriginRun {
             in_flight: Vec::new(),
             begun: Vec::new(),
             validator,
-            retries: Retries::new(Instant::now()),
+            retries,
             next_flight: 0,
             began: Instant::now(),
             brought_before,
@@ -206,7 +207,8 @@ impl OriginRun {
         let flight = self.next_flight;
         self.next_flight += 1;
         self.in_flight.push((flight, run));
-        let patience = if self.mode == Mode::Unknown { FIRST_ANSWER } else { LATER_ANSWER };
+        let usual = if self.mode == Mode::Unknown { FIRST_ANSWER } else { LATER_ANSWER };
+        let patience = patience(usual, self.task.still_for());
         let question = Question { asked, validator: self.validator.clone(), patience };
         let (peer, task, door) = (self.peer.clone(), self.task.clone(), self.door.clone());
         self.flights.push(Box::pin(async move {
@@ -282,7 +284,8 @@ pub(crate) fn try_again(
         return Err(failure);
     }
     let asked = origin::retry_after(&failure);
-    let again = match retries.failed(Instant::now(), landed_bytes, asked, fastrand::f64()) {
+    let landed = Landed { bytes: landed_bytes, still_for: task.still_for() };
+    let again = match retries.failed(Instant::now(), landed, asked, fastrand::f64()) {
         Verdict::Resume => true,
         Verdict::Again => peer.upstream().may_retry(&task.spec().origin.url),
         Verdict::GiveUp => false,

@@ -89,11 +89,12 @@ pub(crate) async fn fetch(
         works: BTreeMap::new(),
         queries: Queries::default(),
         said: Vec::new(),
+        said_since: None,
+        began: Instant::now(),
         testimonies: Vec::new(),
         from_one: HashSet::new(),
         hedged_bytes: 0,
         hedged_in_vain: false,
-        progress: Progress { bytes: 0, at: Instant::now() },
         orphaned: None,
     };
     let outcome = swarm.run().await;
@@ -117,13 +118,15 @@ struct Swarm<'a> {
     queries: Queries,
     /// Until one of them is believed.
     said: Vec<Description>,
+    /// When the first of them was heard.
+    said_since: Option<Instant>,
+    began: Instant,
     testimonies: Vec<Testimony>,
     /// Pieces that were wrong when they came from several: nobody could be blamed, so they come from one.
     from_one: HashSet<u32>,
     hedged_bytes: u64,
     /// A second source was no faster than the first: this host is the slow one.
     hedged_in_vain: bool,
-    progress: Progress,
     /// Since when there is no parent at all.
     orphaned: Option<Instant>,
 }
@@ -144,12 +147,6 @@ struct Work {
     whole: Option<Instant>,
 }
 
-/// Bytes from all parents, and when they last grew.
-struct Progress {
-    bytes: u64,
-    at: Instant,
-}
-
 // === impl Swarm ===
 
 /// Also when the download is dropped in the middle: its flights are tasks of their own.
@@ -167,7 +164,7 @@ impl Swarm<'_> {
             if !self.follow_advice() {
                 return Ok(Outcome::Redirected);
             }
-            self.judge().await?;
+            self.judge()?;
             if self.task.stored().has_all_pieces() {
                 return Ok(Outcome::Done);
             }
@@ -178,7 +175,7 @@ impl Swarm<'_> {
                 continue;
             }
             self.orphaned = None;
-            self.launch().await;
+            self.launch();
             self.ask_around();
             tokio::select! {
                 Some(landed) = self.flights.next() => self.land(landed)?,
@@ -187,7 +184,7 @@ impl Swarm<'_> {
                 _ = tick.tick() => {
                     if !self.moves() { return Ok(Outcome::Stuck) }
                     self.agree()?;
-                    self.watch().await;
+                    self.watch();
                 }
             }
         }
@@ -230,15 +227,15 @@ impl Swarm<'_> {
     fn view<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> Option<T> {
         let snapshot = self.task.stored().snapshot();
         let meta = snapshot.meta?;
-        // Without a length pieces are asked as far as some parent has told of them.
-        if meta.length.is_none() && self.links.all().any(|link| link.told_length().is_some()) {
-            // About to be heard: until then the last piece would be asked for as if it were whole.
-            return None;
-        }
         let told = |index: &u32| self.links.all().any(|link| link.has_told(*index)) || snapshot.pieces.has(*index);
         let pieces = match meta.length {
             Some(length) => piece_count(length, meta.piece_length),
-            None => (0..).find(|index| !told(index)).unwrap_or(0),
+            // As far as some parent has told of them; not the last one, whose end is about to be agreed on.
+            None => {
+                let ends = self.links.all().filter_map(|link| link.told_length()).map(|end| end / meta.piece_length);
+                let whole = ends.min().map_or(u32::MAX, |pieces| u32::try_from(pieces).unwrap_or(u32::MAX));
+                (0..whole).find(|index| !told(index)).unwrap_or(whole)
+            }
         };
         let mut here = snapshot.pieces.clone();
         self.works.iter().filter(|(_, work)| work.whole.is_some()).for_each(|(index, _)| here.set(*index));
@@ -270,19 +267,19 @@ impl Swarm<'_> {
         }))
     }
 
-    async fn launch(&mut self) {
+    fn launch(&mut self) {
         for step in self.view(plan).unwrap_or_default() {
             match step {
                 Step::Cancel { piece, parent } => {
                     self.cancel(|flight| flight.piece == piece && flight.link.key == parent);
                 }
-                Step::Fetch { piece, parent } => drop(self.start(piece, parent, false).await),
+                Step::Fetch { piece, parent } => drop(self.start(piece, parent, false)),
             }
         }
     }
 
     /// How many bytes were asked for.
-    async fn start(&mut self, index: u32, parent: Key, hedge: bool) -> Option<u64> {
+    fn start(&mut self, index: u32, parent: Key, hedge: bool) -> Option<u64> {
         let link = self.links.get(parent)?.clone();
         if self.from_one.contains(&index)
             && let Some(work) = self.works.get(&index)
@@ -388,15 +385,13 @@ impl Swarm<'_> {
     }
 
     /// Whether bytes have come lately.
-    fn moves(&mut self) -> bool {
-        let received = self.task.received();
-        let bytes = received.seed_bytes + received.peer_bytes;
+    fn moves(&self) -> bool {
         // Our own limits are no fault of the parents.
-        let held_back = self.in_flight.iter().any(|flight| flight.advance.held_back.load(Ordering::Relaxed));
-        if bytes > self.progress.bytes || held_back {
-            self.progress = Progress { bytes, at: Instant::now() };
+        if self.in_flight.iter().any(|flight| flight.advance.held_back.load(Ordering::Relaxed)) {
+            self.task.moved();
         }
         let advised = matches!(&*self.advice.borrow(), Advice::Decided(_));
-        self.progress.at.elapsed() < if advised { self.patience } else { PATIENCE }
+        let patience = if advised { self.patience } else { PATIENCE };
+        self.task.still_for() < patience || self.began.elapsed() < PATIENCE
     }
 }

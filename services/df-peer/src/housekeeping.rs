@@ -14,8 +14,8 @@ use crate::peer::Peer;
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two looks at what grows faster than it can go.
 const CROWDED_INTERVAL: Duration = Duration::from_secs(1);
-/// When a loop has nothing left to do.
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Between two looks for what is suspect: a record that has just been read may show it.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Starts the loops. Announcing tells schedulers of the tasks as soon as they have been looked at.
 pub fn start(peer: &Arc<Peer>, interval: Duration, workers: &Workers) {
@@ -76,7 +76,7 @@ impl Worker for Check {
 
     async fn round(&mut self) -> Result<Duration, JoinError> {
         let more = blocking(&self.peer, Store::check_one).await?;
-        Ok(if more { Duration::ZERO } else { FOREVER })
+        Ok(if more { Duration::ZERO } else { CHECK_INTERVAL })
     }
 }
 

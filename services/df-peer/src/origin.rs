@@ -17,7 +17,7 @@ use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 use url::Url;
 
-pub(crate) use answer::{Asked, Facts};
+pub(crate) use answer::{Asked, Facts, is_same_version};
 pub(crate) use door::Door;
 
 use crate::from_origin::RETRY_AFTER_MAX;

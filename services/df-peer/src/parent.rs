@@ -15,6 +15,7 @@ use df_client::{ClientError, DfdaemonClient};
 use df_store::Meta;
 use parking_lot::Mutex;
 
+use crate::origin::is_same_version;
 use crate::plan::Key;
 use crate::task::{Source, Task};
 
@@ -56,6 +57,9 @@ pub(crate) enum ListError {
     Lie(String),
     #[error("it has version {0} of the content")]
     OtherVersion(String),
+    /// As after an eviction: what it told before counts no more.
+    #[error("it has begun the content anew")]
+    BeganAnew,
 }
 
 // === impl ParentLink ===
@@ -111,6 +115,9 @@ impl ParentLink {
 impl Book {
     fn take(&mut self, since: u64, list: &PieceList, known: Option<&Meta>) -> Result<(), ListError> {
         let told = list.pieces.len() as u64;
+        if list.next < since && told == 0 {
+            return Err(ListError::BeganAnew);
+        }
         // Of the first event nothing is listed: it is the description.
         if list.next < since + told || list.next > since + told + 1 {
             return Err(ListError::Lie(format!(
@@ -124,6 +131,9 @@ impl Book {
             // Before the length is told, no content is long.
             _ => UNTOLD_PIECES_MAX,
         };
+        if list.next > u64::from(pieces) + 1 {
+            return Err(ListError::Lie(format!("{} events of {pieces} pieces", list.next)));
+        }
         for piece in &list.pieces {
             if piece.index >= pieces {
                 return Err(ListError::Lie(format!("piece {} of {pieces}", piece.index)));
@@ -131,17 +141,22 @@ impl Book {
             self.enter(piece.index, piece.digest.clone())?;
         }
         self.next = self.next.max(list.next);
+        // In another order than before, or it would have told of them all.
         if list.complete && self.digests.len() < pieces as usize && self.length.is_some() {
-            return Err(ListError::Lie(format!("it has all {pieces} pieces, and tells of {}", self.digests.len())));
+            return Err(ListError::BeganAnew);
         }
         Ok(())
     }
 
     /// What it says of the whole has to stay, and to be what everybody says.
     fn describe(&mut self, list: &PieceList, known: Option<&Meta>) -> Result<(), ListError> {
-        let validator = known.and_then(|meta| meta.validator.as_ref());
-        if let Some(other) = list.validator.as_ref().filter(|told| validator.is_some_and(|known| known != *told)) {
+        let validator = known.and_then(|meta| meta.validator.as_deref());
+        let differs = |told: &&String| validator.is_some_and(|known| !is_same_version(known, told));
+        if let Some(other) = list.validator.as_ref().filter(differs) {
             return Err(ListError::OtherVersion(other.clone()));
+        }
+        if list.length.is_some() && list.piece_length.is_none() {
+            return Err(ListError::Lie("its content has an end and no pieces".to_owned()));
         }
         let (length, piece_length) = known.map_or((None, None), |meta| (meta.length, Some(meta.piece_length)));
         let differs = |told: Option<u64>, known: Option<u64>| told.is_some() && known.is_some() && told != known;
@@ -220,6 +235,24 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_begun_anew_is_no_liar() {
+        for list in [list(&[], 1), PieceList { complete: true, ..list(&[], 2) }] {
+            let mut book = Book::default();
+            book.take(0, &self::list(&[(3, blake3("aa"))], 2), None).unwrap();
+            assert!(matches!(book.take(2, &list, None), Err(ListError::BeganAnew)), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn there_are_no_more_events_than_pieces() {
+        let mut book = Book::default();
+        book.take(0, &list(&[(3, blake3("aa"))], 2), None).unwrap();
+        let repeated = (2..11).try_for_each(|since| book.take(since, &list(&[(3, blake3("aa"))], since + 1), None));
+        repeated.unwrap();
+        assert!(matches!(book.take(11, &list(&[(3, blake3("aa"))], 12), None), Err(ListError::Lie(_))));
+    }
+
+    #[test]
     fn a_lie_is_noticed() {
         let sha = format!("sha256:{}", "aa".repeat(32)).parse().unwrap();
         let lies = [
@@ -227,12 +260,11 @@ mod tests {
             list(&[(u32::MAX, blake3("aa"))], 3),
             list(&[(3, blake3("bb"))], 3),
             list(&[(4, sha)], 3),
-            list(&[], 1),
             list(&[(3, blake3("aa"))], 2),
             list(&[], 1000),
             PieceList { length: Some(999), ..list(&[], 2) },
             PieceList { piece_length: Some(0), ..list(&[], 2) },
-            PieceList { complete: true, ..list(&[], 2) },
+            PieceList { piece_length: None, ..list(&[], 2) },
         ];
         for lie in lies {
             let mut book = Book::default();

@@ -1,6 +1,6 @@
 //! The peer: store, tasks, upstream, schedulers and membership put together. One per dfdaemon.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,8 +85,9 @@ pub struct Peer {
     /// Seed peers of the cluster, from the last discovery: asked when no scheduler answers.
     seeds: Mutex<Vec<Parent>>,
     tasks: Mutex<HashMap<TaskId, Arc<Task>>>,
-    /// Tasks whose parents delivered a whole that was wrong: the next attempt asks the origin.
-    distrusted: Mutex<HashSet<TaskId>>,
+    /// Tasks whose parents delivered a whole that was wrong. When they are known to have lied, or it was not the first
+    /// time, the next attempt asks the origin.
+    wrong_wholes: Mutex<HashMap<TaskId, u32>>,
     /// Counts started tasks, to wake who waits for one.
     started: watch::Sender<u64>,
 }
@@ -98,6 +99,8 @@ const SEED_PATIENCE: Duration = Duration::from_millis(500);
 const IDLE_KEPT: Duration = Duration::from_secs(300);
 /// How long a disk may take to write what is still in memory when the process ends.
 const SYNC_PATIENCE: Duration = Duration::from_secs(10);
+/// So often parents may deliver a whole that is wrong.
+const DISTRUSTED: u32 = 2;
 /// How long a task that failed can be asked why.
 const FAILURE_KEPT: Duration = Duration::from_secs(10);
 
@@ -121,7 +124,7 @@ impl Peer {
             gate,
             seeds: Mutex::default(),
             tasks: Mutex::default(),
-            distrusted: Mutex::default(),
+            wrong_wholes: Mutex::default(),
             started: watch::Sender::new(0),
             config,
         }))
@@ -188,9 +191,7 @@ impl Peer {
             return Some(task).filter(|task| task.is_for_programs());
         }
         let evicted = self.tasks.lock().get(id).filter(|task| task.is_for_programs()).cloned()?;
-        let task = self.start(evicted.spec(), Start::Ask).ok()?;
-        task.set_for_programs();
-        Some(task)
+        self.start(evicted.spec(), Start::Ask).ok()
     }
 
     fn adopt(&self, stored: Arc<StoredTask>, spec: TaskSpec) -> Arc<Task> {
@@ -200,7 +201,9 @@ impl Peer {
         }
         let id = spec.id.clone();
         let task = Arc::new(Task::new(stored, spec));
-        tasks.insert(id, task.clone());
+        if let Some(evicted) = tasks.insert(id, task.clone()).filter(|task| task.is_evicted()) {
+            task.succeeds(&evicted);
+        }
         task
     }
 
@@ -252,9 +255,16 @@ impl Peer {
         Ok(self.adopt(self.store.get_or_create(&spec.id)?, spec.clone()))
     }
 
-    /// What nobody has asked for in a while is forgotten here; what is stored of it is found again.
+    /// What nobody has asked for in a while is forgotten here; what is stored of it is found again. Of what was evicted and
+    /// nobody reads, the room goes at once, and it is only known what it was.
     pub(crate) fn drop_idle_tasks(&self) {
-        self.tasks.lock().retain(|_, task| Arc::strong_count(task) > 1 || !task.is_idle(IDLE_KEPT));
+        self.tasks.lock().retain(|_, task| {
+            let unused = Arc::strong_count(task) == 1 && task.is_idle(Duration::ZERO);
+            if unused && task.is_evicted() {
+                task.stored().let_go();
+            }
+            !unused || !task.is_idle(IDLE_KEPT)
+        });
     }
 
     /// The clean end, after everything else has stopped: what is stored reaches the disk.
@@ -286,16 +296,20 @@ impl Peer {
         });
     }
 
+    pub(crate) fn doubt_parents_of(&self, id: &TaskId) {
+        *self.wrong_wholes.lock().entry(id.clone()).or_default() += 1;
+    }
+
     pub(crate) fn distrust_parents_of(&self, id: &TaskId) {
-        self.distrusted.lock().insert(id.clone());
+        self.wrong_wholes.lock().insert(id.clone(), DISTRUSTED);
     }
 
     pub(crate) fn trust_parents_of(&self, id: &TaskId) {
-        self.distrusted.lock().remove(id);
+        self.wrong_wholes.lock().remove(id);
     }
 
     pub(crate) fn distrusts_parents_of(&self, id: &TaskId) -> bool {
-        self.distrusted.lock().contains(id)
+        self.wrong_wholes.lock().get(id).is_some_and(|times| *times >= DISTRUSTED)
     }
 
     // --- others of the cluster ---

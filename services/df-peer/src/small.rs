@@ -60,7 +60,7 @@ pub(crate) async fn fetch(peer: &Peer, task: &Arc<Task>, sync: &Sync) -> Result<
     writer.write(&body).map_err(piece)?;
     writer.finish(None).map_err(piece)?;
     peer.limits().received(Source::Seed, task, length).await;
-    sync.supplied(&seed.peer_id);
+    sync.supplied(&seed);
     Ok(stored.has_all_pieces())
 }
 
@@ -75,8 +75,9 @@ async fn whole(task: &Task, answer: Response) -> Option<(Meta, Vec<u8>)> {
         return None;
     }
     let content_type = header(CONTENT_TYPE.as_str()).map(str::to_owned);
-    let validator = header(VALIDATOR_HEADER).map(str::to_owned);
-    let meta = Meta { length: Some(length), piece_length, content_type, digest: task.spec().digest, validator };
+    let digest = task.spec().digest;
+    let validator = header(VALIDATOR_HEADER).filter(|_| digest.is_none()).map(str::to_owned);
+    let meta = Meta { length: Some(length), piece_length, content_type, digest, validator };
     let mut body = Vec::new();
     let mut chunks = answer.bytes_stream();
     while let Some(chunk) = chunks.next().await {

@@ -1,12 +1,12 @@
 //! A peer's side of sync: tell the scheduler the whole state, take the decision, at the scheduler's pace or when poked.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use df_api::PeerId;
-use df_api::scheduler::{Complaint, ComplaintReason, Decision, PeerDecision, PeerReport, PeerState, Row};
+use df_api::scheduler::{Complaint, ComplaintReason, Decision, Parent, PeerDecision, PeerReport, PeerState, Row};
 use df_client::ClientError;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -48,7 +48,7 @@ struct Shared {
     at_origin: AtomicBool,
     complaints: Mutex<Vec<Complaint>>,
     /// Who has brought any marked piece.
-    suppliers: Mutex<BTreeSet<PeerId>>,
+    suppliers: Mutex<BTreeMap<PeerId, Parent>>,
     poke: Notify,
 }
 
@@ -114,19 +114,21 @@ impl Sync {
         self.shared.complaints.lock().iter().any(is)
     }
 
+    /// Also that it is full.
+    pub fn has_complaint_about(&self, peer: &PeerId) -> bool {
+        self.shared.complaints.lock().iter().any(|complaint| complaint.peer_id == *peer)
+    }
+
     /// A piece of it is marked.
-    pub fn supplied(&self, peer: &PeerId) {
+    pub fn supplied(&self, parent: &Parent) {
         let mut suppliers = self.shared.suppliers.lock();
-        if !suppliers.contains(peer) {
-            suppliers.insert(peer.clone());
+        if !suppliers.contains_key(&parent.peer_id) {
+            suppliers.insert(parent.peer_id.clone(), parent.clone());
         }
     }
 
-    /// The whole is wrong although every piece was vouched for: nobody who brought any of it is trusted.
-    pub fn complain_of_suppliers(&self) {
-        for peer_id in self.shared.suppliers.lock().clone() {
-            self.complain(Complaint { peer_id, reason: ComplaintReason::WrongBytes });
-        }
+    pub fn suppliers(&self) -> Vec<Parent> {
+        self.shared.suppliers.lock().values().cloned().collect()
     }
 
     /// The last word on this task. Tried a few times, because others may wait for it.

@@ -60,6 +60,8 @@ pub struct Task {
     run: Mutex<Run>,
     /// When somebody last asked for it.
     asked: Mutex<Instant>,
+    /// When its last new bytes came, or its download began.
+    moved: Mutex<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +93,7 @@ impl Task {
             discarded: AtomicBool::new(false),
             run: Mutex::default(),
             asked: Mutex::new(Instant::now()),
+            moved: Mutex::new(Instant::now()),
         }
     }
 
@@ -109,6 +112,11 @@ impl Task {
     /// Programs of this node may read what one of them asked for by URL; a registry's content needs the registry's yes.
     pub fn is_for_programs(&self) -> bool {
         self.for_programs.load(Ordering::Relaxed)
+    }
+
+    /// Takes the place of one whose files were evicted.
+    pub(crate) fn succeeds(&self, evicted: &Self) {
+        self.for_programs.store(evicted.is_for_programs(), Ordering::Relaxed);
     }
 
     pub fn set_for_programs(&self) {
@@ -186,6 +194,10 @@ impl Task {
     /// `true` when the caller is the one to run it now. A former failure is forgotten: somebody asks again.
     pub(crate) fn claim(&self, spec: TaskSpec) -> bool {
         let mut run = self.run.lock();
+        // Found on disk, which knows no URL.
+        if self.spec().origin.url.is_empty() {
+            *self.spec.write() = spec.clone();
+        }
         if self.stored.is_complete() {
             return false;
         }
@@ -198,6 +210,7 @@ impl Task {
         if claimed {
             // Before it runs: it would stop at once for want of a reader.
             self.readers.expect();
+            self.moved();
             *run = Run { running: true, failure: None };
         }
         claimed
@@ -206,6 +219,21 @@ impl Task {
     pub(crate) fn ended(&self, failure: Option<Failure>) {
         *self.run.lock() = Run { running: false, failure: failure.map(Arc::new) };
         self.stored.wake();
+    }
+
+    /// A new byte is here.
+    pub(crate) fn moved(&self) {
+        *self.moved.lock() = Instant::now();
+    }
+
+    /// This much of the time was our own doing.
+    pub(crate) fn excuse(&self, waited: Duration) {
+        *self.moved.lock() += waited;
+    }
+
+    /// Without a new byte from anywhere: the one clock of whoever waits for more.
+    pub(crate) fn still_for(&self) -> Duration {
+        self.moved.lock().elapsed()
     }
 
     pub(crate) fn count(&self, source: Source, bytes: u64) {

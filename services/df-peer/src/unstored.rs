@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::connections;
 use crate::download::hash_range;
-use crate::from_origin::{self, Retries};
+use crate::from_origin::{self, Retries, patience};
 use crate::origin::{self, Asked, Door, Facts, Question};
 use crate::parent::Ask;
 use crate::peer::Peer;
@@ -72,6 +72,7 @@ impl Unstored {
         task: Arc<Task>,
         requested: Requested,
     ) -> Result<(Meta, Option<Slice>, Self), ReadError> {
+        task.moved();
         let meta = outline(&peer, &task).await?;
         let slice = match meta.length {
             Some(total) => Some(Slice::of(requested, total).map_err(|_| ReadError::Unsatisfiable { total })?),
@@ -100,7 +101,7 @@ impl Unstored {
         let trusted = check.is_some() && !peer.distrusts_parents_of(task.id());
         let seeds = if trusted { peer.seeds_holding(task.id()).await } else { Vec::new() };
         let seeds = seeds.into_iter().rev().map(|(seed, _)| seed).collect();
-        let (door, retries) = (Door::new(peer.upstream().redirect_kept()), Retries::new(Instant::now()));
+        let (door, retries) = (Door::new(peer.upstream().redirect_kept()), Retries::new(Instant::now(), at));
         Self { peer, task, meta, at, end, check, held: Bytes::new(), seeds, seed_bytes: 0, sender: None, door, retries }
     }
 
@@ -110,6 +111,8 @@ impl Unstored {
 
     /// The next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        // Nothing was missed while nobody wanted it.
+        self.task.moved();
         loop {
             let Some(bytes) = self.receive().await? else {
                 self.verify()?;
@@ -233,7 +236,8 @@ impl Unstored {
     async fn ask_origin(&mut self) -> Result<Sender, Failure> {
         let until = self.end.filter(|end| self.at > 0 || Some(*end) != self.meta.length);
         let asked = Asked { from: self.at, until };
-        let question = Question { asked, validator: self.meta.validator.clone(), patience: SILENCE };
+        let patience = patience(SILENCE, self.task.still_for());
+        let question = Question { asked, validator: self.meta.validator.clone(), patience };
         let answer = origin::open(self.peer.upstream(), &self.door, &self.task.spec(), question).await?;
         let Facts { length, start, .. } = answer.facts;
         let known = self.meta.validator.as_deref().filter(|_| self.meta.digest.is_none());

@@ -58,7 +58,10 @@ impl SendfileStream {
                     io::ErrorKind::UnexpectedEof,
                     "a file is shorter than what was to be sent of it",
                 )),
-                sent => Ok(sent),
+                sent => {
+                    metrics::counter!("dragonfly_sendfile_bytes_total").increment(sent as u64);
+                    Ok(sent)
+                }
             }
         })
     }

@@ -23,7 +23,8 @@ pub(crate) struct Entry {
     /// Unix seconds.
     last_read_s: AtomicU64,
     saved_read_s: AtomicU64,
-    /// Its marks are from before an unclean end of the machine, and are not believed yet.
+    /// Its marks are from before an unclean end of the machine, or somebody has written to its content since: they are
+    /// not believed yet.
     suspect: AtomicBool,
     /// The background pass has been here.
     tried: AtomicBool,
@@ -114,6 +115,11 @@ impl Entry {
 
     pub fn is_suspect(&self) -> bool {
         self.suspect.load(Ordering::Acquire)
+    }
+
+    pub fn set_suspect(&self) {
+        self.suspect.store(true, Ordering::Release);
+        self.tried.store(false, Ordering::Release);
     }
 
     pub fn clear_suspicion(&self) {

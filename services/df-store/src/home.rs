@@ -127,9 +127,13 @@ impl Home {
         }
         let dir = self.folder(&entry.id);
         let (recovered, cut) = match read_folder(&dir)? {
-            Folder::Sound { recovered, cut, changed_s } => {
+            Folder::Sound { recovered, cut, altered, changed_s } => {
                 if !entry.brief().known {
                     entry.set_last_read(changed_s);
+                }
+                if altered {
+                    tracing::warn!(task = %entry.id, "a content has changed after its record: it is checked before use");
+                    entry.set_suspect();
                 }
                 (Some(recovered), cut)
             }

@@ -15,10 +15,14 @@ use crate::record::Recovered;
 
 /// What a folder amounts to.
 pub(crate) enum Folder {
-    /// Something to go on with. `cut`: its record says more than the content has, and has to be corrected.
+    /// Something to go on with.
     Sound {
         recovered: Recovered,
+        /// Its record says more than the content has, and has to be corrected.
         cut: bool,
+        /// Something was written to its content after all that the record knows of.
+        altered: bool,
+        /// Unix seconds.
         changed_s: u64,
     },
     /// No task, and nothing of value: to be deleted.
@@ -75,13 +79,13 @@ pub(crate) fn read_folder(dir: &Path) -> io::Result<Folder> {
         Ok(_) => {}
     }
     let record = dir.join("record");
-    let (record_meta, content_bytes) = match (place(&record)?, place(&dir.join("content"))?) {
+    let (record_meta, content_meta) = match (place(&record)?, place(&dir.join("content"))?) {
         (Place::Other, _) | (_, Place::Other) => return Ok(Folder::Foreign("its record or content is no file")),
         (Place::Nothing, Place::Nothing) => return Ok(Folder::Empty),
         // Bytes landed, and the first line did not.
         (Place::Nothing, Place::File(_)) => return Ok(Folder::Foreign("its record is gone")),
-        (Place::File(record), Place::Nothing) => (record, 0),
-        (Place::File(record), Place::File(content)) => (record, content.len()),
+        (Place::File(record), Place::Nothing) => (record, None),
+        (Place::File(record), Place::File(content)) => (record, Some(content)),
     };
     let mut recovered = Recovered::read(&record)?;
     if recovered.meta.is_none() {
@@ -91,6 +95,7 @@ pub(crate) fn read_folder(dir: &Path) -> io::Result<Folder> {
     if recovered.has_rest {
         tracing::info!(record = %record.display(), "the end of a record is torn, and not believed");
     }
+    let content_bytes = content_meta.as_ref().map_or(0, Metadata::len);
     let cut = recovered.cut_to(content_bytes);
     if cut {
         tracing::warn!(record = %record.display(), content_bytes, "a content is shorter than its record says");
@@ -98,8 +103,13 @@ pub(crate) fn read_folder(dir: &Path) -> io::Result<Folder> {
     if recovered.piece_count() == 0 && !recovered.is_complete() {
         return Ok(if cut { Folder::Foreign("its content has lost its bytes") } else { Folder::Empty });
     }
-    let changed = record_meta.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Ok(Folder::Sound { recovered, cut, changed_s: changed })
+    let changed_s = modified_s(&record_meta)?;
+    let altered = content_meta.map(|content| modified_s(&content)).transpose()?.is_some_and(|at| at > changed_s);
+    Ok(Folder::Sound { recovered, cut, altered, changed_s })
+}
+
+fn modified_s(meta: &Metadata) -> io::Result<u64> {
+    Ok(meta.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 fn place(path: &Path) -> io::Result<Place> {

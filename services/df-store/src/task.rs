@@ -353,6 +353,14 @@ impl StoredTask {
         *self.entry.brief() = Brief { known: true, held_bytes: state.held_bytes + state.doubted.bytes, whole };
     }
 
+    /// After its removal: nobody will read it any more, and its room is free.
+    pub fn let_go(&self) {
+        let mut handle = self.content.lock();
+        if let Handle::Removed(content) = &mut *handle {
+            *content = None;
+        }
+    }
+
     /// Its folder is about to lose its name: who holds the task keeps what is in it.
     pub(crate) fn detach(&self) {
         let _record = self.record.lock();

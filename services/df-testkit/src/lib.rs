@@ -36,5 +36,5 @@ pub use registry::{FakeRegistry, RegistryAccess};
 pub use skip::skip;
 pub use socks::SocksProxy;
 pub use tls_front::TlsFront;
-pub use wait::until;
+pub use wait::{STANDSTILL, read_whole, until};
 pub use wire::Cut;

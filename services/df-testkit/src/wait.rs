@@ -2,10 +2,26 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
-use tokio::time::Instant;
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use tokio::time::{Instant, timeout};
 
 const BETWEEN_PROBES: Duration = Duration::from_millis(10);
+
+/// Nobody's download may stand still for longer, whatever fails.
+pub const STANDSTILL: Duration = Duration::from_secs(30);
+
+/// The body of an answer, which must not stand still; the error may carry what had come by then.
+pub async fn read_whole(mut answer: reqwest::Response) -> anyhow::Result<Bytes> {
+    let mut body = Vec::new();
+    loop {
+        let next = timeout(STANDSTILL, answer.chunk()).await.context("it stands still")?;
+        match next.with_context(|| format!("it breaks after {} bytes", body.len()))? {
+            Some(chunk) => body.extend_from_slice(&chunk),
+            None => return Ok(body.into()),
+        }
+    }
+}
 
 /// Asks `probe` again and again until it has an answer; after `bound` the error names `what` did not come.
 pub async fn until<T>(

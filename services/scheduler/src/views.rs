@@ -19,6 +19,7 @@ pub fn host_views(state: &State) -> Vec<HostView> {
         place: host.report.place.clone(),
         url: host.report.url.clone(),
         seed: host.report.seed,
+        storing: host.report.storing,
         tasks: held.get(id).copied().unwrap_or(0),
     });
     views.collect()

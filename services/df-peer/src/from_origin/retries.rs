@@ -1,7 +1,7 @@
 //! When to ask an origin again, and when to stop: pure.
 //!
 //! **Invariant.** A stream that moves is resumed as often as it breaks; without a new byte it is over after a few rounds
-//! or [`GIVE_UP`], whichever is first.
+//! or [`GIVE_UP`], whichever is first, whoever was waited for before.
 
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use tokio::time::Instant;
 /// Rounds without a new byte.
 const ROUNDS: u32 = 5;
 /// Nobody waits longer for a new byte from an origin that fails.
-const GIVE_UP: Duration = Duration::from_secs(25);
+const GIVE_UP: Duration = Duration::from_secs(28);
+/// But an origin is given a moment to answer, however long others were waited for.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
 /// A longer `Retry-After` is more than a reader bears: he gets the status, and may come back.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -20,9 +22,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 pub(crate) struct Retries {
     rounds: u32,
     landed_bytes: u64,
-    progress_at: Instant,
     /// Nothing is asked before.
     pub not_before: Instant,
+}
+
+/// What there is of the content, and for how long nothing more has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Landed {
+    pub bytes: u64,
+    pub still_for: Duration,
 }
 
 /// What a failure amounts to.
@@ -38,29 +46,36 @@ pub(crate) enum Verdict {
 // === impl Retries ===
 
 impl Retries {
-    pub fn new(now: Instant) -> Self {
-        Self { rounds: 0, landed_bytes: 0, progress_at: now, not_before: now }
+    /// `landed_bytes` are here already, whoever brought them.
+    pub fn new(now: Instant, landed_bytes: u64) -> Self {
+        Self { rounds: 0, landed_bytes, not_before: now }
     }
 
     /// `jitter` is between 0 and 1, so that many do not come back at the same instant.
-    pub fn failed(&mut self, now: Instant, landed_bytes: u64, asked: Option<Duration>, jitter: f64) -> Verdict {
+    pub fn failed(&mut self, now: Instant, landed: Landed, asked: Option<Duration>, jitter: f64) -> Verdict {
         if asked.is_some_and(|asked| asked > RETRY_AFTER_MAX) {
             return Verdict::GiveUp;
         }
-        let progressed = landed_bytes > self.landed_bytes;
+        let progressed = landed.bytes > self.landed_bytes;
         if progressed {
-            (self.landed_bytes, self.progress_at, self.rounds) = (landed_bytes, now, 0);
+            (self.landed_bytes, self.rounds) = (landed.bytes, 0);
         } else if now < self.not_before && asked.is_none() {
             return Verdict::Resume;
         }
         self.rounds += 1;
-        if self.rounds >= ROUNDS || now.duration_since(self.progress_at) >= GIVE_UP {
+        let pause = (FIRST_PAUSE * 3u32.pow(self.rounds - 1)).min(PAUSE_MAX).mul_f64(0.75 + jitter / 2.0);
+        let pause = asked.unwrap_or_default().max(pause);
+        if self.rounds >= ROUNDS || landed.still_for + pause >= GIVE_UP {
             return Verdict::GiveUp;
         }
-        let pause = (FIRST_PAUSE * 3u32.pow(self.rounds - 1)).min(PAUSE_MAX).mul_f64(0.75 + jitter / 2.0);
-        self.not_before = self.not_before.max(now + asked.unwrap_or_default().max(pause));
+        self.not_before = self.not_before.max(now + pause);
         if progressed { Verdict::Resume } else { Verdict::Again }
     }
+}
+
+/// How long an answer is waited for: not so long that nobody would wait for the next.
+pub(crate) fn patience(usual: Duration, still_for: Duration) -> Duration {
+    usual.min(GIVE_UP.saturating_sub(still_for)).max(PATIENCE_MIN)
 }
 
 #[cfg(test)]
@@ -69,12 +84,16 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn landed(bytes: u64) -> Landed {
+        Landed { bytes, still_for: Duration::ZERO }
+    }
+
     #[test]
     fn a_stream_that_moves_is_resumed_without_end_and_without_much_waiting() {
         let now = Instant::now();
-        let mut retries = Retries::new(now);
-        for landed in 1..1000 {
-            assert_eq!(retries.failed(now, landed, None, 0.5), Verdict::Resume);
+        let mut retries = Retries::new(now, 0);
+        for bytes in 1..1000 {
+            assert_eq!(retries.failed(now, landed(bytes), None, 0.5), Verdict::Resume);
             assert!(retries.not_before <= now + 100 * MS);
         }
     }
@@ -83,9 +102,9 @@ mod tests {
     fn without_a_byte_it_ends_soon() {
         let mut now = Instant::now();
         let start = now;
-        let mut retries = Retries::new(now);
+        let mut retries = Retries::new(now, 0);
         let mut rounds = 1;
-        while retries.failed(now, 0, None, 1.0) == Verdict::Again {
+        while retries.failed(now, landed(0), None, 1.0) == Verdict::Again {
             now = retries.not_before;
             rounds += 1;
         }
@@ -96,26 +115,39 @@ mod tests {
     #[test]
     fn streams_that_fail_together_are_one_failure() {
         let now = Instant::now();
-        let mut retries = Retries::new(now);
-        assert_eq!(retries.failed(now, 0, None, 0.0), Verdict::Again);
+        let mut retries = Retries::new(now, 0);
+        assert_eq!(retries.failed(now, landed(0), None, 0.0), Verdict::Again);
         for _ in 0..10 {
-            assert_eq!(retries.failed(now + MS, 0, None, 0.0), Verdict::Resume);
+            assert_eq!(retries.failed(now + MS, landed(0), None, 0.0), Verdict::Resume);
         }
     }
 
     #[test]
-    fn a_silent_origin_is_given_up_by_the_clock() {
-        let now = Instant::now();
-        let mut retries = Retries::new(now);
-        assert_eq!(retries.failed(now + GIVE_UP, 0, None, 0.0), Verdict::GiveUp);
+    fn nobody_waits_for_half_a_minute_whatever_was_tried_before() {
+        let ms = |range: std::ops::Range<u64>| range.step_by(700).map(Duration::from_millis);
+        for before in ms(0..25_000) {
+            for usual in ms(1..60_000) {
+                let now = Instant::now();
+                let (mut retries, mut still_for) = (Retries::new(now, 7), before);
+                loop {
+                    still_for += patience(usual, still_for);
+                    let at = now + still_for;
+                    if retries.failed(at, Landed { bytes: 7, still_for }, None, 1.0) == Verdict::GiveUp {
+                        break;
+                    }
+                    still_for += retries.not_before - at;
+                }
+                assert!(still_for < 30_000 * MS, "{before:?} and then {usual:?} each: {still_for:?}");
+            }
+        }
     }
 
     #[test]
     fn what_the_origin_asks_for_is_done_when_a_reader_can_bear_it() {
         let now = Instant::now();
-        let mut retries = Retries::new(now);
-        assert_eq!(retries.failed(now, 0, Some(2000 * MS), 0.0), Verdict::Again);
+        let mut retries = Retries::new(now, 0);
+        assert_eq!(retries.failed(now, landed(0), Some(2000 * MS), 0.0), Verdict::Again);
         assert!(retries.not_before >= now + 2000 * MS);
-        assert_eq!(retries.failed(now, 0, Some(60_000 * MS), 0.0), Verdict::GiveUp);
+        assert_eq!(retries.failed(now, landed(0), Some(60_000 * MS), 0.0), Verdict::GiveUp);
     }
 }

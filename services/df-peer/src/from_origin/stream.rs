@@ -8,7 +8,7 @@ use df_api::ByteRange;
 use df_store::PieceWriter;
 
 use super::steps::Steps;
-use super::{piece, storage};
+use super::{patience, piece, storage};
 use crate::limits::Limits;
 use crate::origin::{Answer, Facts};
 use crate::task::{Failure, Source, Task};
@@ -16,7 +16,7 @@ use crate::task::{Failure, Source, Task};
 /// Silence within a body that can be resumed by range.
 const STALL: Duration = Duration::from_secs(4);
 /// Silence within one that can only be begun again: a slow origin is fine, a dead one is not.
-const STALL_WHOLE: Duration = Duration::from_secs(30);
+const STALL_WHOLE: Duration = Duration::from_secs(15);
 
 /// Where in the content the stream is.
 struct Position {
@@ -53,7 +53,8 @@ impl Pour {
         let Answer { asked, facts, body, permit: _permit } = answer;
         let Facts { start, end, ranges, length, .. } = facts;
         let mut at = Position { offset: start, piece_length, repeats: start < asked.from };
-        let mut steps = Steps::new(body, start, if ranges { STALL } else { STALL_WHOLE });
+        let usual = if ranges { STALL } else { STALL_WHOLE };
+        let mut steps = Steps::new(body, start, patience(usual, self.task.still_for()));
         while let Some(chunk) = steps.next().await? {
             let bytes = chunk.len() as u64;
             if end.is_some_and(|end| at.offset + bytes > end) {
@@ -86,6 +87,7 @@ impl Pour {
                 (Some(mut writer), Some(start)) if start == at.offset => {
                     let room = writer.rest().map_or(0, ByteRange::length);
                     writer.write(&at.take(&mut chunk, room)).map_err(piece)?;
+                    self.task.moved();
                     match writer.rest() {
                         None => drop(writer.finish(None).map_err(piece)?),
                         Some(_) => self.writer = Some(writer),

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::draft::{Draft, Sender};
 use crate::connections::AskError;
+use crate::origin::is_same_version;
 use crate::parent::{Ask, ParentLink};
 use crate::peer::Peer;
 use crate::task::Task;
@@ -73,8 +74,8 @@ impl Flight {
         let ask = Ask { range: rest, checked: self.link.must_check() };
         let mut answer =
             self.unless_cancelled(self.peer.ask_for_content(&self.link.parent, self.task.id(), ask)).await?;
-        self.check_range(&answer.headers, rest)?;
         self.check_version(&answer.headers)?;
+        self.check_range(&answer.headers, rest)?;
         let told = text(&answer.headers, PIECE_DIGEST_HEADER).and_then(|digest| digest.parse().ok());
         let sender = Sender { key: self.link.key, checked: ask.checked || told.is_some() };
         let mut at = rest.start;
@@ -90,6 +91,7 @@ impl Flight {
             self.peer.limits().received(self.link.source(), &self.task, bytes).await;
             self.advance.held_back.store(false, Ordering::Relaxed);
             self.draft.append(at, &chunk, sender).map_err(Ended::Storage)?;
+            self.task.moved();
             at += bytes;
         }
         // The end of the answer is read too, so that its connection can be used again.
@@ -126,7 +128,9 @@ impl Flight {
     fn check_version(&self, headers: &HeaderMap) -> Result<(), Ended> {
         let known = self.task.stored().meta().and_then(|meta| meta.validator);
         match text(headers, VALIDATOR_HEADER).zip(known.as_deref()) {
-            Some((given, known)) if given != known => Err(gone(format!("it has version {given}, not {known}"))),
+            Some((given, known)) if !is_same_version(given, known) => {
+                Err(gone(format!("it has version {given}, not {known}")))
+            }
             _ => Ok(()),
         }
     }

@@ -88,6 +88,12 @@ impl Links {
         }
     }
 
+    /// Those who do not read from where this host reads: its row mates do, and are nobody without the others.
+    pub fn above(&self) -> Vec<Key> {
+        let above = self.members.iter().filter(|member| member.role != ParentRole::Mate || self.members.len() == 1);
+        above.map(|member| member.link.key).collect()
+    }
+
     pub fn remove(&mut self, key: Key) {
         self.members.retain(|member| member.link.key != key);
     }

@@ -7,6 +7,9 @@ use df_api::Digest;
 
 use crate::plan::Key;
 
+/// So often the same contradiction is heard before nobody else is waited for.
+const REPEATED: usize = 3;
+
 /// One mismatch of a piece that came from one sender alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Testimony {
@@ -21,12 +24,12 @@ pub(super) struct Testimony {
     pub told: Digest,
 }
 
-/// Those who have lied for certain, as far as it can be told by now. `told_by` are digests that others tell, `alone`
-/// says that nobody else is left who could be asked.
-pub(super) fn liars(of_piece: &[Testimony], told_by: &[(Key, Digest)], alone: bool) -> Vec<Key> {
-    let mut liars = Vec::new();
-    for testimony in of_piece {
-        let Testimony { sender, checked, found, witness, told, .. } = testimony;
+/// Whom not to read from any more, as far as it can be told by now. `told_by` are digests that others tell. What a sender
+/// had not checked proves nothing.
+pub(super) fn liars(of_piece: &[Testimony], told_by: &[(Key, Digest)], others: Others<'_>) -> Vec<Key> {
+    let (mut liars, mut open) = (Vec::new(), Vec::new());
+    for testimony in of_piece.iter().filter(|testimony| testimony.checked) {
+        let Testimony { sender, found, witness, told, .. } = testimony;
         // It sends something else than it says itself.
         let contradicts = told_by.iter().any(|(key, digest)| key == sender && digest != found);
         let third = |digest: &Digest| {
@@ -36,19 +39,47 @@ pub(super) fn liars(of_piece: &[Testimony], told_by: &[(Key, Digest)], alone: bo
                     apart && other.checked && other.found == *digest
                 })
         };
-        let liar = match (third(found), third(told)) {
-            _ if witness == sender || contradicts => Some(*sender),
-            (true, false) => Some(*witness),
-            (false, true) => Some(*sender),
-            // Nobody can tell: the one above, who is ahead, is believed.
-            (false, false) if alone => Some(*sender),
-            _ => None,
-        };
-        liars.extend(liar.filter(|liar| liar != sender || *checked));
+        match (third(found), third(told)) {
+            _ if witness == sender || contradicts => liars.push(*sender),
+            (true, false) => liars.push(*witness),
+            (false, true) => liars.push(*sender),
+            (false, false) => open.push(testimony),
+            (true, true) => {}
+        }
+    }
+    if let Others::Silent { seeds } = others {
+        open.retain(|testimony| !liars.contains(&testimony.witness) && !liars.contains(&testimony.sender));
+        // Nobody can tell, so neither is believed; but a seed before a peer.
+        for testimony in open {
+            liars.push(testimony.sender);
+            liars.extend(Some(testimony.witness).filter(|witness| !seeds.contains(witness)));
+        }
     }
     liars.sort_unstable();
     liars.dedup();
     liars
+}
+
+/// Those who have not taken sides about a piece.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Others<'a> {
+    MaySpeak,
+    /// There are none, or they say nothing. `seeds` of those who have are believed.
+    Silent {
+        seeds: &'a [Key],
+    },
+}
+
+/// Whether somebody has taken sides about a piece, and answers for it.
+pub(super) fn is_involved(of_piece: &[Testimony], key: Key) -> bool {
+    of_piece.iter().any(|one| one.witness == key || (one.sender == key && one.checked))
+}
+
+/// The same two stand against each other again and again: whoever else might know does not say so.
+pub(super) fn is_repeated(of_piece: &[Testimony]) -> bool {
+    let pair = |one: &Testimony| (one.sender, one.witness);
+    let times = |one: &Testimony| of_piece.iter().filter(|other| other.checked && pair(other) == pair(one)).count();
+    of_piece.iter().any(|one| times(one) >= REPEATED)
 }
 
 /// The piece is marked, so everybody who said or sent something else was wrong.
@@ -68,6 +99,8 @@ pub(super) fn refuted(of_piece: &[Testimony], marked: &Digest) -> Vec<Key> {
 mod tests {
     use super::*;
 
+    const NOBODY: Others<'static> = Others::Silent { seeds: &[] };
+
     fn digest(byte: &str) -> Digest {
         format!("blake3:{}", byte.repeat(32)).parse().unwrap()
     }
@@ -83,39 +116,48 @@ mod tests {
     #[test]
     fn one_against_one_is_open_until_somebody_else_speaks() {
         let case = [mismatch(1, "aa", 2, "bb")];
-        assert!(liars(&case, &[], false).is_empty());
-        assert_eq!(liars(&case, &[(3, digest("bb"))], false), [1]);
-        assert_eq!(liars(&case, &[(3, digest("aa"))], false), [2]);
-        assert_eq!(liars(&case, &[], true), [1]);
+        assert!(liars(&case, &[], Others::MaySpeak).is_empty());
+        assert_eq!(liars(&case, &[(3, digest("bb"))], Others::MaySpeak), [1]);
+        assert_eq!(liars(&case, &[(3, digest("aa"))], Others::MaySpeak), [2]);
+        assert_eq!(liars(&case, &[], NOBODY), [1, 2], "neither is believed");
+        assert_eq!(liars(&case, &[], Others::Silent { seeds: &[2] }), [1], "but a seed is");
     }
 
     #[test]
     fn a_sender_is_held_to_its_own_word() {
-        assert_eq!(liars(&[mismatch(1, "aa", 1, "bb")], &[], false), [1]);
-        assert_eq!(liars(&[mismatch(1, "aa", 2, "bb")], &[(1, digest("bb"))], false), [1]);
-        assert!(liars(&[mismatch(1, "aa", 2, "bb")], &[(1, digest("aa"))], false).is_empty());
+        assert_eq!(liars(&[mismatch(1, "aa", 1, "bb")], &[], Others::MaySpeak), [1]);
+        assert_eq!(liars(&[mismatch(1, "aa", 2, "bb")], &[(1, digest("bb"))], Others::MaySpeak), [1]);
+        assert!(liars(&[mismatch(1, "aa", 2, "bb")], &[(1, digest("aa"))], Others::MaySpeak).is_empty());
     }
 
     #[test]
     fn a_witness_that_contradicts_two_senders_lies() {
         let case = [mismatch(1, "aa", 2, "bb"), mismatch(3, "aa", 2, "bb")];
-        assert_eq!(liars(&case, &[], false), [2]);
+        assert_eq!(liars(&case, &[], Others::MaySpeak), [2]);
     }
 
     #[test]
     fn nobody_answers_for_what_only_passed_through() {
         let case = [passed_on(1, "aa", 2, "bb")];
-        assert!(liars(&case, &[(3, digest("bb"))], false).is_empty());
-        assert!(liars(&case, &[(1, digest("bb"))], true).is_empty());
-        assert!(liars(&[passed_on(1, "aa", 1, "bb")], &[], true).is_empty());
+        assert!(liars(&case, &[(3, digest("bb"))], Others::MaySpeak).is_empty());
+        assert!(liars(&case, &[(1, digest("bb"))], NOBODY).is_empty());
+        assert!(liars(&[passed_on(1, "aa", 1, "bb")], &[], NOBODY).is_empty());
         assert!(refuted(&case, &digest("bb")).is_empty());
     }
 
     #[test]
     fn two_relays_of_one_liar_are_no_witnesses_against_the_honest() {
         let case = [passed_on(1, "aa", 2, "bb"), passed_on(3, "aa", 2, "bb")];
-        assert!(liars(&case, &[], true).is_empty());
+        assert!(liars(&case, &[], NOBODY).is_empty());
         assert_eq!(refuted(&case, &digest("aa")), [2]);
+    }
+
+    #[test]
+    fn a_liar_that_is_found_out_convicts_nobody() {
+        let of_two_pieces = [passed_on(1, "aa", 2, "bb"), mismatch(3, "aa", 2, "bb"), mismatch(4, "aa", 2, "bb")];
+        assert_eq!(liars(&of_two_pieces, &[], NOBODY), [2]);
+        let unchecked_is_no_voice = [passed_on(1, "bb", 4, "aa"), mismatch(3, "cc", 2, "bb")];
+        assert!(liars(&unchecked_is_no_voice, &[(4, digest("aa"))], Others::MaySpeak).is_empty());
     }
 
     #[test]

@@ -20,7 +20,7 @@ const FORLORN_WINDOWS: u32 = 3;
 const ASKED_AROUND: usize = 4;
 
 impl Swarm<'_> {
-    pub(super) async fn watch(&mut self) {
+    pub(super) fn watch(&mut self) {
         let now = Instant::now();
         for peer_id in self.links.no_longer_busy(now) {
             self.sync.retract_busy(&peer_id);
@@ -59,7 +59,7 @@ impl Swarm<'_> {
                 self.complain(key, ComplaintReason::Silent, "it has the piece and does not send it");
             }
         }
-        self.hedge(&stalled).await;
+        self.hedge(&stalled);
     }
 
     /// Asks it and others what they have.
@@ -73,7 +73,7 @@ impl Swarm<'_> {
         }
     }
 
-    async fn hedge(&mut self, stalled: &[Stalled]) {
+    fn hedge(&mut self, stalled: &[Stalled]) {
         if stalled.is_empty() {
             return;
         }
@@ -83,10 +83,12 @@ impl Swarm<'_> {
         let has = |key: Key, index: u32| self.links.get(key).is_some_and(|link| link.has_told(index));
         let left = budget.saturating_sub(self.hedged_bytes);
         for step in self.view(|view| hedge(view, stalled, has, left)).unwrap_or_default() {
-            if let Step::Fetch { piece, parent } = step
-                && !self.from_one.contains(&piece)
-                && let Some(asked) = self.start(piece, parent, true).await
-            {
+            let Step::Fetch { piece, parent } = step else { continue };
+            if self.from_one.contains(&piece) {
+                // Two must not mix there: the second takes the place of the first.
+                self.cancel(|flight| flight.piece == piece);
+            }
+            if let Some(asked) = self.start(piece, parent, true) {
                 tracing::debug!(task = %self.task.id(), piece, asked, "a piece is asked for a second time");
                 self.hedged_bytes += asked;
             }

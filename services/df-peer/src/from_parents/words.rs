@@ -15,9 +15,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::Swarm;
-use super::description::{self, Description, agreed, dissenters};
+use super::description::{self, Description, agreed, agreed_end, dissenters};
 use super::flight::busy_for;
-use super::testimony::{Testimony, liars, refuted};
+use super::testimony::{Others, Testimony, is_involved, is_repeated, liars, refuted};
 use crate::from_origin::{piece, storage};
 use crate::parent::{ListError, ParentLink};
 use crate::plan::Key;
@@ -124,6 +124,11 @@ impl Swarm<'_> {
                 wanted.extend(self.who_could_vouch(*index, &work.draft.senders(), since.elapsed() > WITNESS_ALONE));
             }
         }
+        // Whoever has not taken sides about a piece may know who is right.
+        for testimony in &self.testimonies {
+            let silent = self.links.all().filter(|link| !link.has_told(testimony.piece));
+            wanted.extend(silent.map(|link| link.key));
+        }
         wanted.sort_unstable();
         wanted.dedup();
         for key in wanted {
@@ -138,7 +143,7 @@ impl Swarm<'_> {
         match heard {
             Heard::List(list) => return self.describe(&link, list),
             Heard::Silence => self.complain(key, ComplaintReason::Gone, "it does not answer"),
-            Heard::Error(other @ ListError::OtherVersion(_)) => {
+            Heard::Error(other @ (ListError::OtherVersion(_) | ListError::BeganAnew)) => {
                 self.complain(key, ComplaintReason::Gone, &other.to_string());
             }
             Heard::Error(ListError::Lie(lie)) => self.complain(key, ComplaintReason::WrongBytes, &lie),
@@ -159,27 +164,34 @@ impl Swarm<'_> {
         }
         let Some(meta) = description::meta(&list, self.task.spec().digest) else { return Ok(()) };
         // What a content is cut into follows from its length; anything else is not the task everybody has.
-        if !is_piece_length(meta.piece_length, meta.length) {
-            let why = format!("its pieces have {} bytes", meta.piece_length);
+        if !is_piece_length(meta.piece_length, meta.length) || !meta.is_sound() {
+            let why = format!("its {:?} bytes in pieces of {}", meta.length, meta.piece_length);
             self.complain(link.key, ComplaintReason::WrongBytes, &why);
             return Ok(());
         }
         self.said.retain(|one| one.by != link.key);
-        self.said.push(Description { by: link.key, seed: link.parent.seed, meta, at: Instant::now() });
+        self.said.push(Description { by: link.key, seed: link.parent.seed, meta });
+        self.said_since.get_or_insert_with(Instant::now);
         self.agree()
     }
 
     /// Takes over what the parents say of the whole, as soon as it can be believed.
     pub(super) fn agree(&mut self) -> Result<(), Failure> {
-        let Some(first) = self.said.iter().map(|one| one.at).min() else { return Ok(()) };
-        let waited = first.elapsed() > SECOND_VOICE;
+        self.said.retain(|one| self.links.get(one.by).is_some());
+        let Some(since) = self.said_since.filter(|_| !self.said.is_empty()) else { return Ok(()) };
         let known = match &*self.advice.borrow() {
             Advice::Decided(decision) => decision.task.length,
             Advice::Pending | Advice::Alone => None,
         };
         let asked = self.links.all().count().min(ASKED_TO_DESCRIBE);
-        let Some(meta) = agreed(&self.said, known, waited || self.said.len() >= asked) else { return Ok(()) };
+        let heard_all = self.said.len() >= asked || since.elapsed() > SECOND_VOICE;
+        let agreed = match self.task.stored().meta() {
+            Some(_) => agreed_end(&self.said, known, &self.links.above()),
+            None => agreed(&self.said, known, heard_all),
+        };
+        let Some(meta) = agreed else { return Ok(()) };
         let said = std::mem::take(&mut self.said);
+        self.said_since = None;
         for key in dissenters(&said, &meta) {
             self.complain(key, ComplaintReason::WrongBytes, "it describes another content");
         }
@@ -192,7 +204,7 @@ impl Swarm<'_> {
     }
 
     /// Marks what is whole and vouched for, and finds out who lied.
-    pub(super) async fn judge(&mut self) -> Result<(), Failure> {
+    pub(super) fn judge(&mut self) -> Result<(), Failure> {
         // Also of flights that were given up when their last bytes had just landed.
         let landed = self.works.values_mut().filter(|work| work.whole.is_none() && work.draft.rest().is_none());
         landed.for_each(|work| work.whole = Some(Instant::now()));
@@ -207,7 +219,7 @@ impl Swarm<'_> {
             match finished {
                 Some(Ok(marked)) => {
                     let names = senders.iter().filter_map(|key| self.links.get(*key));
-                    names.for_each(|link| self.sync.supplied(&link.parent.peer_id));
+                    names.for_each(|link| self.sync.supplied(&link.parent));
                     self.settle(index, &marked);
                 }
                 Some(Err(PieceError::Wrong { found, .. })) => match senders[..] {
@@ -219,6 +231,7 @@ impl Swarm<'_> {
                 Some(Err(PieceError::Short { .. })) | None => {}
             }
         }
+        self.convict();
         Ok(())
     }
 
@@ -229,8 +242,13 @@ impl Swarm<'_> {
             return told(key);
         }
         let all: Vec<Key> = self.links.all().map(|link| link.key).collect();
-        let named = self.links.linked().witness(index).into_iter();
-        let mut others = named.chain(all.iter().copied()).filter(|key| !senders.contains(key));
+        let linked = self.links.linked();
+        let named = linked.witness(index).into_iter();
+        let behind = linked.behind(index);
+        let besides: Vec<Key> = all.iter().copied().filter(|key| !senders.contains(key)).collect();
+        // Whom the senders may have it from counts only where nobody else is left.
+        let independent = |key: &Key| besides.len() == 1 || Some(*key) != behind;
+        let mut others = named.filter(|key| !senders.contains(key)).chain(besides.iter().copied().filter(independent));
         others.find_map(told).or_else(|| {
             // Several have sent parts of it, and nobody else is there: what they all say.
             let mut theirs = all.iter().filter(|key| senders.contains(key)).map(|key| told(*key));
@@ -243,7 +261,7 @@ impl Swarm<'_> {
     fn vouches_for_itself(&self, senders: &[Key]) -> Option<Key> {
         let [sender] = senders else { return None };
         let link = self.links.get(*sender)?;
-        (link.parent.seed || self.links.all().count() == 1).then_some(*sender)
+        (link.parent.seed || self.links.above() == [*sender]).then_some(*sender)
     }
 
     /// The witness; after a while everybody.
@@ -268,12 +286,22 @@ impl Swarm<'_> {
             link.set_must_check();
         }
         self.testimonies.push(testimony);
-        let of_piece = self.testimonies_of(index);
-        let involved = |key: Key| of_piece.iter().any(|one| one.sender == key || one.witness == key);
-        let told_by: Vec<(Key, Digest)> =
-            self.links.all().filter_map(|link| Some((link.key, link.told(index)?))).collect();
-        let alone = !self.links.all().any(|link| !involved(link.key));
-        self.blame(&liars(&of_piece, &told_by, alone), index);
+    }
+
+    /// Finds the liars, as far as it can be told by what everybody has sent and said by now.
+    fn convict(&mut self) {
+        let mut disputed: Vec<u32> = self.testimonies.iter().map(|testimony| testimony.piece).collect();
+        disputed.sort_unstable();
+        disputed.dedup();
+        for index in disputed {
+            let of_piece = self.testimonies_of(index);
+            let told_by: Vec<(Key, Digest)> =
+                self.links.all().filter_map(|link| Some((link.key, link.told(index)?))).collect();
+            let seeds: Vec<Key> = self.links.all().filter(|link| link.parent.seed).map(|link| link.key).collect();
+            let silent = self.links.all().all(|link| is_involved(&of_piece, link.key)) || is_repeated(&of_piece);
+            let others = if silent { Others::Silent { seeds: &seeds } } else { Others::MaySpeak };
+            self.blame(&liars(&of_piece, &told_by, others), index);
+        }
     }
 
     /// The piece is marked: who had it otherwise was wrong.

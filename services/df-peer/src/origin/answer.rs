@@ -69,8 +69,13 @@ impl Facts {
     pub fn is_version(&self, known: &str) -> bool {
         let is_tag = known.starts_with('"') || known.starts_with("W/");
         let given = if is_tag { &self.etag } else { &self.last_modified };
-        given.as_deref().is_none_or(|given| weakly(given) == weakly(known))
+        given.as_deref().is_none_or(|given| is_same_version(given, known))
     }
+}
+
+/// RFC 9110 §8.8.3.2: the weak comparison.
+pub fn is_same_version(one: &str, other: &str) -> bool {
+    weakly(one) == weakly(other)
 }
 
 fn weakly(tag: &str) -> &str {

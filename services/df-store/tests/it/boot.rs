@@ -6,17 +6,11 @@ use std::time::Duration;
 use df_store::{Available, Policy, Store, Trust};
 use df_testkit::random_bytes;
 
-use crate::folder::{begun, fill, folder_of, id, meta, new_task, numbered, open, write_piece};
+use crate::folder::{begun, damage, fill, id, meta, new_task, numbered, open, write_piece};
 
 /// The next start finds the state file of another boot.
 fn lose_power(dir: &Path, clean: bool) {
     std::fs::write(dir.join("state"), format!(r#"{{"boot_id":"another","clean":{clean}}}"#)).unwrap();
-}
-
-fn damage(dir: &Path, at: u64) {
-    use std::os::unix::fs::FileExt as _;
-    let content = std::fs::File::options().write(true).open(folder_of(dir, &numbered(1)).join("content")).unwrap();
-    content.write_all_at(&[0; 7], at).unwrap();
 }
 
 #[tokio::test]
@@ -49,7 +43,7 @@ async fn only_the_pieces_that_were_lost_are_fetched_again() {
     let other = fill(&store, 2, 1);
     drop((fill(&store, 1, 3), other, store));
     lose_power(dir.path(), false);
-    damage(dir.path(), 1500);
+    damage(dir.path(), &numbered(1), 1500);
 
     let store = open(dir.path());
     while store.check_one() {}

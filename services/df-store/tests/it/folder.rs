@@ -75,8 +75,10 @@ pub fn folder_of(dir: &Path, id: &TaskId) -> PathBuf {
 
 /// As if `id` had last been read then, at the next start.
 pub fn set_last_read(dir: &Path, id: &TaskId, seconds_ago: u64) {
-    let record = std::fs::File::options().append(true).open(folder_of(dir, id).join("record")).unwrap();
-    record.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(seconds_ago)).unwrap();
+    for name in ["content", "record"] {
+        let file = std::fs::File::options().append(true).open(folder_of(dir, id).join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(seconds_ago)).unwrap();
+    }
 }
 
 pub fn names(dir: &Path) -> Vec<String> {
@@ -85,4 +87,11 @@ pub fn names(dir: &Path) -> Vec<String> {
         .unwrap_or_default();
     names.sort_unstable();
     names
+}
+
+/// As a disk does, or somebody who has no business there.
+pub fn damage(dir: &Path, id: &TaskId, at: u64) {
+    use std::os::unix::fs::FileExt as _;
+    let content = std::fs::File::options().write(true).open(folder_of(dir, id).join("content")).unwrap();
+    content.write_all_at(&[0; 7], at).unwrap();
 }

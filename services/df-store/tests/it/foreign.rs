@@ -7,7 +7,7 @@ use df_store::{OpenError, Policy, Store};
 use df_testkit::random_bytes;
 use proptest::prelude::*;
 
-use crate::folder::{fill, folder_of, names, numbered, open};
+use crate::folder::{damage, fill, folder_of, names, numbered, open, set_last_read};
 
 #[tokio::test]
 async fn what_is_sound_is_kept_and_the_rest_is_set_aside() {
@@ -55,6 +55,33 @@ async fn what_is_sound_is_kept_and_the_rest_is_set_aside() {
     assert_eq!(store.held().len(), 3);
     assert_eq!(store.get(&numbered(7)).unwrap().read(0, 3000).await.unwrap(), random_bytes(7, 3000));
     assert!(fs::metadata("/etc/passwd").is_ok(), "no link is followed");
+}
+
+/// After a clean stop and in the same boot: only the time of the change gives it away.
+#[tokio::test]
+async fn a_content_that_somebody_has_changed_is_checked_before_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for number in 0..3 {
+        drop(fill(&store, number, 3));
+    }
+    store.close(std::time::Duration::from_secs(60));
+    drop(store);
+    for number in 0..3 {
+        set_last_read(dir.path(), &numbered(number), 100);
+    }
+    damage(dir.path(), &numbered(1), 1500);
+
+    let store = open(dir.path());
+    assert_eq!(store.held().len(), 2, "it is not announced");
+    let task = store.get(&numbered(1)).unwrap();
+    assert!(!task.is_complete());
+    task.settle().await.unwrap();
+    assert_eq!(task.snapshot().pieces.iter().collect::<Vec<_>>(), [0, 2]);
+    crate::folder::write_piece(&task, 1, &random_bytes(1, 3000));
+    task.mark_complete().unwrap();
+    drop((task, store));
+    assert_eq!(open(dir.path()).held().len(), 3);
 }
 
 #[tokio::test]

@@ -146,3 +146,26 @@ async fn a_file_without_a_length_is_handed_on_too() {
     node.registry.origin().put("other", df_testkit::Content::new(body.clone()));
     assert!(node.fetch("other").await.unwrap() == body, "wrong bytes");
 }
+
+#[tokio::test]
+async fn a_disk_that_can_only_be_read_is_served_from() {
+    let Some(disk) = SmallDisk::mount(12 * MIB).unwrap() else { return };
+    let (node, layer) = node_on(&disk).await;
+    let kept = node.layer().clone();
+    assert_eq!(node.get(&node.blob_path(&kept)).send().await.unwrap().bytes().await.unwrap(), kept.bytes);
+    node.stop.cancel();
+    node.daemon.stopped().await;
+    disk.set_read_only(true).unwrap();
+
+    let mut config = crate::node::config(&node.dir, &node.registry);
+    config.storage.dir = disk.path().to_owned();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let daemon = dfdaemon::Dfdaemon::start(config, stop.clone()).await.unwrap();
+    let node = Node { daemon, stop, ..node };
+    let served = node.served(&kept).1;
+    assert_eq!(node.get(&node.blob_path(&kept)).send().await.unwrap().bytes().await.unwrap(), kept.bytes);
+    assert_eq!(node.served(&kept).1, served, "what is on the disk is served from it");
+    assert!(node.get(&node.blob_path(&layer)).send().await.unwrap().bytes().await.unwrap() == layer.bytes);
+    assert!(!node.daemon.peer.store().is_storing());
+    node.stop.cancel();
+}

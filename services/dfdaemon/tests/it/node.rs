@@ -6,7 +6,7 @@ use df_api::TaskId;
 use df_api::dfdaemon::{CreateTaskRequest, ReceivedBytes};
 use df_client::{ClientError, DfdaemonClient, Transport, http_client};
 use df_testkit::registry::RegistryAccess;
-use df_testkit::{Blob, FakeRegistry, Image, Layer, until};
+use df_testkit::{Blob, FakeRegistry, Image, Layer, STANDSTILL, read_whole, until};
 use dfdaemon::{Config, Dfdaemon};
 use reqwest::{Client, RequestBuilder};
 use tempfile::TempDir;
@@ -89,8 +89,10 @@ impl Node {
 
     pub async fn fetch_url(&self, url: &str, authorization: Option<&str>) -> Result<bytes::Bytes, String> {
         let id = self.create_url(url, authorization).await.map_err(|error| error.to_string())?;
-        let response = self.client().get_task_content(&id, None).await.map_err(|error| error.to_string())?;
-        response.bytes().await.map_err(|error| error.to_string())
+        let client = self.client();
+        let answer = tokio::time::timeout(STANDSTILL, client.get_task_content(&id, None)).await.expect("an answer");
+        let answer = answer.map_err(|error| error.to_string())?;
+        read_whole(answer).await.map_err(|error| format!("{error:#}"))
     }
 
     /// Where the bytes of what is under `name` came from.

@@ -4,11 +4,11 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime};
 
-use df_testkit::registry::RegistryAccess;
-use df_testkit::{Content, Cut, random_bytes, until};
+use df_testkit::registry::{RegistryAccess, blob_name};
+use df_testkit::{Content, Cut, random_bytes, read_whole, until};
 use dfdaemon::config::Config;
 
-use crate::node::{Node, wait_until};
+use crate::node::{Node, REPOSITORY, wait_until};
 
 const MIB: u64 = 1 << 20;
 
@@ -206,4 +206,64 @@ async fn what_nobody_waits_for_has_a_limit_of_its_own() {
     .unwrap();
     assert!(started.elapsed() >= Duration::from_millis(1200), "{:?}", started.elapsed());
     assert_eq!(node.fetch("file").await.unwrap(), body);
+}
+
+/// Bytes had come, so nothing can be said with a status any more; and whoever reads is told within the bound.
+#[tokio::test]
+async fn an_origin_that_falls_silent_for_good_breaks_the_body_in_time() {
+    let silent = |body: &bytes::Bytes| Content::new(body.clone()).hold_at(5 * MIB);
+    let body = random_bytes(15, 20 * MIB as usize);
+    let pulls = [silent(&body), silent(&body).without_ranges()].map(async |content| {
+        let node = Node::start(RegistryAccess::Open).await;
+        let broken = fetch(&node, content).await.map(|body| body.len()).unwrap_err();
+        assert!(broken.contains("it breaks after") && !broken.contains("stands still"), "{broken}");
+    });
+    futures_util::future::join_all(pulls).await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_shorter_than_its_own_length_is_no_content() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let body = random_bytes(16, 3_000_000);
+    let content = Content::new(body).without_ranges().header("content-length", "3000001");
+    let broken = fetch(&node, content).await.map(|body| body.len()).unwrap_err();
+    assert!(!broken.contains("stands still"), "{broken}");
+}
+
+#[tokio::test]
+async fn a_stream_without_a_length_that_breaks_is_gone_on_with() {
+    for ranges in [true, false] {
+        let node = Node::start(RegistryAccess::Open).await;
+        let body = random_bytes(17, 12 * MIB as usize);
+        let content = Content::new(body.clone()).without_length().cut_first(2, 4 * MIB, Cut::Reset);
+        let content = if ranges { content } else { content.without_ranges() };
+        assert!(fetch(&node, content).await.unwrap() == body, "ranges: {ranges}");
+    }
+}
+
+/// A runtime whose pull broke goes on where it was.
+#[tokio::test]
+async fn what_broke_can_be_resumed_by_range() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let layer = node.layer().clone();
+    let name = blob_name(REPOSITORY, &layer.digest);
+    let origin = node.registry.origin();
+    origin.change(&name, |content| content.hold_at(2_000_000).cut_first(1, 2_500_000, Cut::Fin));
+    let mut answer = node.get(&node.blob_path(&layer)).send().await.unwrap();
+    let mut got = Vec::from(answer.chunk().await.unwrap().unwrap());
+    origin.change(&name, |content| content.status_first(1, 410, None));
+    origin.release(&name);
+    let broken = loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => got.extend_from_slice(&chunk),
+            Ok(None) => break false,
+            Err(_) => break true,
+        }
+    };
+    assert!(broken && layer.bytes.starts_with(&got));
+    let range = format!("bytes={}-", got.len());
+    let rest = node.get(&node.blob_path(&layer)).header("range", range).send().await.unwrap();
+    assert_eq!(rest.status(), 206);
+    got.extend_from_slice(&read_whole(rest).await.unwrap());
+    assert!(got == layer.bytes);
 }

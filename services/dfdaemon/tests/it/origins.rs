@@ -21,6 +21,7 @@ async fn a_small_content_costs_one_request() {
     let stats = node.registry.origin().stats("file");
     assert_eq!((stats.requests, stats.bytes), (1, 3_000_000));
     assert_eq!(stats.ranges, ["bytes=0-16777215"]);
+    assert_eq!(stats.headers[0]["accept-encoding"], "identity");
 }
 
 #[tokio::test]

@@ -128,3 +128,16 @@ async fn a_stop_leaves_a_clean_store() {
     assert!((1..1_000_000).contains(&again), "one piece and what was on its way, not {again} bytes");
     stop.cancel();
 }
+
+#[tokio::test]
+async fn a_second_daemon_on_one_directory_names_the_lock_and_goes() {
+    let registry = FakeRegistry::start(RegistryAccess::Open).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (_first, _) = start(dir.path(), &registry).await;
+    let mut second = Command::new(env!("CARGO_BIN_EXE_dfdaemon"));
+    second.env("DF_DFDAEMON__PROXY__LISTEN", "127.0.0.1:0").env("DF_DFDAEMON__UPLOAD__LISTEN", "127.0.0.1:0");
+    let second = second.env("DF_DFDAEMON__STORAGE__DIR", dir.path().join("storage")).output().unwrap();
+    assert!(!second.status.success());
+    let said = String::from_utf8_lossy(&second.stderr).into_owned() + &String::from_utf8_lossy(&second.stdout);
+    assert!(said.contains(&*dir.path().join("storage/lock").to_string_lossy()), "{said}");
+}

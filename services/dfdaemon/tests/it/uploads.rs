@@ -138,3 +138,50 @@ async fn a_listener_with_tls_says_https_of_itself_and_serves_the_same_bytes() {
     let nameless = DfdaemonClient::new(Transport::new(&base, issued.client(false).unwrap()).unwrap());
     assert!(nameless.get_task_content(&id, None).await.is_err());
 }
+
+#[tokio::test]
+async fn who_waits_for_bytes_that_are_not_there_holds_no_slot() {
+    let node = Node::with(RegistryAccess::Open, |config| config.upload.load_limit = 1).await;
+    let layer = node.layer().clone();
+    let name = df_testkit::registry::blob_name(crate::node::REPOSITORY, &layer.digest);
+    let held = 2_500_000;
+    node.registry.origin().change(&name, |content| content.hold_at(held as u64));
+    let mut runtime = node.get(&node.blob_path(&layer)).send().await.unwrap();
+    runtime.chunk().await.unwrap().unwrap();
+    // One child reads until nothing more comes, and stays.
+    let mut waiting = node.http.get(url(&node)).header("range", "bytes=0-").send().await.unwrap();
+    assert_eq!(waiting.status(), StatusCode::PARTIAL_CONTENT);
+    let mut got = 0;
+    while got < held {
+        got += waiting.chunk().await.unwrap().unwrap().len();
+    }
+    let served = until("another child is served", Duration::from_secs(20), async || {
+        let answer = node.http.get(url(&node)).header("range", "bytes=0-99").send().await?;
+        Ok((answer.status() == StatusCode::PARTIAL_CONTENT).then_some(answer))
+    });
+    assert_eq!(served.await.unwrap().bytes().await.unwrap(), layer.bytes.slice(..100));
+    node.registry.origin().release(&name);
+    while let Some(chunk) = waiting.chunk().await.unwrap() {
+        got += chunk.len();
+    }
+    assert_eq!(got, layer.bytes.len());
+}
+
+/// Bytes that have left by `sendfile`, in this process.
+async fn sent(node: &Node) -> u64 {
+    let metrics = node.http.get(format!("http://{}/metrics", node.daemon.local_addr)).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let sent = metrics.lines().find_map(|line| line.strip_prefix("dragonfly_sendfile_bytes_total "));
+    sent.map_or(0, |sent| sent.parse::<f64>().unwrap() as u64)
+}
+
+#[tokio::test]
+async fn what_is_on_disk_leaves_by_sendfile_at_both_listeners() {
+    let node = warm(|_| {}).await;
+    let layer = node.layer();
+    for request in [node.http.get(url(&node)), node.get(&node.blob_path(layer))] {
+        let before = sent(&node).await;
+        assert!(request.send().await.unwrap().bytes().await.unwrap() == layer.bytes);
+        assert!(sent(&node).await >= before + layer.size_bytes());
+    }
+}

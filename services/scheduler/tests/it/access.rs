@@ -108,6 +108,7 @@ async fn a_wrong_field_is_named() {
         *value.pointer_mut(field).unwrap() = new;
         value
     };
+    let complaint = serde_json::json!({"peer_id": "b", "reason": "silent"});
     let cases = [
         (format!("{peers}/b"), peer.clone(), "host_id"),
         (format!("{peers}/a"), with(&peer, "/origin/url", "ftp://x".into()), "origin.url"),
@@ -119,6 +120,8 @@ async fn a_wrong_field_is_named() {
         ),
         (format!("{peers}/a"), with(&peer, "/state", "asleep".into()), "asleep"),
         ("/v1/hosts/a".to_owned(), with(&host, "/url", "a:4001".into()), "url"),
+        (format!("{peers}/a"), with(&peer, "/parents", serde_json::json!(vec!["b"; 1_001])), "parents"),
+        (format!("{peers}/a"), with(&peer, "/complaints", serde_json::json!(vec![complaint; 1_001])), "complaints"),
     ];
     for (path, body, named) in cases {
         let (status, problem) = put(&scheduler, &path, &body).await;

@@ -4,7 +4,7 @@ use df_api::TaskId;
 use df_api::dfdaemon::{CreateTaskRequest, ReceivedBytes, TaskStatus};
 use df_client::{DfdaemonClient, Transport, http_client};
 use df_testkit::registry::{RegistryAccess, blob_name};
-use df_testkit::{Blob, Content, FakeRegistry, Image, Layer};
+use df_testkit::{Blob, Content, FakeRegistry, Image, Layer, STANDSTILL, read_whole};
 use dfdaemon::Dfdaemon;
 use reqwest::{Client, RequestBuilder};
 use standalone::{Options, Standalone};
@@ -63,8 +63,10 @@ impl Cluster {
         self.try_pull(peer, blob).await.unwrap()
     }
 
-    pub async fn try_pull(&self, peer: usize, blob: &Blob) -> reqwest::Result<bytes::Bytes> {
-        self.get(peer, blob).send().await?.error_for_status()?.bytes().await
+    /// An error also when it stands still.
+    pub async fn try_pull(&self, peer: usize, blob: &Blob) -> anyhow::Result<bytes::Bytes> {
+        let answer = tokio::time::timeout(STANDSTILL, self.get(peer, blob).send()).await??;
+        read_whole(answer.error_for_status()?).await
     }
 
     /// As a runtime does: the tag, then the digest it stands for.

@@ -74,3 +74,28 @@ async fn a_late_child_ends_with_its_parent() {
     assert_eq!(received(cluster.peer(2), &layer).origin_bytes, 0);
     assert_eq!(cluster.served_bytes(&layer), layer.size_bytes());
 }
+
+/// Also within a piece: what has landed is handed on long before its piece can be checked.
+#[tokio::test]
+async fn bytes_pass_through_in_small_steps() {
+    const STEP: u64 = 256 * 1024;
+    let cluster = Cluster::start(20 * MIB).await;
+    let layer = cluster.layer().clone();
+    let piece_length = df_api::task::piece_length(Some(layer.size_bytes()));
+    let held = 2 * piece_length + 5 * STEP / 2;
+    cluster.change(&layer, |content| content.hold_at(held));
+    let mut runtime = cluster.get(1, &layer).send().await.unwrap().bytes_stream();
+    runtime.next().await.unwrap().unwrap();
+    let seed = cluster.platform.seed.peer.config().url.clone();
+    let url = format!("{seed}/v1/tasks/{}/content", crate::cluster::task_id(&layer));
+    let credential = cluster.peer(1).peer.gate().credential().unwrap();
+    let range = format!("bytes={}-{}", 2 * piece_length, 3 * piece_length - 1);
+    let answer = cluster.http.get(url).bearer_auth(credential).header("range", range).send().await.unwrap();
+    assert_eq!(answer.status(), 206);
+    let mut child = answer.bytes_stream();
+    let mut passed = 0;
+    while passed < held - 2 * piece_length - STEP {
+        passed += child.next().await.unwrap().unwrap().len() as u64;
+    }
+    cluster.release(&layer);
+}

@@ -1,5 +1,6 @@
 //! Parents whose lines break while a child reads from them: it gets the right bytes, and what the fault cost is printed.
 
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use df_testkit::{Cut, Faults};
@@ -142,4 +143,20 @@ async fn a_slow_line_of_the_only_parent_is_no_reason_to_leave_it() {
     lab.parents[0].line.set(faults).await.unwrap();
     pull_while(&lab, "one parent at 16 Mbit/s", async || {}).await;
     assert_eq!(lab.received().origin_bytes, 0);
+}
+
+/// Of peers as of origins; the parent is not to blame for it.
+#[tokio::test]
+async fn the_childs_own_limits_hold_for_peers_too() {
+    const LIMIT: Option<NonZeroU64> = NonZeroU64::new(MIB as u64);
+    let limits: [fn(&mut dfdaemon::Config); 2] =
+        [|config| config.download.task_bandwidth_limit = LIMIT, |config| config.download.bandwidth_limit = LIMIT];
+    let pulls = limits.map(async |limit| {
+        let lab = Lab::with(1, 3 * MIB, limit).await;
+        let (body, took) = lab.pull(&lab.child).await;
+        assert!(body == lab.layer.bytes, "wrong bytes");
+        assert!(took >= Duration::from_millis(2000), "{took:?}");
+        assert_eq!(lab.received().origin_bytes, 0);
+    });
+    futures_util::future::join_all(pulls).await;
 }

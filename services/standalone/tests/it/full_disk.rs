@@ -28,6 +28,10 @@ async fn a_node_whose_disk_fills_up_reads_the_rest_from_the_seed() {
     assert!(!cluster.peer(1).peer.store().is_storing());
     assert_eq!(received(cluster.peer(1), &layer).origin_bytes, 0);
     assert_eq!(cluster.served_bytes(&layer), layer.size_bytes(), "the origin was asked once");
+    let scheduler = cluster.platform.scheduler_client().unwrap();
+    let said =
+        async || Ok((scheduler.list_hosts().await?.iter().filter(|host| !host.storing).count() == 1).then_some(()));
+    df_testkit::until("the scheduler knows of the full disk", df_testkit::STANDSTILL, said).await.unwrap();
 
     // Again, although nothing can be stored; then without the seed, and at last without anybody.
     assert!(cluster.pull(1, &layer).await == layer.bytes, "wrong bytes");

@@ -9,7 +9,7 @@ use df_api::dfdaemon::ReceivedBytes;
 use df_api::scheduler::{HeldTask, HostReport};
 use df_api::task::piece_length;
 use df_client::{SchedulerClient, Transport, http_client};
-use df_testkit::{Blob, FakeRegistry, FaultProxy, Image, Layer, RegistryAccess};
+use df_testkit::{Blob, FakeRegistry, FaultProxy, Image, Layer, RegistryAccess, STANDSTILL, read_whole};
 use dfdaemon::Dfdaemon;
 use dfdaemon::config::{Config as DaemonConfig, NetAddr};
 use tempfile::TempDir;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{REPOSITORY, task_id};
 
 /// No step of a pull may take longer.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = STANDSTILL;
 
 pub struct Lab {
     pub child: Dfdaemon,
@@ -39,6 +39,11 @@ pub struct Parent {
 impl Lab {
     /// Every parent has the whole layer.
     pub async fn start(parents: usize, layer_bytes: usize) -> Self {
+        Self::with(parents, layer_bytes, |_| {}).await
+    }
+
+    /// With another child.
+    pub async fn with(parents: usize, layer_bytes: usize, change: impl FnOnce(&mut DaemonConfig)) -> Self {
         let registry = FakeRegistry::start(RegistryAccess::Open).await.unwrap();
         let image = Image::build(1, &[Layer::tar(layer_bytes)]).unwrap();
         registry.add(REPOSITORY, "v1", &image);
@@ -60,6 +65,7 @@ impl Lab {
         };
         let mut own = config("child");
         own.scheduler.net_addrs = vec![NetAddr { kind: "tcp".to_owned(), addr: scheduler_addr.to_string() }];
+        change(&mut own);
         let child = Dfdaemon::start(own, stop.clone()).await.unwrap();
         let configs: Vec<_> = (1..=parents).map(|number| config(&format!("parent-{number}"))).collect();
         let layer = image.layers[0].clone();
@@ -93,19 +99,14 @@ impl Lab {
     }
 
     /// The layer through the mirror of a daemon, and how long it took. Fails when it stands still.
-    pub async fn pull(&self, daemon: &Dfdaemon) -> (Vec<u8>, Duration) {
+    pub async fn pull(&self, daemon: &Dfdaemon) -> (bytes::Bytes, Duration) {
         let (mirror, ns) = (daemon.local_addr, self.registry.address());
         let url = format!("http://{mirror}/v2/{REPOSITORY}/blobs/{}?ns={ns}", self.layer.digest);
         let started = Instant::now();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let answer = tokio::time::timeout(PATIENCE, client.get(url).send()).await.expect("an answer").unwrap();
         assert_eq!(answer.status(), 200);
-        let mut answer = answer;
-        let mut body = Vec::new();
-        while let Some(chunk) = tokio::time::timeout(PATIENCE, answer.chunk()).await.expect("progress").unwrap() {
-            body.extend_from_slice(&chunk);
-        }
-        (body, started.elapsed())
+        (read_whole(answer).await.unwrap(), started.elapsed())
     }
 
     /// What the child has received of the layer by now.

@@ -19,7 +19,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
-use crate::cluster::task_id;
+use crate::cluster::{Cluster, task_id};
 use crate::lab::Lab;
 
 const MIB: usize = 1024 * 1024;
@@ -54,6 +54,8 @@ enum Lie {
     /// Numbers that are none.
     NegativePiece,
     HugeLength,
+    /// One that is a number, and cannot be.
+    LargestLength,
     /// No lie at all.
     None,
     /// No lie: it serves as many as it can, or is asked too often.
@@ -136,6 +138,7 @@ impl Liar {
             Lie::NextBackwards => list.next = u64::MAX,
             Lie::OtherLength => list.length = Some(self.length() - 1),
             Lie::OtherPieceLength => list.piece_length = Some(1),
+            Lie::LargestLength => list.length = Some(i64::MAX as u64),
             _ => {}
         }
         list
@@ -278,11 +281,15 @@ async fn nonsense_is_refused_and_its_sender_blocked() {
         Lie::Nonsense,
         Lie::NegativePiece,
         Lie::HugeLength,
+        Lie::LargestLength,
     ];
     for lie in lies {
         let (lab, liar) = pull_beside(lie, 1).await;
         assert_eq!(lab.received().origin_bytes, 0, "{lie:?}");
-        assert!(liar.sent.load(Ordering::Relaxed) <= 4, "{lie:?} is not asked again");
+        let (sent, listed) = (liar.sent.load(Ordering::Relaxed), liar.listed.load(Ordering::Relaxed));
+        assert!(sent + listed > 0 && sent <= 4, "{lie:?} is asked, and not again");
+        let view = lab.scheduler.get_task(&task_id(&lab.layer)).await.unwrap();
+        assert!(view.peers.iter().any(|peer| !peer.complaints.is_empty()), "{lie:?} is reported");
     }
 }
 
@@ -292,6 +299,7 @@ async fn a_busy_parent_is_no_liar_and_the_others_do_its_part() {
         let (lab, busy) = pull_beside(Lie::Busy { status, retry_after }, 1).await;
         assert_eq!(lab.received().origin_bytes, 0);
         let asked = busy.sent.load(Ordering::Relaxed);
+        assert!(blamed(&lab).await.is_empty());
         assert!((1..=20).contains(&asked), "{status} {retry_after}: asked {asked} times");
     }
 }
@@ -325,4 +333,31 @@ async fn a_consistent_liar_alone_is_found_out_by_the_whole_and_nothing_of_it_is_
     let (body, _) = lab.pull(&lab.child).await;
     assert!(body == lab.layer.bytes);
     assert_eq!(lab.received().origin_bytes, lab.layer.size_bytes());
+}
+
+/// Its children are told that it is over, and nobody keeps any of it.
+#[tokio::test]
+async fn a_wrong_blob_of_the_origin_is_kept_nowhere_in_the_cluster() {
+    let cluster = Cluster::start(12 * MIB).await;
+    let layer = cluster.layer().clone();
+    cluster.change(&layer, |content| content.wrong_bytes_first(1));
+    let pulls = tokio::join!(cluster.try_pull(1, &layer), cluster.try_pull(2, &layer));
+    for pulled in [pulls.0, pulls.1] {
+        assert!(pulled.is_err() || pulled.is_ok_and(|body| body == layer.bytes), "wrong bytes");
+    }
+    for peer in [1, 2] {
+        assert!(cluster.pull(peer, &layer).await == layer.bytes, "wrong bytes");
+    }
+    assert!(cluster.served_bytes(&layer) <= 3 * layer.size_bytes(), "{}", cluster.served_bytes(&layer));
+}
+
+/// One against one cannot be told: the bytes are right all the same.
+#[tokio::test]
+async fn beside_a_single_honest_parent_a_liar_costs_no_wrong_byte() {
+    for lie in [Lie::Corrupt, Lie::Consistent, Lie::Slander] {
+        let (lab, _) = pull_beside(lie, 1).await;
+        println!("{lie:?}: blamed {:?}", blamed(&lab).await);
+        let view = lab.scheduler.get_task(&task_id(&lab.layer)).await.unwrap();
+        assert!(view.peers.iter().any(|peer| !peer.complaints.is_empty()), "{lie:?} is reported");
+    }
 }
