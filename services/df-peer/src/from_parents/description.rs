@@ -97,7 +97,7 @@ mod tests {
             said
         };
         let [liar, honest, other] = [version(1, "evil"), version(2, "v1"), version(3, "v1")];
-        assert_eq!(agreed(&[liar.clone()], Some(9), false), None);
+        assert_eq!(agreed(std::slice::from_ref(&liar), Some(9), false), None);
         let meta = agreed(&[liar.clone(), honest, other], Some(9), false).unwrap();
         assert_eq!(meta.validator.as_deref(), Some("v1"));
         assert!(dissenters(&[liar], &meta).is_empty());
