@@ -1,11 +1,13 @@
 //! The one download of a task: ask the cluster, follow its decision, verify, tell how it ended.
 
+use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use df_api::Digest;
+use df_api::dfdaemon::Piece;
 use df_api::scheduler::{Complaint, ComplaintReason, Decision, PeerDecision, PeerState, TaskFacts};
 use df_store::{Available, ContentHasher, StoredTask, Trust};
 use tokio::sync::watch;
@@ -56,6 +58,7 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
     }
     let sync = Sync::start(peer.clone(), task.clone(), start == Start::Duty);
     let result = loop {
+        task.stillness().end();
         let result = tokio::select! {
             result = download(&peer, &task, &sync, start) => Some(result),
             () = abandoned(&task) => None,
@@ -83,12 +86,12 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
         Err(failure) => {
             tracing::warn!(task = %task.id(), %failure, "a task has failed");
             let useless = matches!(failure, Failure::WrongDigest { .. } | Failure::Malformed(_));
-            if useless || task.stored().meta().is_none() {
-                peer.discard(&task);
-            }
             let received = task.received();
             if matches!(failure, Failure::WrongDigest { .. }) && received.seed_bytes + received.peer_bytes > 0 {
                 blame_for_the_whole(&peer, &task, &sync).await;
+            }
+            if useless || task.stored().meta().is_none() {
+                peer.discard(&task);
             }
             task.ended(Some(failure));
             PeerState::Failed
@@ -97,15 +100,17 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
     sync.end(state).await;
 }
 
-/// The whole is wrong although every piece was vouched for. A supplier that says it has it all has compared the whole
-/// with its digest, or lies. The others may only have passed on what the origin sent, and find out themselves: once.
+/// The whole is wrong although every piece was vouched for. A supplier that says it has it all, of these very pieces, has
+/// compared the whole with its digest, or lies. The others may only have passed on what the origin sent, and find out
+/// themselves: once.
 async fn blame_for_the_whole(peer: &Peer, task: &Task, sync: &Sync) {
     let suppliers = sync.suppliers();
+    let ours: HashMap<u32, Digest> = pieces(task.stored().events_since(0).0);
     let says_whole = suppliers.iter().map(async |parent| {
         let client = peer.parent_client(parent)?;
-        let asked = client.list_pieces(task.id(), u64::MAX, WHOLE_PATIENCE);
-        let list = tokio::time::timeout(WHOLE_PATIENCE * 2, asked).await.ok()?.ok()?;
-        list.complete.then_some(parent)
+        let asked = client.list_pieces(task.id(), 0, Duration::ZERO);
+        let list = tokio::time::timeout(WHOLE_PATIENCE, asked).await.ok()?.ok()?;
+        (list.complete && pieces(list.pieces) == ours).then_some(parent)
     });
     let liars: Vec<_> = futures_util::future::join_all(says_whole).await.into_iter().flatten().collect();
     peer.doubt_parents_of(task.id());
@@ -115,6 +120,10 @@ async fn blame_for_the_whole(peer: &Peer, task: &Task, sync: &Sync) {
     for parent in liars {
         sync.complain(Complaint { peer_id: parent.peer_id.clone(), reason: ComplaintReason::WrongBytes });
     }
+}
+
+fn pieces(listed: Vec<Piece>) -> HashMap<u32, Digest> {
+    listed.into_iter().map(|piece| (piece.index, piece.digest)).collect()
 }
 
 async fn download(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start) -> Result<(), Failure> {
@@ -157,7 +166,7 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetch
         match decision.decision {
             Decision::Origin => return Ok(Fetched::Part),
             Decision::Wait | Decision::Parents if decision.parents.is_empty() => {
-                let left = PATIENCE_ADVISED.saturating_sub(task.still_for());
+                let left = PATIENCE_ADVISED.saturating_sub(task.stillness().lasts());
                 if left.is_zero() || !changed(&mut advice, left).await {
                     return Ok(Fetched::Part);
                 }
@@ -216,7 +225,7 @@ async fn dismissed(task: &Task, sync: &Sync) {
     loop {
         if let Advice::Decided(decision) = &*advice.borrow_and_update() {
             let versioned =
-                || task.stored().meta().is_some_and(|meta| meta.digest.is_some() || meta.validator.is_some());
+                || task.stored().meta().is_none_or(|meta| meta.digest.is_some() || meta.validator.is_some());
             let welcome = || decision.parents.iter().any(|parent| !sync.has_complaint_about(&parent.peer_id));
             match decision.decision {
                 Decision::Origin => sent = true,

@@ -24,10 +24,10 @@ use crate::origin::{self, Answer, Asked, Door, Facts, Question};
 use crate::peer::Peer;
 use crate::task::{Failure, Task};
 use plan::{View, plan_origin};
-use retries::{Landed, Verdict};
+use retries::Verdict;
 use stream::Pour;
 
-pub(crate) use retries::{RETRY_AFTER_MAX, Retries, patience};
+pub(crate) use retries::{Landed, RETRY_AFTER_MAX, Retries, patience};
 
 /// One request asks for this much at most.
 const RUN_BYTES: u64 = 16 * 1024 * 1024;
@@ -208,11 +208,11 @@ impl OriginRun {
         self.next_flight += 1;
         self.in_flight.push((flight, run));
         let usual = if self.mode == Mode::Unknown { FIRST_ANSWER } else { LATER_ANSWER };
-        let patience = patience(usual, self.task.still_for());
+        let patience = patience(usual, self.task.stillness().lasts());
         let question = Question { asked, validator: self.validator.clone(), patience };
         let (peer, task, door) = (self.peer.clone(), self.task.clone(), self.door.clone());
         self.flights.push(Box::pin(async move {
-            let answer = origin::open(peer.upstream(), &door, &task.spec(), question).await;
+            let answer = origin::open(peer.upstream(), &door, &task.spec(), question, task.stillness()).await;
             Event::Answered(flight, writer, answer)
         }));
     }
@@ -267,8 +267,9 @@ impl OriginRun {
     }
 
     fn failed(&mut self, failure: Failure) -> Result<(), Failure> {
-        let landed_bytes = self.task.stored().snapshot().landed_bytes;
-        try_again(&self.peer, &self.task, &mut self.retries, failure, landed_bytes)
+        let bytes = self.task.stored().snapshot().landed_bytes;
+        let landed = Landed { bytes, still_for: self.task.stillness().lasts() };
+        try_again(&self.peer, &self.task, &mut self.retries, failure, landed)
     }
 }
 
@@ -278,13 +279,12 @@ pub(crate) fn try_again(
     task: &Task,
     retries: &mut Retries,
     failure: Failure,
-    landed_bytes: u64,
+    landed: Landed,
 ) -> Result<(), Failure> {
     if !origin::may_retry(&failure) {
         return Err(failure);
     }
     let asked = origin::retry_after(&failure);
-    let landed = Landed { bytes: landed_bytes, still_for: task.still_for() };
     let again = match retries.failed(Instant::now(), landed, asked, fastrand::f64()) {
         Verdict::Resume => true,
         Verdict::Again => peer.upstream().may_retry(&task.spec().origin.url),

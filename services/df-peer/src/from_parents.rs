@@ -227,15 +227,17 @@ impl Swarm<'_> {
     fn view<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> Option<T> {
         let snapshot = self.task.stored().snapshot();
         let meta = snapshot.meta?;
-        let told = |index: &u32| self.links.all().any(|link| link.has_told(*index)) || snapshot.pieces.has(*index);
+        // Not the last one of whoever tells where the content ends, before that is agreed on.
+        let is_full = |link: &ParentLink, index: u32| {
+            link.told_length().is_none_or(|end| u64::from(index) < end / meta.piece_length)
+        };
+        let told = |index: &u32| {
+            self.links.all().any(|link| link.has_told(*index) && is_full(link, *index)) || snapshot.pieces.has(*index)
+        };
         let pieces = match meta.length {
             Some(length) => piece_count(length, meta.piece_length),
-            // As far as some parent has told of them; not the last one, whose end is about to be agreed on.
-            None => {
-                let ends = self.links.all().filter_map(|link| link.told_length()).map(|end| end / meta.piece_length);
-                let whole = ends.min().map_or(u32::MAX, |pieces| u32::try_from(pieces).unwrap_or(u32::MAX));
-                (0..whole).find(|index| !told(index)).unwrap_or(whole)
-            }
+            // As far as some parent has told of them.
+            None => (0..).find(|index| !told(index)).unwrap_or(0),
         };
         let mut here = snapshot.pieces.clone();
         self.works.iter().filter(|(_, work)| work.whole.is_some()).for_each(|(index, _)| here.set(*index));
@@ -388,10 +390,10 @@ impl Swarm<'_> {
     fn moves(&self) -> bool {
         // Our own limits are no fault of the parents.
         if self.in_flight.iter().any(|flight| flight.advance.held_back.load(Ordering::Relaxed)) {
-            self.task.moved();
+            self.task.stillness().end();
         }
         let advised = matches!(&*self.advice.borrow(), Advice::Decided(_));
         let patience = if advised { self.patience } else { PATIENCE };
-        self.task.still_for() < patience || self.began.elapsed() < PATIENCE
+        self.task.stillness().lasts() < patience || self.began.elapsed() < PATIENCE
     }
 }

@@ -24,6 +24,7 @@ pub mod reader;
 mod readers;
 mod schedulers;
 mod small;
+mod stillness;
 mod sync;
 pub mod task;
 mod unstored;

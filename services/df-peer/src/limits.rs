@@ -74,6 +74,6 @@ impl Limits {
         }
         self.total.take(bytes).await;
         // It was no silence of the sender.
-        task.excuse(began.elapsed());
+        task.stillness().excuse(began.elapsed());
     }
 }

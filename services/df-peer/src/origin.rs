@@ -21,6 +21,7 @@ pub(crate) use answer::{Asked, Facts, is_same_version};
 pub(crate) use door::Door;
 
 use crate::from_origin::RETRY_AFTER_MAX;
+use crate::stillness::Stillness;
 use crate::task::Failure;
 use crate::upstream::{StreamPermit, Upstream, UpstreamRefused};
 use answer::Reading;
@@ -55,6 +56,7 @@ pub(crate) async fn open(
     door: &Door,
     spec: &TaskSpec,
     mut question: Question,
+    stillness: &Stillness,
 ) -> Result<Answer, Failure> {
     let front = Url::parse(&spec.origin.url).map_err(|_| UpstreamRefused::Malformed(spec.origin.url.clone()))?;
     let mut shortcut = door.shortcut(Instant::now());
@@ -63,7 +65,9 @@ pub(crate) async fn open(
         let url = shortcut.take();
         let short = url.is_some();
         let (url, asked) = (url.unwrap_or_else(|| front.clone()), question.asked);
+        let queued = Instant::now();
         let permit = admit(upstream, &url).await?;
+        stillness.excuse(queued.elapsed());
         let sent = send(upstream, &url, request_headers(&spec.origin, &front, &url, &question)?, question.patience);
         let response = match sent.await {
             Ok(response) => response,

@@ -239,7 +239,7 @@ impl Peer {
     /// The task, complete or being downloaded: started now when it is neither.
     pub fn start(self: &Arc<Self>, spec: TaskSpec, start: Start) -> Result<Arc<Task>, StoreError> {
         let task = self.get_or_create(&spec)?;
-        if task.claim(spec) {
+        if task.claim(spec, start) {
             let span = tracing::info_span!("download", task = %task.id(), ?start, otel.kind = "internal");
             let running = self.intake.spawn(download::run(self.clone(), task.clone(), start).instrument(span));
             tokio::spawn(end_after_panic(running, task.clone()));

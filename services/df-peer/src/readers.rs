@@ -19,15 +19,18 @@ struct Open {
     next: u64,
     /// Reader → where it is.
     at: BTreeMap<u64, Place>,
-    /// When the last one left.
+    /// When the last one left whose leaving matters.
     left: Option<Instant>,
+    /// It was begun for children, who are the only ones to want it then.
+    for_children: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
     /// The next byte it needs.
     offset: u64,
-    /// It goes on from there to the end of the content, or far: a child asks for a piece, and then for another.
+    /// A program of this node, which goes on from there to the end of the content, or far: a child asks for a piece, and
+    /// then for another.
     goes_on: bool,
 }
 
@@ -64,13 +67,14 @@ impl Readers {
     }
 
     /// Somebody has asked for the task, and is about to read: absence counts from now.
-    pub fn expect(&self) {
+    pub fn expect(&self, for_children: bool) {
         let mut open = self.open.lock();
         open.left = open.left.map(|_| Instant::now());
+        open.for_children = for_children;
     }
 
     /// For how long nobody has been reading. `None` while somebody does, and before anybody ever did: what was started
-    /// without a reader is wanted by whoever started it.
+    /// without a reader is wanted by whoever started it, also after children have come and gone.
     pub fn absent_for(&self) -> Option<Duration> {
         let open = self.open.lock();
         let left = open.left.filter(|_| open.at.is_empty())?;
@@ -106,7 +110,9 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         let mut open = self.task.readers().open.lock();
-        open.at.remove(&self.key);
-        open.left = Some(Instant::now());
+        let program = open.at.remove(&self.key).is_some_and(|place| place.goes_on);
+        if program || open.for_children || open.left.is_some() {
+            open.left = Some(Instant::now());
+        }
     }
 }

@@ -13,7 +13,9 @@ use df_store::{StoreError, StoredTask};
 use http::HeaderMap;
 use parking_lot::{Mutex, RwLock};
 
+use crate::download::Start;
 use crate::readers::Readers;
+use crate::stillness::Stillness;
 
 /// Where bytes came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +62,7 @@ pub struct Task {
     run: Mutex<Run>,
     /// When somebody last asked for it.
     asked: Mutex<Instant>,
-    /// When its last new bytes came, or its download began.
-    moved: Mutex<Instant>,
+    stillness: Stillness,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +94,7 @@ impl Task {
             discarded: AtomicBool::new(false),
             run: Mutex::default(),
             asked: Mutex::new(Instant::now()),
-            moved: Mutex::new(Instant::now()),
+            stillness: Stillness::default(),
         }
     }
 
@@ -192,7 +193,7 @@ impl Task {
     // --- for the download ---
 
     /// `true` when the caller is the one to run it now. A former failure is forgotten: somebody asks again.
-    pub(crate) fn claim(&self, spec: TaskSpec) -> bool {
+    pub(crate) fn claim(&self, spec: TaskSpec, start: Start) -> bool {
         let mut run = self.run.lock();
         // Found on disk, which knows no URL.
         if self.spec().origin.url.is_empty() {
@@ -209,8 +210,7 @@ impl Task {
         let claimed = !run.running;
         if claimed {
             // Before it runs: it would stop at once for want of a reader.
-            self.readers.expect();
-            self.moved();
+            self.readers.expect(start == Start::Duty);
             *run = Run { running: true, failure: None };
         }
         claimed
@@ -221,19 +221,8 @@ impl Task {
         self.stored.wake();
     }
 
-    /// A new byte is here.
-    pub(crate) fn moved(&self) {
-        *self.moved.lock() = Instant::now();
-    }
-
-    /// This much of the time was our own doing.
-    pub(crate) fn excuse(&self, waited: Duration) {
-        *self.moved.lock() += waited;
-    }
-
-    /// Without a new byte from anywhere: the one clock of whoever waits for more.
-    pub(crate) fn still_for(&self) -> Duration {
-        self.moved.lock().elapsed()
+    pub(crate) fn stillness(&self) -> &Stillness {
+        &self.stillness
     }
 
     pub(crate) fn count(&self, source: Source, bytes: u64) {

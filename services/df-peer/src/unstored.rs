@@ -20,11 +20,12 @@ use tokio::time::Instant;
 
 use crate::connections;
 use crate::download::hash_range;
-use crate::from_origin::{self, Retries, patience};
+use crate::from_origin::{self, Landed, Retries, patience};
 use crate::origin::{self, Asked, Door, Facts, Question};
 use crate::parent::Ask;
 use crate::peer::Peer;
 use crate::reader::{ReadError, bounds};
+use crate::stillness::Stillness;
 use crate::task::{Failure, Source, Task};
 use crate::upstream::StreamPermit;
 
@@ -50,6 +51,7 @@ pub(crate) struct Unstored {
     sender: Option<Sender>,
     door: Door,
     retries: Retries,
+    stillness: Stillness,
 }
 
 /// Who is sending.
@@ -72,7 +74,6 @@ impl Unstored {
         task: Arc<Task>,
         requested: Requested,
     ) -> Result<(Meta, Option<Slice>, Self), ReadError> {
-        task.moved();
         let meta = outline(&peer, &task).await?;
         let slice = match meta.length {
             Some(total) => Some(Slice::of(requested, total).map_err(|_| ReadError::Unsatisfiable { total })?),
@@ -102,7 +103,21 @@ impl Unstored {
         let seeds = if trusted { peer.seeds_holding(task.id()).await } else { Vec::new() };
         let seeds = seeds.into_iter().rev().map(|(seed, _)| seed).collect();
         let (door, retries) = (Door::new(peer.upstream().redirect_kept()), Retries::new(Instant::now(), at));
-        Self { peer, task, meta, at, end, check, held: Bytes::new(), seeds, seed_bytes: 0, sender: None, door, retries }
+        Self {
+            peer,
+            task,
+            meta,
+            at,
+            end,
+            check,
+            held: Bytes::new(),
+            seeds,
+            seed_bytes: 0,
+            sender: None,
+            door,
+            retries,
+            stillness: Stillness::default(),
+        }
     }
 
     fn is_at_end(&self) -> bool {
@@ -112,7 +127,7 @@ impl Unstored {
     /// The next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         // Nothing was missed while nobody wanted it.
-        self.task.moved();
+        self.stillness.end();
         loop {
             let Some(bytes) = self.receive().await? else {
                 self.verify()?;
@@ -141,8 +156,9 @@ impl Unstored {
     /// As they come, of whoever sends.
     async fn receive(&mut self) -> Result<Option<Bytes>, Failure> {
         while !self.is_at_end() {
+            let patience = patience(SILENCE, self.stillness.lasts());
             let (source, received) = match self.sender().await {
-                Ok(sender) => (sender.source(), sender.next().await),
+                Ok(sender) => (sender.source(), sender.next(patience).await),
                 Err(failure) => (Source::Origin, Err(failure)),
             };
             match received {
@@ -203,7 +219,8 @@ impl Unstored {
             tracing::debug!(task = %self.task.id(), %failure, "a seed peer breaks off");
             return Ok(());
         }
-        from_origin::try_again(&self.peer, &self.task, &mut self.retries, failure, self.at)?;
+        let landed = Landed { bytes: self.at, still_for: self.stillness.lasts() };
+        from_origin::try_again(&self.peer, &self.task, &mut self.retries, failure, landed)?;
         tokio::time::sleep_until(self.retries.not_before).await;
         Ok(())
     }
@@ -223,7 +240,7 @@ impl Unstored {
         let range = ByteRange::new(self.at, self.end?)?;
         while let Some(seed) = self.seeds.pop() {
             let asked = self.peer.ask_for_content(&seed, self.task.id(), Ask { range, checked: false });
-            match tokio::time::timeout(SILENCE, asked).await {
+            match tokio::time::timeout(patience(SILENCE, self.stillness.lasts()), asked).await {
                 Ok(Ok(answer)) if is_part(&answer, range, self.meta.length) => return Some(answer),
                 refused => {
                     tracing::debug!(task = %self.task.id(), seed = seed.url, failed = ?refused.map(|answer| answer.err()), "a seed peer does not have it")
@@ -236,9 +253,10 @@ impl Unstored {
     async fn ask_origin(&mut self) -> Result<Sender, Failure> {
         let until = self.end.filter(|end| self.at > 0 || Some(*end) != self.meta.length);
         let asked = Asked { from: self.at, until };
-        let patience = patience(SILENCE, self.task.still_for());
+        let patience = patience(SILENCE, self.stillness.lasts());
         let question = Question { asked, validator: self.meta.validator.clone(), patience };
-        let answer = origin::open(self.peer.upstream(), &self.door, &self.task.spec(), question).await?;
+        let answer =
+            origin::open(self.peer.upstream(), &self.door, &self.task.spec(), question, &self.stillness).await?;
         let Facts { length, start, .. } = answer.facts;
         let known = self.meta.validator.as_deref().filter(|_| self.meta.digest.is_none());
         if known.is_some_and(|known| !answer.facts.is_version(known)) || differs(length, self.meta.length) {
@@ -259,15 +277,15 @@ impl Sender {
         }
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+    async fn next(&mut self, patience: Duration) -> Result<Option<Bytes>, Failure> {
         let next = async {
             match self {
                 Self::Seed(answer) => answer.next().await.map_err(|error| Failure::Unreachable(error.to_string())),
                 Self::Origin { body, .. } => body.next().await.transpose().map_err(origin::unreachable),
             }
         };
-        let silent = |_| Failure::Unreachable(format!("it has sent nothing for {SILENCE:?}"));
-        tokio::time::timeout(SILENCE, next).await.map_err(silent)?
+        let silent = |_| Failure::Unreachable(format!("it has sent nothing for {patience:?}"));
+        tokio::time::timeout(patience, next).await.map_err(silent)?
     }
 }
 
@@ -291,7 +309,7 @@ async fn outline(peer: &Peer, task: &Task) -> Result<Meta, Failure> {
     let asked = Asked { from: 0, until: Some(1) };
     let door = Door::new(peer.upstream().redirect_kept());
     let question = Question { asked, validator: None, patience: SILENCE };
-    let facts = origin::open(peer.upstream(), &door, &task.spec(), question).await?.facts;
+    let facts = origin::open(peer.upstream(), &door, &task.spec(), question, &Stillness::default()).await?.facts;
     let validator = facts.validator().map(str::to_owned);
     let piece_length = piece_length(facts.length);
     Ok(Meta { length: facts.length, piece_length, content_type: facts.content_type, digest, validator })

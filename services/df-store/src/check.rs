@@ -75,8 +75,10 @@ impl StoredTask {
         let complete = state.complete;
         drop(state);
         self.entry.clear_suspicion();
+        // Now the record is as young as the content.
+        self.write_last_read();
         match wrong {
-            0 => tracing::debug!(task = %self.id(), "checked after an unclean end of the machine: all is there"),
+            0 => tracing::debug!(task = %self.id(), "checked: all is there"),
             _ => tracing::warn!(task = %self.id(), pieces = wrong, "bytes were lost; these pieces are fetched again"),
         }
         self.wake();

@@ -164,6 +164,10 @@ impl Home {
             task.rewrite(&mut task.record.lock(), &task.state())?;
         }
         *live = Arc::downgrade(&task);
+        if entry.is_suspect() {
+            // It may have been announced before.
+            self.announce_change();
+        }
         Ok(Some(task))
     }
 

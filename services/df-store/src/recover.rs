@@ -104,7 +104,9 @@ pub(crate) fn read_folder(dir: &Path) -> io::Result<Folder> {
         return Ok(if cut { Folder::Foreign("its content has lost its bytes") } else { Folder::Empty });
     }
     let changed_s = modified_s(&record_meta)?;
-    let altered = content_meta.map(|content| modified_s(&content)).transpose()?.is_some_and(|at| at > changed_s);
+    // Into one that is not complete, bytes may have landed after its last mark.
+    let content_s = content_meta.map(|content| modified_s(&content)).transpose()?;
+    let altered = recovered.is_complete() && content_s.is_some_and(|content_s| content_s > changed_s);
     Ok(Folder::Sound { recovered, cut, altered, changed_s })
 }
 

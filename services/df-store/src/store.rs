@@ -181,8 +181,10 @@ impl Store {
     pub fn check_one(&self) -> bool {
         let suspect = self.home.entries().into_iter().find(|entry| entry.is_suspect() && !entry.was_tried());
         if let Some(entry) = suspect {
+            let found = self.home.task_of(&entry, false);
+            // Only now: being read may have made it suspect anew.
             entry.set_tried();
-            let checked = self.home.task_of(&entry, false).and_then(|task| task.map_or(Ok(()), |task| task.check()));
+            let checked = found.and_then(|task| task.map_or(Ok(()), |task| task.check()));
             if let Err(error) = checked {
                 tracing::warn!(task = %entry.id, %error, "a stored task cannot be checked; it stays out of use");
             }

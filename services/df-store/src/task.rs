@@ -231,13 +231,17 @@ impl StoredTask {
 
     /// As the record's time of change, for the next start.
     fn save_last_read(&self) {
-        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
         if self.entry.read_to_save() {
-            let now = Timespec { tv_sec: self.entry.last_read_s().cast_signed(), tv_nsec: 0 };
-            let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: now };
-            // Not worth an error: the next reader tries again.
-            let _ = utimensat(CWD, self.dir.join("record"), &times, AtFlags::SYMLINK_NOFOLLOW);
+            self.write_last_read();
         }
+    }
+
+    pub(crate) fn write_last_read(&self) {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+        let now = Timespec { tv_sec: self.entry.last_read_s().cast_signed(), tv_nsec: 0 };
+        let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: now };
+        // Not worth an error: the next reader tries again.
+        let _ = utimensat(CWD, self.dir.join("record"), &times, AtFlags::SYMLINK_NOFOLLOW);
     }
 
     /// `None` when the piece is marked, lies outside, or has a writer already.

@@ -65,7 +65,7 @@ impl Retries {
         self.rounds += 1;
         let pause = (FIRST_PAUSE * 3u32.pow(self.rounds - 1)).min(PAUSE_MAX).mul_f64(0.75 + jitter / 2.0);
         let pause = asked.unwrap_or_default().max(pause);
-        if self.rounds >= ROUNDS || landed.still_for + pause >= GIVE_UP {
+        if self.rounds >= ROUNDS || (!progressed && landed.still_for + pause >= GIVE_UP) {
             return Verdict::GiveUp;
         }
         self.not_before = self.not_before.max(now + pause);

@@ -18,7 +18,6 @@ const PATIENCE: Duration = Duration::from_millis(10);
 pub(super) struct Steps {
     body: BoxStream<'static, reqwest::Result<Bytes>>,
     /// The longest silence that is borne.
-    stall: Duration,
     /// Where in the content the next step begins.
     at: u64,
     /// What has come last, and is not looked at yet.
@@ -33,12 +32,13 @@ pub(super) struct Steps {
 
 impl Steps {
     /// `at`: where in the content the body begins.
-    pub fn new(body: BoxStream<'static, reqwest::Result<Bytes>>, at: u64, stall: Duration) -> Self {
-        Self { body, stall, at, chunk: Bytes::new(), gathered: BytesMut::new(), ended: None }
+    pub fn new(body: BoxStream<'static, reqwest::Result<Bytes>>, at: u64) -> Self {
+        Self { body, at, chunk: Bytes::new(), gathered: BytesMut::new(), ended: None }
     }
 
-    /// One at a time, so that its memory is used again for the one after the next. `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+    /// One at a time, so that its memory is used again for the one after the next. `None` at the end; an error after
+    /// `stall` without a byte.
+    pub async fn next(&mut self, stall: Duration) -> Result<Option<Bytes>, Failure> {
         loop {
             if let Some(step) = self.take() {
                 self.at += step.len() as u64;
@@ -49,13 +49,13 @@ impl Steps {
             }
             // Even an empty part holds the memory of the whole.
             self.chunk = Bytes::new();
-            let patience = if self.gathered.is_empty() { self.stall } else { PATIENCE.min(self.stall) };
+            let patience = if self.gathered.is_empty() { stall } else { PATIENCE.min(stall) };
             match tokio::time::timeout(patience, self.body.next()).await {
                 Ok(Some(Ok(chunk))) => self.chunk = chunk,
                 Ok(Some(Err(error))) => self.ended = Some(Err(origin::unreachable(error))),
                 Ok(None) => self.ended = Some(Ok(())),
                 Err(_) if self.gathered.is_empty() => {
-                    return Err(Failure::Unreachable(format!("it has sent nothing for {:?}", self.stall)));
+                    return Err(Failure::Unreachable(format!("it has sent nothing for {stall:?}")));
                 }
                 Err(_) => {
                     let little = self.gathered.split().freeze();
@@ -97,9 +97,9 @@ mod tests {
     /// What comes of a body that comes in such parts.
     async fn steps(parts: Vec<Bytes>, at: u64) -> Vec<Bytes> {
         let body = stream::iter(parts.into_iter().map(Ok)).boxed();
-        let mut steps = Steps::new(body, at, STALL);
+        let mut steps = Steps::new(body, at);
         let mut given = Vec::new();
-        while let Some(step) = steps.next().await.unwrap() {
+        while let Some(step) = steps.next(STALL).await.unwrap() {
             given.push(step);
         }
         given
@@ -134,21 +134,20 @@ mod tests {
     #[tokio::test]
     async fn a_slow_body_is_not_held_back_and_a_silent_one_is_left() {
         let (sender, body) = tokio::sync::mpsc::channel(4);
-        let mut steps =
-            Steps::new(stream::unfold(body, async |mut body| Some((body.recv().await?, body))).boxed(), 0, STALL);
+        let mut steps = Steps::new(stream::unfold(body, async |mut body| Some((body.recv().await?, body))).boxed(), 0);
         for text in ["one", "two"] {
             sender.send(Ok(Bytes::from(text))).await.unwrap();
-            assert_eq!(steps.next().await.unwrap().unwrap(), text);
+            assert_eq!(steps.next(STALL).await.unwrap().unwrap(), text);
         }
-        assert!(matches!(steps.next().await, Err(Failure::Unreachable(_))));
+        assert!(matches!(steps.next(STALL).await, Err(Failure::Unreachable(_))));
     }
 
     #[tokio::test]
     async fn what_came_before_a_break_is_handed_on() {
         let broken = reqwest::Client::new().get("http://").build().unwrap_err();
         let parts = [Ok(Bytes::from("one")), Ok(Bytes::from("two")), Err(broken)];
-        let mut steps = Steps::new(stream::iter(parts).boxed(), 0, STALL);
-        assert_eq!(steps.next().await.unwrap().unwrap(), "onetwo");
-        assert!(matches!(steps.next().await, Err(Failure::Unreachable(_))));
+        let mut steps = Steps::new(stream::iter(parts).boxed(), 0);
+        assert_eq!(steps.next(STALL).await.unwrap().unwrap(), "onetwo");
+        assert!(matches!(steps.next(STALL).await, Err(Failure::Unreachable(_))));
     }
 }

@@ -54,8 +54,8 @@ impl Pour {
         let Facts { start, end, ranges, length, .. } = facts;
         let mut at = Position { offset: start, piece_length, repeats: start < asked.from };
         let usual = if ranges { STALL } else { STALL_WHOLE };
-        let mut steps = Steps::new(body, start, patience(usual, self.task.still_for()));
-        while let Some(chunk) = steps.next().await? {
+        let mut steps = Steps::new(body, start);
+        while let Some(chunk) = steps.next(patience(usual, self.task.stillness().lasts())).await? {
             let bytes = chunk.len() as u64;
             if end.is_some_and(|end| at.offset + bytes > end) {
                 return Err(Failure::Malformed("its body is longer than it said".to_owned()));
@@ -87,7 +87,7 @@ impl Pour {
                 (Some(mut writer), Some(start)) if start == at.offset => {
                     let room = writer.rest().map_or(0, ByteRange::length);
                     writer.write(&at.take(&mut chunk, room)).map_err(piece)?;
-                    self.task.moved();
+                    self.task.stillness().end();
                     match writer.rest() {
                         None => drop(writer.finish(None).map_err(piece)?),
                         Some(_) => self.writer = Some(writer),

@@ -91,7 +91,7 @@ impl Flight {
             self.peer.limits().received(self.link.source(), &self.task, bytes).await;
             self.advance.held_back.store(false, Ordering::Relaxed);
             self.draft.append(at, &chunk, sender).map_err(Ended::Storage)?;
-            self.task.moved();
+            self.task.stillness().end();
             at += bytes;
         }
         // The end of the answer is read too, so that its connection can be used again.

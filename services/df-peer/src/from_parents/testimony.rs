@@ -26,8 +26,8 @@ pub(super) struct Testimony {
 
 /// Whom not to read from any more, as far as it can be told by now. `told_by` are digests that others tell. What a sender
 /// had not checked proves nothing.
-pub(super) fn liars(of_piece: &[Testimony], told_by: &[(Key, Digest)], others: Others<'_>) -> Vec<Key> {
-    let (mut liars, mut open) = (Vec::new(), Vec::new());
+pub(super) fn liars(of_piece: &[Testimony], told_by: &[(Key, Digest)], others: Others<'_>) -> Found {
+    let (mut liars, mut doubted, mut open) = (Vec::new(), Vec::new(), Vec::new());
     for testimony in of_piece.iter().filter(|testimony| testimony.checked) {
         let Testimony { sender, found, witness, told, .. } = testimony;
         // It sends something else than it says itself.
@@ -51,13 +51,26 @@ pub(super) fn liars(of_piece: &[Testimony], told_by: &[(Key, Digest)], others: O
         open.retain(|testimony| !liars.contains(&testimony.witness) && !liars.contains(&testimony.sender));
         // Nobody can tell, so neither is believed; but a seed before a peer.
         for testimony in open {
-            liars.push(testimony.sender);
-            liars.extend(Some(testimony.witness).filter(|witness| !seeds.contains(witness)));
+            match seeds.contains(&testimony.witness) {
+                true => liars.push(testimony.sender),
+                false => doubted.extend([testimony.sender, testimony.witness]),
+            }
         }
     }
-    liars.sort_unstable();
-    liars.dedup();
-    liars
+    doubted.retain(|key| !liars.contains(key));
+    for keys in [&mut liars, &mut doubted] {
+        keys.sort_unstable();
+        keys.dedup();
+    }
+    Found { liars, doubted }
+}
+
+/// Whom not to read from any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub liars: Vec<Key>,
+    /// One of two has lied, and nobody can tell which.
+    pub doubted: Vec<Key>,
 }
 
 /// Those who have not taken sides about a piece.
@@ -101,6 +114,10 @@ mod tests {
 
     const NOBODY: Others<'static> = Others::Silent { seeds: &[] };
 
+    fn certain(of_piece: &[Testimony], told_by: &[(Key, Digest)], others: Others<'_>) -> Vec<Key> {
+        liars(of_piece, told_by, others).liars
+    }
+
     fn digest(byte: &str) -> Digest {
         format!("blake3:{}", byte.repeat(32)).parse().unwrap()
     }
@@ -116,48 +133,49 @@ mod tests {
     #[test]
     fn one_against_one_is_open_until_somebody_else_speaks() {
         let case = [mismatch(1, "aa", 2, "bb")];
-        assert!(liars(&case, &[], Others::MaySpeak).is_empty());
-        assert_eq!(liars(&case, &[(3, digest("bb"))], Others::MaySpeak), [1]);
-        assert_eq!(liars(&case, &[(3, digest("aa"))], Others::MaySpeak), [2]);
-        assert_eq!(liars(&case, &[], NOBODY), [1, 2], "neither is believed");
-        assert_eq!(liars(&case, &[], Others::Silent { seeds: &[2] }), [1], "but a seed is");
+        assert!(certain(&case, &[], Others::MaySpeak).is_empty());
+        assert_eq!(certain(&case, &[(3, digest("bb"))], Others::MaySpeak), [1]);
+        assert_eq!(certain(&case, &[(3, digest("aa"))], Others::MaySpeak), [2]);
+        let found = liars(&case, &[], NOBODY);
+        assert_eq!(found, Found { liars: Vec::new(), doubted: vec![1, 2] }, "neither is believed");
+        assert_eq!(certain(&case, &[], Others::Silent { seeds: &[2] }), [1], "but a seed is");
     }
 
     #[test]
     fn a_sender_is_held_to_its_own_word() {
-        assert_eq!(liars(&[mismatch(1, "aa", 1, "bb")], &[], Others::MaySpeak), [1]);
-        assert_eq!(liars(&[mismatch(1, "aa", 2, "bb")], &[(1, digest("bb"))], Others::MaySpeak), [1]);
-        assert!(liars(&[mismatch(1, "aa", 2, "bb")], &[(1, digest("aa"))], Others::MaySpeak).is_empty());
+        assert_eq!(certain(&[mismatch(1, "aa", 1, "bb")], &[], Others::MaySpeak), [1]);
+        assert_eq!(certain(&[mismatch(1, "aa", 2, "bb")], &[(1, digest("bb"))], Others::MaySpeak), [1]);
+        assert!(certain(&[mismatch(1, "aa", 2, "bb")], &[(1, digest("aa"))], Others::MaySpeak).is_empty());
     }
 
     #[test]
     fn a_witness_that_contradicts_two_senders_lies() {
         let case = [mismatch(1, "aa", 2, "bb"), mismatch(3, "aa", 2, "bb")];
-        assert_eq!(liars(&case, &[], Others::MaySpeak), [2]);
+        assert_eq!(certain(&case, &[], Others::MaySpeak), [2]);
     }
 
     #[test]
     fn nobody_answers_for_what_only_passed_through() {
         let case = [passed_on(1, "aa", 2, "bb")];
-        assert!(liars(&case, &[(3, digest("bb"))], Others::MaySpeak).is_empty());
-        assert!(liars(&case, &[(1, digest("bb"))], NOBODY).is_empty());
-        assert!(liars(&[passed_on(1, "aa", 1, "bb")], &[], NOBODY).is_empty());
+        assert!(certain(&case, &[(3, digest("bb"))], Others::MaySpeak).is_empty());
+        assert!(certain(&case, &[(1, digest("bb"))], NOBODY).is_empty());
+        assert!(certain(&[passed_on(1, "aa", 1, "bb")], &[], NOBODY).is_empty());
         assert!(refuted(&case, &digest("bb")).is_empty());
     }
 
     #[test]
     fn two_relays_of_one_liar_are_no_witnesses_against_the_honest() {
         let case = [passed_on(1, "aa", 2, "bb"), passed_on(3, "aa", 2, "bb")];
-        assert!(liars(&case, &[], NOBODY).is_empty());
+        assert!(certain(&case, &[], NOBODY).is_empty());
         assert_eq!(refuted(&case, &digest("aa")), [2]);
     }
 
     #[test]
     fn a_liar_that_is_found_out_convicts_nobody() {
         let of_two_pieces = [passed_on(1, "aa", 2, "bb"), mismatch(3, "aa", 2, "bb"), mismatch(4, "aa", 2, "bb")];
-        assert_eq!(liars(&of_two_pieces, &[], NOBODY), [2]);
+        assert_eq!(certain(&of_two_pieces, &[], NOBODY), [2]);
         let unchecked_is_no_voice = [passed_on(1, "bb", 4, "aa"), mismatch(3, "cc", 2, "bb")];
-        assert!(liars(&unchecked_is_no_voice, &[(4, digest("aa"))], Others::MaySpeak).is_empty());
+        assert!(certain(&unchecked_is_no_voice, &[(4, digest("aa"))], Others::MaySpeak).is_empty());
     }
 
     #[test]

@@ -84,11 +84,12 @@ impl Swarm<'_> {
         let left = budget.saturating_sub(self.hedged_bytes);
         for step in self.view(|view| hedge(view, stalled, has, left)).unwrap_or_default() {
             let Step::Fetch { piece, parent } = step else { continue };
-            if self.from_one.contains(&piece) {
+            let alone = self.from_one.contains(&piece);
+            if alone {
                 // Two must not mix there: the second takes the place of the first.
                 self.cancel(|flight| flight.piece == piece);
             }
-            if let Some(asked) = self.start(piece, parent, true) {
+            if let Some(asked) = self.start(piece, parent, !alone) {
                 tracing::debug!(task = %self.task.id(), piece, asked, "a piece is asked for a second time");
                 self.hedged_bytes += asked;
             }

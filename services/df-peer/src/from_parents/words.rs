@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use super::Swarm;
 use super::description::{self, Description, agreed, agreed_end, dissenters};
 use super::flight::busy_for;
-use super::testimony::{Others, Testimony, is_involved, is_repeated, liars, refuted};
+use super::testimony::{Found, Others, Testimony, is_involved, is_repeated, liars, refuted};
 use crate::from_origin::{piece, storage};
 use crate::parent::{ListError, ParentLink};
 use crate::plan::Key;
@@ -34,6 +34,8 @@ const PROBE_USUAL: Duration = Duration::from_millis(400);
 const REST: Duration = Duration::from_millis(200);
 /// A witness that does not know a piece by then is not the only one asked.
 const WITNESS_ALONE: Duration = Duration::from_millis(500);
+/// And after this whom its sender may have it from is believed, too.
+const WORD_INDEPENDENT: Duration = Duration::from_secs(2);
 /// A parent that describes the content is believed alone after this, when nobody else speaks.
 const SECOND_VOICE: Duration = Duration::from_millis(400);
 /// Parents asked at once what the content is.
@@ -213,7 +215,8 @@ impl Swarm<'_> {
         for index in whole {
             let Some(work) = self.works.get(&index) else { continue };
             let (senders, checked) = (work.draft.senders(), work.draft.is_checked());
-            let Some((witness, told)) = self.word(index, &senders) else { continue };
+            let waited = work.whole.is_some_and(|since| since.elapsed() > WORD_INDEPENDENT);
+            let Some((witness, told)) = self.word(index, &senders, waited) else { continue };
             let finished = work.draft.finish(&told);
             self.works.remove(&index);
             match finished {
@@ -236,7 +239,7 @@ impl Swarm<'_> {
     }
 
     /// Who says what the piece is: somebody else than who sent it, above and near; a seed, or the only one, for itself.
-    fn word(&self, index: u32, senders: &[Key]) -> Option<(Key, Digest)> {
+    fn word(&self, index: u32, senders: &[Key], waited: bool) -> Option<(Key, Digest)> {
         let told = |key: Key| Some((key, self.links.get(key)?.told(index)?));
         if let Some(key) = self.vouches_for_itself(senders) {
             return told(key);
@@ -246,8 +249,9 @@ impl Swarm<'_> {
         let named = linked.witness(index).into_iter();
         let behind = linked.behind(index);
         let besides: Vec<Key> = all.iter().copied().filter(|key| !senders.contains(key)).collect();
-        // Whom the senders may have it from counts only where nobody else is left.
-        let independent = |key: &Key| besides.len() == 1 || Some(*key) != behind;
+        // Whom the senders may have it from counts only where nobody else above is left, or says anything.
+        let others_above = self.links.above().iter().any(|key| !senders.contains(key) && Some(*key) != behind);
+        let independent = |key: &Key| Some(*key) != behind || !others_above || waited;
         let mut others = named.filter(|key| !senders.contains(key)).chain(besides.iter().copied().filter(independent));
         others.find_map(told).or_else(|| {
             // Several have sent parts of it, and nobody else is there: what they all say.
@@ -300,7 +304,15 @@ impl Swarm<'_> {
             let seeds: Vec<Key> = self.links.all().filter(|link| link.parent.seed).map(|link| link.key).collect();
             let silent = self.links.all().all(|link| is_involved(&of_piece, link.key)) || is_repeated(&of_piece);
             let others = if silent { Others::Silent { seeds: &seeds } } else { Others::MaySpeak };
-            self.blame(&liars(&of_piece, &told_by, others), index);
+            let Found { liars, doubted } = liars(&of_piece, &told_by, others);
+            self.blame(&liars, index);
+            for key in doubted {
+                self.complain(
+                    key,
+                    ComplaintReason::Gone,
+                    &format!("its word stands against another's about piece {index}"),
+                );
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use df_api::dfdaemon::TaskState;
+use df_api::dfdaemon::{CreateTaskRequest, TaskState};
+use df_client::{DfdaemonClient, Transport, http_client};
 use df_testkit::until;
 use dfdaemon::Dfdaemon;
 use futures_util::StreamExt as _;
@@ -78,4 +79,29 @@ async fn one_that_somebody_else_reads_goes_on() {
     let (body, ()) = tokio::join!(reads_on, hangs_up);
     assert_eq!(body, layer.bytes);
     assert_eq!(cluster.served_bytes(&layer), layer.size_bytes());
+}
+
+/// As a preheated node: whoever started it has not taken that back.
+#[tokio::test]
+async fn what_was_started_without_a_reader_goes_on_after_children_have_come_and_gone() {
+    let cluster = Cluster::start(MIB).await;
+    let origin = cluster.registry.origin();
+    let body = df_testkit::random_bytes(1, 16 * MIB);
+    origin.put("file", df_testkit::Content::new(body).hold_at(9 * MIB as u64));
+    let peer = cluster.peer(1);
+    let daemon = DfdaemonClient::new(Transport::new(&format!("http://{}", peer.local_addr), http_client()).unwrap());
+    let request =
+        CreateTaskRequest { url: origin.url("file"), digest: None, tag: None, application: None, authorization: None };
+    let id = daemon.create_task(&request).await.unwrap().id;
+    let status = async || anyhow::Ok(Some(daemon.get_task(&id).await?));
+    let some = async || Ok(status().await?.filter(|status| status.held_bytes >= 4 * MIB as u64));
+    until("some of it is there", BOUND, some).await.unwrap();
+    let content = format!("{}/v1/tasks/{id}/content", peer.peer.config().url);
+    let credential = cluster.peer(2).peer.gate().credential().unwrap();
+    let child = cluster.http.get(content).bearer_auth(credential).header("range", "bytes=0-999").send().await.unwrap();
+    assert_eq!(child.bytes().await.unwrap().len(), 1000);
+    tokio::time::sleep(UNWANTED).await;
+    origin.release("file");
+    let complete = async || Ok(status().await?.filter(|status| status.state == TaskState::Complete));
+    until("all of it is there", BOUND, complete).await.unwrap();
 }
