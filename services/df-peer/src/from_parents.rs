@@ -51,8 +51,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// As long as a scheduler says to wait for parents: it knows whether somebody is at the origin, which may be slow. All
 /// children of a slow one would go there at once.
 pub(crate) const PATIENCE_ADVISED: Duration = Duration::from_secs(20);
-/// When all parents have failed, new ones are waited for this long.
-const NEW_ADVICE: Duration = Duration::from_secs(1);
+/// When all parents have failed, the scheduler's word is waited for this long: it may have to find out first that whoever
+/// was at the origin is dead, and all who go there by themselves meanwhile fetch the same.
+const NEW_ADVICE: Duration = Duration::from_secs(3);
 /// A parent that waited for the bytes as long as it may is left alone for a moment.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 

@@ -11,13 +11,14 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub struct SendfileStream {
     socket: TcpStream,
+    sent: metrics::Counter,
 }
 
 // === impl SendfileStream ===
 
 impl SendfileStream {
     pub fn new(socket: TcpStream) -> Self {
-        Self { socket }
+        Self { socket, sent: metrics::counter!("dragonfly_sendfile_bytes_total") }
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -51,6 +52,7 @@ impl SendfileStream {
         offset: u64,
         len: usize,
     ) -> Poll<io::Result<usize>> {
+        let counter = self.sent.clone();
         self.poll_io(cx, |socket| {
             let mut offset = offset;
             match rustix::fs::sendfile(socket, file.as_fd(), Some(&mut offset), len)? {
@@ -59,7 +61,7 @@ impl SendfileStream {
                     "a file is shorter than what was to be sent of it",
                 )),
                 sent => {
-                    metrics::counter!("dragonfly_sendfile_bytes_total").increment(sent as u64);
+                    counter.increment(sent as u64);
                     Ok(sent)
                 }
             }

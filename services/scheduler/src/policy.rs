@@ -73,7 +73,12 @@ impl Policy {
 
     /// Of the peer at the origin: its progress is what keeps the lease.
     pub fn origin_refresh_ms(&self) -> u64 {
-        (self.origin_stall_ms / 4).min(1_000)
+        (self.origin_stall_ms / 4).min(400)
+    }
+
+    /// One that is found gone by others, and has not said anything itself for this long, loses the right to the origin.
+    pub fn origin_silence_ms(&self) -> u64 {
+        self.origin_refresh_ms() * 3
     }
 
     /// Peers that neither finish nor report are forgotten after this long, although their host lives.

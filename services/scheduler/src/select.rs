@@ -217,12 +217,13 @@ impl<'a> Question<'a> {
             return lease.granted_ms;
         }
         let gone = self.complaint(&lease.holder) == Some(ComplaintReason::Gone);
+        let seen_ms = self.view.task.peers.get(&lease.holder).map_or(lease.granted_ms, |peer| peer.seen_ms);
         let stalls_ms = match lease.duty_pending {
             true => lease.granted_ms + policy.duty_timeout_ms,
-            false if gone => lease.moved_ms + policy.duty_timeout_ms.min(policy.origin_stall_ms),
             false => lease.moved_ms + policy.origin_stall_ms,
         };
-        stalls_ms.min(host.expires_ms)
+        let silent_ms = if gone { seen_ms + policy.origin_silence_ms() } else { u64::MAX };
+        stalls_ms.min(silent_ms).min(host.expires_ms)
     }
 
     /// The seed that shall fetch the task, by rendezvous hashing. `None` when the asker itself has to go to the origin.

@@ -265,7 +265,10 @@ fn a_holder_found_gone_has_to_prove_itself_sooner() {
     let mut sim = Sim::with(&["a", "b"]);
     sim.ask("a");
     assert_eq!(sim.complain("b", "a", Gone), rows("", "a", ""), "there is nobody else");
-    sim.now_ms += sim.state.policy.duty_timeout_ms;
+    sim.now_ms += sim.state.policy.origin_silence_ms() - 1;
+    assert_eq!(sim.ask_at_origin("a", 0), Told::Origin);
+    assert_eq!(sim.complain("b", "a", Gone), rows("", "a", ""), "it has said that it lives");
+    sim.now_ms += sim.state.policy.origin_silence_ms();
     assert_eq!(sim.complain("b", "a", Gone), Told::Origin);
 }
 
