@@ -57,12 +57,12 @@ impl<T: Copy + PartialEq> Surroundings<T> {
     /// vouch for itself; and above the peer, so that it is ahead. The next best when there is nobody else.
     pub fn witness(&self, piece: u32) -> Option<T> {
         let (source, behind) = (self.source(piece)?, self.behind(piece));
-        let above = |fit: &dyn Fn(T) -> bool| -> Vec<(u32, T)> {
-            self.above.iter().filter(|(_, parent)| *parent != source && fit(*parent)).copied().collect()
+        let without = |others: Option<T>| {
+            let fit = |parent: T| parent != source && Some(parent) != others;
+            let above: Vec<_> = self.above.iter().filter(|(_, parent)| fit(*parent)).copied().collect();
+            relay(&above, self.width, piece)
         };
-        relay(&above(&|parent| Some(parent) != behind), self.width, piece)
-            .or_else(|| relay(&above(&|_| true), self.width, piece))
-            .or(Some(source))
+        without(behind).or_else(|| without(None)).or(Some(source))
     }
 
     /// As if a parent were not there: what it would bring comes over the others.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use df_http::worker::{Worker, Workers};
-use df_store::Store;
 use tokio::task::JoinError;
 
 use crate::peer::Peer;
@@ -35,11 +34,11 @@ impl Worker for Housekeeping {
 
     async fn round(&mut self) -> Result<Duration, JoinError> {
         // Also those whose files went for want of room since the last round.
-        self.peer.drop_idle_tasks();
+        blocking(&self.peer, Peer::drop_idle_tasks).await?;
         if !self.peer.store().is_surveyed() {
-            blocking(&self.peer, Store::survey).await?;
+            blocking(&self.peer, |peer| peer.store().survey()).await?;
         }
-        blocking(&self.peer, Store::keep_house).await?;
+        blocking(&self.peer, |peer| peer.store().keep_house()).await?;
         let usage = self.peer.store().usage();
         metrics::gauge!("dragonfly_client_stored_tasks").set(usage.tasks as f64);
         metrics::gauge!("dragonfly_client_stored_bytes").set(usage.held_bytes as f64);
@@ -60,7 +59,7 @@ impl Worker for Crowding {
 
     async fn round(&mut self) -> Result<Duration, JoinError> {
         self.peer.store().crowded().await;
-        blocking(&self.peer, Store::keep_house).await?;
+        blocking(&self.peer, |peer| peer.store().keep_house()).await?;
         Ok(CROWDED_INTERVAL)
     }
 }
@@ -75,12 +74,12 @@ impl Worker for Check {
     type Error = JoinError;
 
     async fn round(&mut self) -> Result<Duration, JoinError> {
-        let more = blocking(&self.peer, Store::check_one).await?;
+        let more = blocking(&self.peer, |peer| peer.store().check_one()).await?;
         Ok(if more { Duration::ZERO } else { CHECK_INTERVAL })
     }
 }
 
-async fn blocking<T: Send + 'static>(peer: &Arc<Peer>, work: fn(&Store) -> T) -> Result<T, JoinError> {
+async fn blocking<T: Send + 'static>(peer: &Arc<Peer>, work: fn(&Peer) -> T) -> Result<T, JoinError> {
     let peer = peer.clone();
-    tokio::task::spawn_blocking(move || work(peer.store())).await
+    tokio::task::spawn_blocking(move || work(&peer)).await
 }

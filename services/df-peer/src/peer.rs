@@ -201,8 +201,8 @@ impl Peer {
         }
         let id = spec.id.clone();
         let task = Arc::new(Task::new(stored, spec));
-        if let Some(evicted) = tasks.insert(id, task.clone()).filter(|task| task.is_evicted()) {
-            task.succeeds(&evicted);
+        if tasks.insert(id, task.clone()).is_some_and(|before| before.is_evicted() && before.is_for_programs()) {
+            task.set_for_programs();
         }
         task
     }
@@ -256,15 +256,23 @@ impl Peer {
     }
 
     /// What nobody has asked for in a while is forgotten here; what is stored of it is found again. Of what was evicted and
-    /// nobody reads, the room goes at once, and it is only known what it was.
+    /// nobody reads, the room goes at once, and it is only known what it was. Blocks: files are closed.
     pub(crate) fn drop_idle_tasks(&self) {
+        let (mut unread, mut idle) = (Vec::new(), Vec::new());
         self.tasks.lock().retain(|_, task| {
             let unused = Arc::strong_count(task) == 1 && task.is_idle(Duration::ZERO);
             if unused && task.is_evicted() {
-                task.stored().let_go();
+                unread.push(task.clone());
             }
-            !unused || !task.is_idle(IDLE_KEPT)
+            let forgotten = unused && task.is_idle(IDLE_KEPT);
+            if forgotten {
+                idle.push(task.clone());
+            }
+            !forgotten
         });
+        // Without the lock.
+        unread.iter().for_each(|task| task.stored().let_go());
+        drop(idle);
     }
 
     /// The clean end, after everything else has stopped: what is stored reaches the disk.

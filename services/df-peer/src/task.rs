@@ -115,11 +115,6 @@ impl Task {
         self.for_programs.load(Ordering::Relaxed)
     }
 
-    /// Takes the place of one whose files were evicted.
-    pub(crate) fn succeeds(&self, evicted: &Self) {
-        self.for_programs.store(evicted.is_for_programs(), Ordering::Relaxed);
-    }
-
     pub fn set_for_programs(&self) {
         self.for_programs.store(true, Ordering::Relaxed);
     }

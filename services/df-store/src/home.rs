@@ -134,6 +134,8 @@ impl Home {
                 if altered {
                     tracing::warn!(task = %entry.id, "a content has changed after its record: it is checked before use");
                     entry.set_suspect();
+                    // It may have been announced before.
+                    self.announce_change();
                 }
                 (Some(recovered), cut)
             }
@@ -164,10 +166,6 @@ impl Home {
             task.rewrite(&mut task.record.lock(), &task.state())?;
         }
         *live = Arc::downgrade(&task);
-        if entry.is_suspect() {
-            // It may have been announced before.
-            self.announce_change();
-        }
         Ok(Some(task))
     }
 

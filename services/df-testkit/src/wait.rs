@@ -11,7 +11,7 @@ const BETWEEN_PROBES: Duration = Duration::from_millis(10);
 /// Nobody's download may stand still for longer, whatever fails.
 pub const STANDSTILL: Duration = Duration::from_secs(30);
 
-/// The body of an answer, which must not stand still; the error may carry what had come by then.
+/// The body of an answer, which must not stand still; the error says how much had come by then.
 pub async fn read_whole(mut answer: reqwest::Response) -> anyhow::Result<Bytes> {
     let mut body = Vec::new();
     loop {

@@ -172,8 +172,8 @@ mod tests {
 
     #[test]
     fn a_liar_that_is_found_out_convicts_nobody() {
-        let of_two_pieces = [passed_on(1, "aa", 2, "bb"), mismatch(3, "aa", 2, "bb"), mismatch(4, "aa", 2, "bb")];
-        assert_eq!(certain(&of_two_pieces, &[], NOBODY), [2]);
+        let case = [passed_on(1, "aa", 2, "bb"), mismatch(3, "aa", 2, "bb"), mismatch(4, "aa", 2, "bb")];
+        assert_eq!(certain(&case, &[], NOBODY), [2]);
         let unchecked_is_no_voice = [passed_on(1, "bb", 4, "aa"), mismatch(3, "cc", 2, "bb")];
         assert!(certain(&unchecked_is_no_voice, &[(4, digest("aa"))], Others::MaySpeak).is_empty());
     }

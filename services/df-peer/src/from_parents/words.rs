@@ -238,7 +238,8 @@ impl Swarm<'_> {
         Ok(())
     }
 
-    /// Who says what the piece is: somebody else than who sent it, above and near; a seed, or the only one, for itself.
+    /// Who says what the piece is: somebody else than who sent it, above and near; a seed, or the only one above, for
+    /// itself. `waited` long enough, also whom the sender may have it from.
     fn word(&self, index: u32, senders: &[Key], waited: bool) -> Option<(Key, Digest)> {
         let told = |key: Key| Some((key, self.links.get(key)?.told(index)?));
         if let Some(key) = self.vouches_for_itself(senders) {
@@ -297,11 +298,11 @@ impl Swarm<'_> {
         let mut disputed: Vec<u32> = self.testimonies.iter().map(|testimony| testimony.piece).collect();
         disputed.sort_unstable();
         disputed.dedup();
+        let seeds: Vec<Key> = self.links.all().filter(|link| link.parent.seed).map(|link| link.key).collect();
         for index in disputed {
             let of_piece = self.testimonies_of(index);
             let told_by: Vec<(Key, Digest)> =
                 self.links.all().filter_map(|link| Some((link.key, link.told(index)?))).collect();
-            let seeds: Vec<Key> = self.links.all().filter(|link| link.parent.seed).map(|link| link.key).collect();
             let silent = self.links.all().all(|link| is_involved(&of_piece, link.key)) || is_repeated(&of_piece);
             let others = if silent { Others::Silent { seeds: &seeds } } else { Others::MaySpeak };
             let Found { liars, doubted } = liars(&of_piece, &told_by, others);
