@@ -223,7 +223,11 @@ async fn get_task_content(
 
 /// The liar is known to the scheduler like everybody else; honest parents are there, too.
 async fn pull_beside(lie: Lie, honest: usize) -> (Lab, Arc<Liar>) {
-    let lab = Lab::start(honest, 8 * MIB).await;
+    pull_much_beside(lie, honest, 8 * MIB).await
+}
+
+async fn pull_much_beside(lie: Lie, honest: usize, layer_bytes: usize) -> (Lab, Arc<Liar>) {
+    let lab = Lab::start(honest, layer_bytes).await;
     let (liar, url) = start(lie, &lab.layer.bytes).await;
     lab.announce("liar", &url, false).await;
     let (body, took) = lab.pull(&lab.child).await;
@@ -258,7 +262,8 @@ async fn a_relay_is_not_blamed_for_what_it_passed_on_before_it_could_check_it() 
         assert!(blamed(&lab).await.is_empty(), "beside {honest}");
         assert!(relay.sent.load(Ordering::Relaxed) > 0, "beside {honest}");
     }
-    let (lab, _) = pull_beside(Lie::PassedOnAlways, 2).await;
+    // So much that it is asked again after what it only passed on.
+    let (lab, _) = pull_much_beside(Lie::PassedOnAlways, 2, 48 * MIB).await;
     assert_eq!(lab.received().origin_bytes, 0);
     assert_eq!(blamed(&lab).await, ["liar"], "whoever is asked for checked bytes answers for them");
 }
