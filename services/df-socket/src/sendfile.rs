@@ -12,13 +12,15 @@ use tokio::net::TcpStream;
 pub struct SendfileStream {
     socket: TcpStream,
     sent: metrics::Counter,
+    /// The kernel sends whole segments only (`TCP_CORK`), until a flush.
+    corked: bool,
 }
 
 // === impl SendfileStream ===
 
 impl SendfileStream {
     pub fn new(socket: TcpStream) -> Self {
-        Self { socket, sent: metrics::counter!("dragonfly_sendfile_bytes_total") }
+        Self { socket, sent: metrics::counter!("dragonfly_sendfile_bytes_total"), corked: false }
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -33,12 +35,15 @@ impl SendfileStream {
         let Some(first) = bufs.iter().position(|buf| !buf.is_empty()) else { return Poll::Ready(Ok(0)) };
         let bufs = &bufs[first..];
         if let Some((file, offset)) = find(&bufs[0]) {
+            self.cork(true)?;
             match self.poll_sendfile(cx, &*file, offset, bufs[0].len()) {
                 Poll::Ready(Err(error)) if is_unsupported(&error) => {}
                 sent => return sent,
             }
         } else if let Some(plain) = bufs.iter().position(|buf| find(buf).is_some()) {
-            return self.poll_send_more(cx, &bufs[..plain]);
+            // Headers: packed together with the bytes of the file that follow.
+            self.cork(true)?;
+            return Pin::new(&mut self.socket).poll_write_vectored(cx, &bufs[..plain]);
         }
         // Nothing mapped; or a file that its file system cannot send: then the mapping is read.
         Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
@@ -68,15 +73,14 @@ impl SendfileStream {
         })
     }
 
-    /// Headers: the kernel waits for the bytes of the file that follow, and packs both together.
+    /// Else each acknowledgement that comes lets go of whatever has been queued by then: a fifth more segments.
     #[cfg(target_os = "linux")]
-    fn poll_send_more(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
-
-        self.poll_io(cx, |socket| {
-            let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
-            Ok(sendmsg(socket, bufs, &mut SendAncillaryBuffer::default(), flags)?)
-        })
+    fn cork(&mut self, corked: bool) -> io::Result<()> {
+        if self.corked != corked {
+            rustix::net::sockopt::set_tcp_cork(&self.socket, corked)?;
+            self.corked = corked;
+        }
+        Ok(())
     }
 
     #[cfg(target_os = "linux")]
@@ -127,7 +131,10 @@ impl AsyncWrite for SendfileStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+        let me = self.get_mut();
+        #[cfg(target_os = "linux")]
+        me.cork(false)?;
+        Pin::new(&mut me.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

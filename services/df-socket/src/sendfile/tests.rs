@@ -120,6 +120,24 @@ async fn a_file_that_is_too_short_is_an_error() {
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
 
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_flush_lets_go_what_does_not_fill_a_segment() {
+    let content = random_bytes(3, 100);
+    let (_file, bytes) = mapped(&content);
+    let (mut stream, mut reader) = pair().await;
+    let is_corked = |stream: &SendfileStream| rustix::net::sockopt::tcp_cork(&stream.socket).unwrap();
+    stream.write_all(&bytes).await.unwrap();
+    assert!(is_corked(&stream));
+    stream.flush().await.unwrap();
+    assert!(!is_corked(&stream));
+    let mut received = vec![0; content.len()];
+    reader.read_exact(&mut received).await.unwrap();
+    assert!(received == content);
+    stream.write_all(b"no file").await.unwrap();
+    assert!(!is_corked(&stream));
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn only_what_sendfile_cannot_do_at_all_is_copied_instead() {
