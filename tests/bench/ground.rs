@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use tests::cluster::Setting;
@@ -23,7 +24,7 @@ pub(crate) struct Ground {
     pub(crate) network: Network,
     folder: Folder,
     programs: PathBuf,
-    _reservoir: Reservoir,
+    reservoir: Arc<Reservoir>,
 }
 
 /// Removed when dropped, unless it shall be kept.
@@ -45,7 +46,13 @@ impl Ground {
             namespace.inside(move || Ok(std::fs::write(CONGESTION_CONTROL, wanted)?)).await?;
         }
         let reservoir = tokio::task::spawn_blocking(move || Reservoir::fill(need_mib)).await??;
-        Ok(Self { network, folder, programs: options.programs()?, _reservoir: reservoir })
+        Ok(Self { network, folder, programs: options.programs()?, reservoir: Arc::new(reservoir) })
+    }
+
+    /// Before a sample: what the one before has freed is at hand again, for all sides alike.
+    pub(crate) async fn refill(&self) -> anyhow::Result<()> {
+        let reservoir = self.reservoir.clone();
+        Ok(tokio::task::spawn_blocking(move || reservoir.refill()).await?)
     }
 
     pub(crate) fn folder(&self) -> &Path {

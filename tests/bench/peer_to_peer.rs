@@ -30,8 +30,8 @@ struct Figures {
 
 pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
     let size = options.peer_mib;
-    // The file, A's two tasks, B's, curl's.
-    let ground = Ground::prepare(options, 2, 5 * size).await?;
+    // The file, A's two tasks, B's, curl's; and one to spare.
+    let ground = Ground::prepare(options, 2, 6 * size).await?;
     let root = ground.folder().join("files");
     let nginx = Nginx::start(ground.folder(), &root, ground.node(0)).await?;
     let blob = Blob::random(&root, 2, size * MIB)?;
@@ -75,12 +75,14 @@ async fn measure(
 async fn by_peers(ground: &Ground, cluster: &mut Cluster, content: &Content) -> anyhow::Result<[f64; 4]> {
     let gib = content.blob.gib();
     cluster.restart_empty(1).await?;
+    ground.refill().await?;
     let [parent, child] = [0, 1].map(|node| cluster.dfdaemons[node].id());
     let before = [cpu_seconds(&[parent])?, cpu_seconds(&[child])?];
     let pulled = content.clone();
     let seconds = ground.node(1).inside(move || pulled.pull()).await?;
     let [parent, child] = [spent(before[0], cpu_seconds(&[parent])?), spent(before[1], cpu_seconds(&[child])?)];
     cluster.restart_empty(1).await?;
+    ground.refill().await?;
     let pulled = content.clone();
     let reading = ground.node(1).inside(move || pulled.pull_and_read()).await?;
     Ok([gib / seconds, gib / reading, (parent + child) / gib, parent / gib])
@@ -90,6 +92,7 @@ async fn by_peers(ground: &Ground, cluster: &mut Cluster, content: &Content) -> 
 async fn by_curl(ground: &Ground, nginx: &Nginx, content: &Content) -> anyhow::Result<[f64; 4]> {
     let gib = content.blob.gib();
     let file = ground.folder().join("curled");
+    ground.refill().await?;
     let before = cpu_seconds(&[nginx.id()])?;
     let curled = curl(ground.node(1), &content.url, &file, content.blob.bytes).await?;
     let cpu = spent(before, cpu_seconds(&[nginx.id()])? + curled.cpu_seconds);
