@@ -2,19 +2,18 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use df_api::Digest;
 use df_api::dfdaemon::Piece;
 use df_api::scheduler::{Complaint, ComplaintReason, Decision, PeerDecision, PeerState, TaskFacts};
-use df_store::{Available, ContentHasher, StoredTask, Trust};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::from_origin;
 use crate::from_parents::{self, Outcome, PATIENCE, PATIENCE_ADVISED};
+use crate::hashing::verify;
 use crate::peer::Peer;
 use crate::small;
 use crate::sync::{Advice, Sync};
@@ -43,8 +42,6 @@ const UNWANTED_AFTER: Duration = Duration::from_secs(10);
 /// Suppliers of a wrong content are asked for so long whether they have compared the whole.
 const WHOLE_PATIENCE: Duration = Duration::from_millis(500);
 const ABANDONED_CHECK: Duration = Duration::from_millis(200);
-/// Hashed at a time: stays in the processor's cache between being read and being hashed, which costs half as much.
-const VERIFY_BYTES: usize = 256 * 1024;
 
 /// Runs to the end, and leaves the task complete or failed.
 pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
@@ -127,8 +124,10 @@ fn pieces(listed: Vec<Piece>) -> HashMap<u32, Digest> {
 }
 
 async fn download(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start) -> Result<(), Failure> {
-    let verifying =
-        task.spec().digest.map(|digest| AbortOnDropHandle::new(tokio::spawn(verify(task.stored().clone(), digest))));
+    let verifying = task
+        .spec()
+        .digest
+        .map(|digest| AbortOnDropHandle::new(tokio::spawn(verify(peer.clone(), task.stored().clone(), digest))));
     let fetched = fetch(peer, task, sync, start).await;
     let Some(verifying) = verifying else { return fetched };
     fetched?;
@@ -260,47 +259,4 @@ fn nearly_done(landed: u64, length: Option<u64>) -> bool {
 
 async fn changed(advice: &mut watch::Receiver<Advice>, patience: Duration) -> bool {
     matches!(tokio::time::timeout(patience, advice.changed()).await, Ok(Ok(())))
-}
-
-/// Hashes the marked bytes in order as they come, once.
-async fn verify(stored: Arc<StoredTask>, expected: Digest) -> Result<(), Failure> {
-    let mut changes = stored.subscribe();
-    let mut hasher = ContentHasher::new(expected.algorithm());
-    let mut at = 0;
-    loop {
-        changes.borrow_and_update();
-        match stored.available(at, Trust::Checked) {
-            Available::End => break,
-            Available::Pending => drop(changes.changed().await),
-            Available::Bytes(bytes) => {
-                hash_range(&stored, at..at + bytes, &mut hasher).await.map_err(from_origin::storage)?;
-                at += bytes;
-            }
-        }
-    }
-    let found = hasher.finish();
-    if found == expected { Ok(()) } else { Err(Failure::WrongDigest { found, expected }) }
-}
-
-/// Lets others have the thread after each step.
-pub(crate) async fn hash_range(
-    stored: &Arc<StoredTask>,
-    range: Range<u64>,
-    hasher: &mut ContentHasher,
-) -> io::Result<()> {
-    let content = stored.content()?;
-    let length = usize::try_from(range.end - range.start).unwrap_or(VERIFY_BYTES);
-    let (mut buffer, mut at) = (vec![0; length.min(VERIFY_BYTES)], range.start);
-    while at < range.end {
-        let wanted = usize::try_from(range.end - at).unwrap_or(VERIFY_BYTES).min(buffer.len());
-        match content.read_now(&mut buffer[..wanted], at)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                hasher.update(&buffer[..read]);
-                at += read as u64;
-            }
-        }
-        tokio::task::yield_now().await;
-    }
-    Ok(())
 }

@@ -12,6 +12,7 @@ mod connections;
 pub mod download;
 mod from_origin;
 mod from_parents;
+mod hashing;
 pub mod housekeeping;
 mod intake;
 mod limits;

@@ -74,7 +74,7 @@ pub struct Peer {
     store: Store,
     upstream: Upstream,
     limits: Arc<Limits>,
-    intake: Intake,
+    pub(crate) intake: Intake,
     /// For schedulers.
     http: reqwest::Client,
     /// For parents, what is not bytes of pieces.

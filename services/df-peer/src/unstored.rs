@@ -19,8 +19,8 @@ use http::header::CONTENT_RANGE;
 use tokio::time::Instant;
 
 use crate::connections;
-use crate::download::hash_range;
 use crate::from_origin::{self, Landed, Retries, patience};
+use crate::hashing::hash_range;
 use crate::origin::{self, Asked, Door, Facts, Question};
 use crate::parent::Ask;
 use crate::peer::Peer;
@@ -98,7 +98,7 @@ impl Unstored {
 
     async fn new(peer: Arc<Peer>, task: Arc<Task>, meta: Meta, at: u64, end: Option<u64>) -> Self {
         tracing::warn!(task = %task.id(), from = at, "the disk takes no more: a content is passed on without being stored");
-        let check = if end == meta.length { begin_check(&task, at).await } else { None };
+        let check = if end == meta.length { begin_check(&peer, &task, at).await } else { None };
         let trusted = check.is_some() && !peer.distrusts_parents_of(task.id());
         let seeds = if trusted { peer.seeds_holding(task.id()).await } else { Vec::new() };
         let seeds = seeds.into_iter().rev().map(|(seed, _)| seed).collect();
@@ -316,7 +316,7 @@ async fn outline(peer: &Peer, task: &Task) -> Result<Meta, Failure> {
 }
 
 /// With what is stored before `at` hashed already. `None` when that is not here, or nothing to compare with.
-async fn begin_check(task: &Task, at: u64) -> Option<(ContentHasher, Digest)> {
+async fn begin_check(peer: &Peer, task: &Task, at: u64) -> Option<(ContentHasher, Digest)> {
     let expected = task.spec().digest?;
     let mut hasher = ContentHasher::new(expected.algorithm());
     if at > 0 {
@@ -324,7 +324,7 @@ async fn begin_check(task: &Task, at: u64) -> Option<(ContentHasher, Digest)> {
         if bytes < at {
             return None;
         }
-        hash_range(task.stored(), 0..at, &mut hasher).await.ok()?;
+        hasher = hash_range(peer, task.stored(), 0..at, hasher).await.ok()?;
     }
     Some((hasher, expected))
 }
