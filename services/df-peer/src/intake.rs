@@ -1,7 +1,8 @@
 //! The threads on which content arrives: what parents and origins send is written and hashed there, in place, while it is
 //! in the processor's cache. Another thread for each write cost more than the write itself.
 //!
-//! **Invariant.** Downloads and the hashing of contents run here, and nothing else: a disk that stalls holds them up, but nobody who is served.
+//! **Invariant.** Downloads and the hashing of contents run here, and nothing else: a disk that stalls holds them up, but
+//! nobody who is served.
 
 use std::io;
 
