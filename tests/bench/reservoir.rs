@@ -1,8 +1,8 @@
 //! Memory that this machine has at hand when a row needs it.
 //!
 //! A virtual machine gets memory from its host when it is first touched, and may give it back when it is free: there, a
-//! page costs ten times as much to be given as to be written. This keeps so much touched memory, frees it as fast as the
-//! row takes it (who takes it gets what was freed last).
+//! page costs ten times as much to be given as to be written. This keeps so much touched memory, and frees it as fast as
+//! the row takes it: who takes it gets what was freed last.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +52,13 @@ impl Reservoir {
             let chunk = touched(CHUNK_BYTES);
             chunks.lock().push(chunk);
         }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
     }
 }
 
@@ -61,7 +68,13 @@ impl Shared {
     fn give(&self) {
         while !self.ended.load(Ordering::Relaxed) {
             while free_mib().is_ok_and(|free| free < self.wanted_free_mib) && self.chunks.lock().pop().is_some() {}
-            std::thread::park_timeout(BETWEEN_LOOKS);
+            // With nothing to give it must not disturb what is measured.
+            let empty = self.chunks.lock().is_empty();
+            if empty {
+                std::thread::park();
+            } else {
+                std::thread::park_timeout(BETWEEN_LOOKS);
+            }
         }
     }
 }
@@ -69,6 +82,7 @@ impl Shared {
 impl Drop for Reservoir {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Relaxed);
+        self.wake();
         // It panics only when it has nothing to free.
         let _ = self.thread.take().map(JoinHandle::join);
     }

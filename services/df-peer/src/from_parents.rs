@@ -2,8 +2,9 @@
 //! deliver is hedged, complained of, replaced.
 //!
 //! **Invariants.** A piece is marked only when it is what somebody else than its sender says it is; a seed, or the only
-//! parent that is no row mate, vouches for itself. A request for bytes that are not there yet waits, and that is nobody's fault: a
-//! parent is blamed for what it has and does not send. Every wait ends: with bytes, with other advice, or at the origin.
+//! parent that is no row mate, vouches for itself. A request for bytes that are not there yet waits, and that is nobody's
+//! fault: a parent is blamed for what it has and does not send. Every wait ends: with bytes, with other advice, or at the
+//! origin.
 
 mod description;
 mod draft;

@@ -57,20 +57,23 @@ impl SendfileStream {
         offset: u64,
         len: usize,
     ) -> Poll<io::Result<usize>> {
-        let counter = self.sent.clone();
-        self.poll_io(cx, |socket| {
+        loop {
+            std::task::ready!(self.socket.poll_write_ready(cx))?;
             let mut offset = offset;
-            match rustix::fs::sendfile(socket, file.as_fd(), Some(&mut offset), len)? {
-                0 => Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "a file is shorter than what was to be sent of it",
-                )),
-                sent => {
-                    counter.increment(sent as u64);
-                    Ok(sent)
+            let send = || Ok(rustix::fs::sendfile(&self.socket, file.as_fd(), Some(&mut offset), len)?);
+            match self.socket.try_io(tokio::io::Interest::WRITABLE, send) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Ok(0) => {
+                    let why = "a file is shorter than what was to be sent of it";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, why)));
                 }
+                Ok(sent) => {
+                    self.sent.increment(sent as u64);
+                    return Poll::Ready(Ok(sent));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
             }
-        })
+        }
     }
 
     /// Else each acknowledgement that comes lets go of whatever has been queued by then: a fifth more segments.
@@ -81,22 +84,6 @@ impl SendfileStream {
             self.corked = corked;
         }
         Ok(())
-    }
-
-    #[cfg(target_os = "linux")]
-    fn poll_io(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut send: impl FnMut(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            std::task::ready!(self.socket.poll_write_ready(cx))?;
-            match self.socket.try_io(tokio::io::Interest::WRITABLE, || send(&self.socket)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                sent => return Poll::Ready(sent),
-            }
-        }
     }
 }
 
