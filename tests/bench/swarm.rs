@@ -113,6 +113,8 @@ async fn measure(options: &Options, victim: Victim, run: usize) -> anyhow::Resul
     if run.is_multiple_of(2) {
         direct = Some(download(&ground, &content).await?);
     }
+    // What curl's file took is free again, and the host has taken it.
+    ground.refill().await?;
     let before = origin.sent_bytes().await?;
     let (seconds, busy) = spread(&ground, nodes, &mut cluster, &content, victim).await?;
     let daemons = cluster.dfdaemons.iter_mut().chain(&mut cluster.seed_peer);
@@ -133,6 +135,7 @@ async fn measure(options: &Options, victim: Victim, run: usize) -> anyhow::Resul
 
 async fn download(ground: &Ground, content: &Content) -> anyhow::Result<f64> {
     let file = ground.folder().join("curled");
+    ground.refill().await?;
     let took = curl(ground.node(0), &content.url, &file, content.blob.bytes).await?;
     std::fs::remove_file(&file)?;
     Ok(took.seconds)

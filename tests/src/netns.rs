@@ -51,6 +51,8 @@ impl Network {
         ip(&["-n", &ctl.name, "addr", "add", &format!("{}/24", ctl.address), "dev", "br0"])?;
         ip(&["-n", &ctl.name, "link", "set", "br0", "up"])?;
 
+        keep_firewall_out(&ctl)?;
+
         let test = Ipv4Addr::new(10, 77, third, 1);
         ip(&["link", "add", &network.link, "type", "veth", "peer", "name", "test", "netns", &ctl.name])?;
         ip(&["addr", "add", &format!("{test}/24"), "dev", &network.link])?;
@@ -155,6 +157,15 @@ impl Drop for Network {
 /// The end of a cable that came into `ctl` goes into the bridge.
 fn plug(ctl: &Namespace, port: &str) -> anyhow::Result<()> {
     ip(&["-n", &ctl.name, "link", "set", port, "master", "br0", "up"])?;
+    Ok(())
+}
+
+/// Once docker has run on this machine, every new namespace passes what its bridges carry through netfilter, by default.
+fn keep_firewall_out(ctl: &Namespace) -> anyhow::Result<()> {
+    let settings = ["iptables", "ip6tables", "arptables"].map(|tables| format!("net.bridge.bridge-nf-call-{tables}=0"));
+    // -e: most machines have no such setting.
+    let change = ["netns", "exec", &ctl.name, "sysctl", "-q", "-e", "-w"];
+    ip(&change.into_iter().chain(settings.iter().map(String::as_str)).collect::<Vec<_>>())?;
     Ok(())
 }
 

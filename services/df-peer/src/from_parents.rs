@@ -45,7 +45,8 @@ use crate::plan::{Flying, Key, Step, View, plan};
 use crate::sync::{Advice, Sync};
 use crate::task::{Failure, Task};
 
-/// Requests at one parent: with one, a single parent idles between two pieces.
+/// Requests at one parent: with one, a single parent idles between two pieces. A third made eight nodes on one small
+/// machine 5 % faster, and left a layer of six pieces with none when its two parents died half-way.
 const PER_PARENT: usize = 2;
 /// Without a scheduler, and without a byte from any parent for this long: whoever asked is better served by the origin.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
