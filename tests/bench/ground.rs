@@ -39,7 +39,7 @@ impl Ground {
     /// With so many nodes, and room for so many MiB.
     pub(crate) async fn prepare(options: &Options, nodes: u8, need_mib: u64) -> anyhow::Result<Self> {
         // First the network: making it ends what a former run left running in its folder.
-        let network = Network::create(nodes)?;
+        let network = Network::create(nodes).await?;
         let folder = Folder::create(&place(options, need_mib)?, options.keep)?;
         let wanted = congestion_control()?;
         for namespace in [network.ctl()].into_iter().chain(network.nodes()) {

@@ -61,7 +61,7 @@ impl Lab {
         };
         let turn = TURN.lock().await;
         // First the network: making it ends what a former run left running in its folder.
-        let network = Network::create(NODES)?;
+        let network = Network::create(NODES).await?;
         let folder = Folder::create()?;
         let address = SocketAddr::from((network.ctl().address, REGISTRY_PORT));
         let registry = DockerRegistry::start(&folder.path, address, Some(&network.ctl().name)).await?;

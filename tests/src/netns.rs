@@ -41,7 +41,7 @@ pub struct Namespace {
 
 impl Network {
     /// `ctl` and so many nodes.
-    pub fn create(nodes: u8) -> anyhow::Result<Self> {
+    pub async fn create(nodes: u8) -> anyhow::Result<Self> {
         remove_leftovers()?;
         let run = std::process::id();
         let third = free_subnet()?;
@@ -51,7 +51,7 @@ impl Network {
         ip(&["-n", &ctl.name, "addr", "add", &format!("{}/24", ctl.address), "dev", "br0"])?;
         ip(&["-n", &ctl.name, "link", "set", "br0", "up"])?;
 
-        keep_firewall_out(&ctl)?;
+        ctl.inside(keep_firewall_out).await?;
 
         let test = Ipv4Addr::new(10, 77, third, 1);
         ip(&["link", "add", &network.link, "type", "veth", "peer", "name", "test", "netns", &ctl.name])?;
@@ -161,11 +161,14 @@ fn plug(ctl: &Namespace, port: &str) -> anyhow::Result<()> {
 }
 
 /// Once docker has run on this machine, every new namespace passes what its bridges carry through netfilter, by default.
-fn keep_firewall_out(ctl: &Namespace) -> anyhow::Result<()> {
-    let settings = ["iptables", "ip6tables", "arptables"].map(|tables| format!("net.bridge.bridge-nf-call-{tables}=0"));
-    // -e: most machines have no such setting.
-    let change = ["netns", "exec", &ctl.name, "sysctl", "-q", "-e", "-w"];
-    ip(&change.into_iter().chain(settings.iter().map(String::as_str)).collect::<Vec<_>>())?;
+fn keep_firewall_out() -> anyhow::Result<()> {
+    for tables in ["iptables", "ip6tables", "arptables"] {
+        let setting = PathBuf::from(format!("/proc/sys/net/bridge/bridge-nf-call-{tables}"));
+        // Most machines have none.
+        if setting.exists() {
+            std::fs::write(&setting, "0").with_context(|| format!("cannot change {}", setting.display()))?;
+        }
+    }
     Ok(())
 }
 
