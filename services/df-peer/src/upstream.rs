@@ -146,6 +146,11 @@ impl Upstream {
         Ok(url)
     }
 
+    /// Whether the configuration names it, `host` or `host:port`, as one that may be asked.
+    pub fn is_listed(&self, host: &str) -> bool {
+        self.rules.has_entry(host)
+    }
+
     /// Whether a URL may be asked. What its name resolves to is checked when it is.
     pub fn check(&self, url: &Url) -> Result<(), UpstreamRefused> {
         self.rules.check(url)

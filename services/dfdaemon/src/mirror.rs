@@ -7,6 +7,7 @@
 mod access;
 mod caller;
 mod content;
+mod namespace;
 mod refusal;
 mod relay;
 mod tags;
@@ -54,16 +55,17 @@ impl Mirror {
 
 pub fn router(mirror: Mirror) -> Router {
     // Repository names contain slashes, so the path is parsed by hand; no OpenAPI operation describes it.
-    Router::new().route("/v2/", any(base)).route("/v2/{*path}", any(dispatch)).with_state(mirror)
+    let paths = ["/v2", "/v2/", "/v2/{*path}", "/{registry}/v2", "/{registry}/v2/", "/{registry}/v2/{*path}"];
+    paths.into_iter().fold(Router::new(), |router, path| router.route(path, any(dispatch))).with_state(mirror)
 }
 
 /// containers/image and Docker ask this first; containerd never does.
-async fn base() -> impl IntoResponse {
+fn base() -> impl IntoResponse {
     (StatusCode::OK, [("docker-distribution-api-version", "registry/2.0")], axum::Json(serde_json::json!({})))
 }
 
 async fn dispatch(State(mirror): State<Mirror>, request: Request) -> Response {
-    let namespace = caller::namespace(request.uri());
+    let namespace = namespace::namespace(request.uri());
     let mut response = match answer(&mirror, request).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
@@ -79,9 +81,14 @@ async fn answer(mirror: &Mirror, request: Request) -> Result<Response, Refusal> 
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Refusal::method(request.method()));
     }
-    let path = request.uri().path().strip_prefix("/v2/").unwrap_or_default();
-    let wanted = OciPath::parse(path).map_err(|error| Refusal::path(&error))?;
-    let caller = Caller::from_request(mirror, &request)?;
+    let upstream = mirror.peer.upstream();
+    let located = namespace::locate(request.uri(), request.headers(), |host| upstream.is_listed(host));
+    let located = located.ok_or_else(|| Refusal::nowhere(request.uri().path()))?;
+    if located.path.is_empty() {
+        return Ok(base().into_response());
+    }
+    let wanted = OciPath::parse(&located.path).map_err(|error| Refusal::path(&error))?;
+    let caller = Caller::from_request(mirror, &request, &located)?;
     match wanted {
         OciPath::Blob { repository, digest } => content::answer(mirror, &caller, &repository, digest).await,
         OciPath::Manifest { repository, reference: Reference::Digest(digest) } => {

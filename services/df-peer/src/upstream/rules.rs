@@ -28,6 +28,10 @@ impl Rules {
         self.listed.iter().find(|(listed, _)| listed.eq_ignore_ascii_case(host)).map_or("https", |(_, scheme)| scheme)
     }
 
+    pub fn has_entry(&self, host: &str) -> bool {
+        self.listed.iter().any(|(entry, _)| entry.eq_ignore_ascii_case(host))
+    }
+
     fn lists(&self, url: &Url) -> bool {
         let matches = |entry: &str| is_host(entry, url);
         self.listed.iter().any(|(entry, scheme)| matches(entry) && (*scheme == url.scheme() || url.scheme() == "https"))

@@ -3,15 +3,14 @@
 use axum::extract::Request;
 use df_api::range::Requested;
 use df_http::serve::Sendfile;
+use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, RANGE};
-use http::{Method, Uri};
 use tokio::time::Instant;
 use url::Url;
 
 use super::Mirror;
+use super::namespace::Located;
 use super::refusal::Refusal;
-
-const REGISTRY_HEADER: &str = "x-dragonfly-registry";
 
 /// One request of a runtime.
 pub struct Caller {
@@ -29,14 +28,12 @@ pub struct Caller {
 // === impl Caller ===
 
 impl Caller {
-    /// Upstream: `ns`, else `X-Dragonfly-Registry`, else the configured default.
-    pub fn from_request(mirror: &Mirror, request: &Request) -> Result<Self, Refusal> {
+    pub fn from_request(mirror: &Mirror, request: &Request, located: &Located) -> Result<Self, Refusal> {
         let headers = request.headers().clone();
         let text = |value: Option<&http::HeaderValue>| value.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let named = namespace(request.uri()).or_else(|| text(headers.get(REGISTRY_HEADER)));
-        let registry = named.as_deref().unwrap_or(&mirror.default_registry);
+        let registry = located.registry.as_deref().unwrap_or(&mirror.default_registry);
         let mut url = mirror.peer.upstream().registry(registry).map_err(|error| Refusal::upstream(&error))?;
-        url.set_path(request.uri().path());
+        url.set_path(&format!("/v2/{}", located.path));
         let query = without_namespace(request.uri().query().unwrap_or_default());
         url.set_query(query.as_deref());
         let range = Requested::parse(text(headers.get(RANGE)).as_deref()).map_err(|error| Refusal::range(&error))?;
@@ -61,12 +58,6 @@ impl Caller {
     }
 }
 
-/// The `ns` query parameter: the registry as the image's name has it.
-pub fn namespace(uri: &Uri) -> Option<String> {
-    let query = uri.query()?;
-    url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "ns").map(|(_, value)| value.into_owned())
-}
-
 fn without_namespace(query: &str) -> Option<String> {
     let mut kept = url::form_urlencoded::Serializer::new(String::new());
     let mut any = false;
@@ -82,10 +73,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ns_names_the_registry_and_is_not_sent_on() {
-        let uri: Uri = "/v2/a/tags/list?n=5&ns=reg%3A5000&last=x".parse().unwrap();
-        assert_eq!(namespace(&uri).as_deref(), Some("reg:5000"));
-        assert_eq!(without_namespace(uri.query().unwrap()).as_deref(), Some("n=5&last=x"));
+    fn ns_is_not_sent_on() {
+        assert_eq!(without_namespace("n=5&ns=reg%3A5000&last=x").as_deref(), Some("n=5&last=x"));
         assert_eq!(without_namespace("ns=ghcr.io"), None);
     }
 }

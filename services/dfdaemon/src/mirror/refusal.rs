@@ -34,6 +34,12 @@ impl Refusal {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message)
     }
 
+    pub fn nowhere(path: &str) -> Self {
+        let path: String = path.chars().take(300).collect();
+        let message = format!("{path} names no registry: use /v2/… with ns=, /v2/<registry>/… or /<registry>/v2/…");
+        Self::new(StatusCode::NOT_FOUND, "UNSUPPORTED", message)
+    }
+
     pub fn path(error: &OciPathError) -> Self {
         let (status, code) = match error {
             OciPathError::Repository(_) => (StatusCode::BAD_REQUEST, "NAME_INVALID"),

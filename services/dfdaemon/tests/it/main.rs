@@ -5,6 +5,7 @@
 mod access;
 mod full_disk;
 mod mirror;
+mod namespaces;
 mod node;
 mod origin_access;
 mod origin_faults;
