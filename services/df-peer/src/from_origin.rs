@@ -284,7 +284,7 @@ pub(crate) fn try_again(
     if !origin::may_retry(&failure) {
         return Err(failure);
     }
-    let asked = origin::retry_after(&failure);
+    let asked = origin::wait_asked_for(&failure);
     let again = match retries.failed(Instant::now(), landed, asked, fastrand::f64()) {
         Verdict::Resume => true,
         Verdict::Again => peer.upstream().may_retry(&task.spec().origin.url),

@@ -33,6 +33,7 @@ pub mod uploads;
 pub mod upstream;
 
 pub use limits::DownloadConfig;
+pub use origin::retry_after;
 pub use peer::{Peer, PeerConfig};
 pub use peer_tls::PeerTlsConfig;
 pub use reader::{Content, Delivery, ReadError};

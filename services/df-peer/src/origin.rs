@@ -17,13 +17,14 @@ use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 use url::Url;
 
+pub use answer::retry_after;
 pub(crate) use answer::{Asked, Facts, is_same_version};
 pub(crate) use door::Door;
 
 use crate::from_origin::RETRY_AFTER_MAX;
 use crate::stillness::Stillness;
 use crate::task::Failure;
-use crate::upstream::{StreamPermit, Upstream, UpstreamRefused};
+use crate::upstream::{StreamPermit, Upstream, UpstreamRefused, read_at_most};
 use answer::Reading;
 
 /// An origin that is sending.
@@ -139,9 +140,9 @@ pub(crate) fn may_retry(failure: &Failure) -> bool {
 }
 
 /// How long the origin wants to be left alone, when it said so.
-pub(crate) fn retry_after(failure: &Failure) -> Option<Duration> {
+pub(crate) fn wait_asked_for(failure: &Failure) -> Option<Duration> {
     let Failure::Origin { headers, .. } = failure else { return None };
-    answer::retry_after(headers, SystemTime::now())
+    retry_after(headers, SystemTime::now())
 }
 
 fn request_headers(origin: &Origin, front: &Url, url: &Url, question: &Question) -> Result<HeaderMap, Failure> {
@@ -167,20 +168,10 @@ fn request_headers(origin: &Origin, front: &Url, url: &Url, question: &Question)
 /// The origin's no, for the caller; and for all tasks, when it wants to be left alone.
 async fn refused(upstream: &Upstream, response: reqwest::Response) -> Failure {
     let (status, headers) = (response.status().as_u16(), Box::new(response.headers().clone()));
-    if let (429 | 503, Some(wait)) = (status, answer::retry_after(&headers, SystemTime::now())) {
+    if let (429 | 503, Some(wait)) = (status, retry_after(&headers, SystemTime::now())) {
         upstream.origins().hold(response.url(), wait, status, &headers);
     }
-    let mut body = Vec::new();
-    let mut chunks = response.bytes_stream();
-    let reading = async {
-        while let Some(Ok(chunk)) = chunks.next().await
-            && body.len() + chunk.len() <= ERROR_BODY_BYTES_MAX
-        {
-            body.extend_from_slice(&chunk);
-        }
-    };
-    // What has come by then is told.
-    let _ = tokio::time::timeout(ERROR_BODY_PATIENCE, reading).await;
+    let body = read_at_most(response, ERROR_BODY_BYTES_MAX, ERROR_BODY_PATIENCE).await;
     Failure::Origin { status, headers, body: body.into() }
 }
 

@@ -10,6 +10,7 @@ mod config;
 mod credentials;
 mod origins;
 mod rules;
+mod tokens;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,10 +21,14 @@ use http::{Method, StatusCode};
 use reqwest::{Client, Response};
 use url::Url;
 
+use challenge::challenge;
+pub use challenge::relayed_challenges;
+pub use client::read_at_most;
 pub use config::{RegistryConfig, UpstreamConfig};
-use credentials::Credentials;
+use credentials::{Credential, Credentials};
 pub(crate) use origins::{Origins, StreamPermit};
 use rules::Rules;
+use tokens::{TokenError, Tokens};
 
 /// What [`UpstreamConfig`] amounts to.
 #[derive(Clone, Debug)]
@@ -33,6 +38,7 @@ pub struct Upstream {
     /// With certificate authorities of their own: by `host` or `host:port`.
     special: Arc<Vec<(String, Client)>>,
     credentials: Arc<Credentials>,
+    tokens: Arc<Tokens>,
     origins: Arc<Origins>,
     redirect_kept: Duration,
 }
@@ -62,6 +68,10 @@ pub enum UpstreamError {
     Client(#[from] reqwest::Error),
 }
 
+/// Of an answer 401: the registry's token service could not be asked, so that this says nothing of who may read.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenServiceDown;
+
 /// Docker Hub is asked under another name than it is called.
 const DOCKER_HUB: &str = "docker.io";
 const DOCKER_HUB_API: &str = "registry-1.docker.io";
@@ -81,6 +91,7 @@ impl Upstream {
             http,
             special: Arc::new(special),
             credentials: Arc::new(Credentials::new(&config.registries)?),
+            tokens: Arc::new(Tokens::new()),
             origins: Arc::new(Origins::new(config.concurrency_per_origin, config.requests_per_second_per_origin)),
             redirect_kept: Duration::from_millis(config.redirect_ttl_ms),
         })
@@ -100,27 +111,53 @@ impl Upstream {
         self.redirect_kept
     }
 
-    /// Asks; the clients refuse hosts by themselves, also along redirects. Without an `Authorization` of its own a
-    /// request gets the one that is configured for its registry, when the registry wants one.
+    /// Asks; the clients refuse hosts by themselves, also along redirects. A request without an `Authorization` of its own
+    /// gets, when the registry wants one, that which is configured for it, else the token that anybody gets. Where that
+    /// is no good, the answer is the registry's to a stranger; [`TokenServiceDown`] is its extension when nobody knows.
     pub async fn send(&self, method: Method, url: Url, mut headers: HeaderMap) -> reqwest::Result<Response> {
         let http = self.client_for(&url);
         let send = |headers| http.request(method.clone(), url.clone()).headers(headers).send();
-        let credential = self.credentials.of(&url).filter(|_| !headers.contains_key(AUTHORIZATION));
-        let Some(credential) = credential else { return send(headers).await };
+        let credential = self.credentials.of(&url);
+        if headers.contains_key(AUTHORIZATION) || (credential.is_none() && !url.path().starts_with("/v2/")) {
+            return send(headers).await;
+        }
+        let holder = credential.map(Credential::host);
+        let remembered = self.tokens.remembered(holder, &url).await;
         let mut first = headers.clone();
-        first.extend(credential.remembered(&url).map(|value| (AUTHORIZATION, value)));
-        let response = send(first).await?;
+        first.extend(remembered.clone().map(|value| (AUTHORIZATION, value)));
+        let mut response = send(first).await?;
         // What a redirect led to has no say in what this registry's password is shown to.
         if response.status() != StatusCode::UNAUTHORIZED || response.url().origin() != url.origin() {
             return Ok(response);
         }
-        match credential.answer(self, &url, response.headers()).await {
-            Some(value) => {
+        let Some(challenge) = challenge(response.headers()) else { return Ok(response) };
+        let answer = match credential.map(Credential::basic).transpose() {
+            Ok(basic) => self.tokens.answer(self, &url, challenge, (holder, basic), remembered).await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(value) => {
                 headers.insert(AUTHORIZATION, value);
-                send(headers).await
+                let second = send(headers).await?;
+                let refused = matches!(second.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+                Ok(if refused && credential.is_none() { response } else { second })
             }
-            None => Ok(response),
+            Err(why) => {
+                match credential {
+                    Some(_) => tracing::warn!(registry = holder, %why, "the configured credential could not be used"),
+                    None => tracing::debug!(registry = %url.origin().ascii_serialization(), %why, "no anonymous token"),
+                }
+                if matches!(why, TokenError::Down(_)) {
+                    response.extensions_mut().insert(TokenServiceDown);
+                }
+                Ok(response)
+            }
         }
+    }
+
+    /// Whether this node has a credential for the registry of `url`.
+    pub fn has_credential(&self, url: &Url) -> bool {
+        self.credentials.of(url).is_some()
     }
 
     fn client_for(&self, url: &Url) -> &Client {

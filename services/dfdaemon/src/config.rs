@@ -106,6 +106,8 @@ pub struct ProxyConfig {
     pub first_byte_timeout_ms: u64,
     /// How long a registry's yes to a credential is good for cached content. Default: 600000.
     pub access_ttl_ms: u64,
+    /// How long its no is: a runtime asks several times in a row. Default: 5000.
+    pub refusal_ttl_ms: u64,
     /// Connections at once; further ones are answered 503 and closed. Default: 4096.
     pub connection_limit: usize,
 }
@@ -189,6 +191,7 @@ impl Default for ProxyConfig {
             default_registry: "https://index.docker.io".to_owned(),
             first_byte_timeout_ms: 10_000,
             access_ttl_ms: 600_000,
+            refusal_ttl_ms: 5000,
             connection_limit: 4096,
         }
     }

@@ -43,12 +43,13 @@ pub struct Mirror {
 
 impl Mirror {
     pub fn new(peer: Arc<Peer>, config: &ProxyConfig) -> Self {
+        let millis = Duration::from_millis;
         Self {
             peer,
-            access: Access::new(Duration::from_millis(config.access_ttl_ms)),
+            access: Access::new(millis(config.access_ttl_ms), millis(config.refusal_ttl_ms)),
             tags: Tags::new(),
             default_registry: config.default_registry.as_str().into(),
-            first_byte_timeout: Duration::from_millis(config.first_byte_timeout_ms),
+            first_byte_timeout: millis(config.first_byte_timeout_ms),
         }
     }
 }
@@ -97,6 +98,8 @@ async fn answer(mirror: &Mirror, request: Request) -> Result<Response, Refusal> 
         OciPath::Manifest { repository, reference: Reference::Tag(tag) } => {
             tags::answer(mirror, &caller, &repository, &tag).await
         }
-        OciPath::Listing { .. } => Ok(relay::forward(mirror, &caller).await?.into_response()),
+        OciPath::Listing { repository } => {
+            Ok(relay::forward(mirror, &caller, repository.as_deref()).await?.respond(&caller.method))
+        }
     }
 }

@@ -130,7 +130,7 @@ pub(crate) fn read(status: StatusCode, headers: &HeaderMap, asked: Asked) -> Res
 }
 
 /// `Retry-After`, in seconds or as a date (RFC 9110 §10.2.3).
-pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));

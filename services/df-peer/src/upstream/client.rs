@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, NoProxy, Proxy};
 use secrecy::ExposeSecret as _;
@@ -48,4 +49,19 @@ pub(super) fn build(
         http = bundle.into_iter().fold(http, |http, certificate| http.add_root_certificate(certificate));
     }
     Ok(http.build()?)
+}
+
+/// A body that need not be whole: what has come of it, up to `max_bytes` and within `patience`.
+pub async fn read_at_most(response: reqwest::Response, max_bytes: usize, patience: Duration) -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    let reading = async {
+        while let Some(Ok(chunk)) = chunks.next().await
+            && body.len() + chunk.len() <= max_bytes
+        {
+            body.extend_from_slice(&chunk);
+        }
+    };
+    let _ = tokio::time::timeout(patience, reading).await;
+    body
 }

@@ -1,19 +1,42 @@
 //! Who may read what from the cache: those whose credentials the registry accepted for that repository, for a while; and
-//! of a repository only what the registry has said to be in it.
+//! of a repository only what the registry has said to be in it. A no is remembered, too, for a moment: runtimes ask again
+//! and again.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use df_api::Digest;
+use http::StatusCode;
+use http::header::HeaderMap;
 use moka::future::Cache;
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
-/// Remembered yeses; a restart forgets them, which costs one request each.
+/// Remembered yeses and noes; a restart forgets them, which costs one request each.
 #[derive(Clone)]
 pub struct Access {
-    proven: Cache<[u8; 32], Instant>,
+    proven: Cache<[u8; 32], Arc<Proven>>,
     /// Digests in repositories.
     members: Cache<[u8; 32], ()>,
+    /// Refused credentials by repository.
+    refused: Cache<[u8; 32], Refused>,
+    /// Credentials that have asked a registry too much, until when.
+    limited: Cache<[u8; 32], (Instant, Refused)>,
     ttl: Duration,
+}
+
+struct Proven {
+    since: Instant,
+    used: Mutex<Instant>,
+}
+
+/// What the registry said, to be said again.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +49,27 @@ pub enum Proof {
 
 /// A yes outlives its freshness by this much, for when the registry is down.
 const STALE: Duration = Duration::from_secs(24 * 3600);
+/// A pull that goes on keeps its proof for this long: older runtimes get no new token on the way.
+const PULL_MAX: Duration = Duration::from_secs(3600);
+/// A registry that wants to be left alone is, for this long without `Retry-After`, and at most.
+const LIMITED_USUAL: Duration = Duration::from_secs(1);
+const LIMITED_MAX: Duration = Duration::from_secs(30);
 const ENTRIES_MAX: u64 = 100_000;
+/// Noes have bodies.
+const REFUSALS_MAX: u64 = 2_000;
 
 // === impl Access ===
 
 impl Access {
-    pub fn new(ttl: Duration) -> Self {
-        let proven = Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(ttl + STALE).build();
-        let members = Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(STALE).build();
-        Self { proven, members, ttl }
+    /// `ttl` is how long a yes is good for, `refusal_ttl` a no.
+    pub fn new(ttl: Duration, refusal_ttl: Duration) -> Self {
+        Self {
+            proven: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(ttl + STALE).build(),
+            members: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(STALE).build(),
+            refused: Cache::builder().max_capacity(REFUSALS_MAX).time_to_live(refusal_ttl).build(),
+            limited: Cache::builder().max_capacity(REFUSALS_MAX).time_to_live(LIMITED_MAX).build(),
+            ttl,
+        }
     }
 
     /// The registry has it in this repository: it answered for it, or named it in a manifest.
@@ -47,19 +82,44 @@ impl Access {
     }
 
     pub async fn proof(&self, registry: &str, repository: &str, authorization: Option<&str>) -> Proof {
-        match self.proven.get(&credential_key(registry, repository, authorization)).await {
-            None => Proof::None,
-            Some(since) if since.elapsed() < self.ttl => Proof::Fresh,
-            Some(_) => Proof::Stale,
+        let Some(proven) = self.proven.get(&credential_key(registry, repository, authorization)).await else {
+            return Proof::None;
+        };
+        let mut used = proven.used.lock();
+        if used.elapsed() < self.ttl && proven.since.elapsed() < PULL_MAX.max(self.ttl) {
+            *used = Instant::now();
+            return Proof::Fresh;
         }
+        Proof::Stale
     }
 
     pub async fn prove(&self, registry: &str, repository: &str, authorization: Option<&str>) {
-        self.proven.insert(credential_key(registry, repository, authorization), Instant::now()).await;
+        let key = credential_key(registry, repository, authorization);
+        let now = Instant::now();
+        self.refused.invalidate(&key).await;
+        self.proven.insert(key, Arc::new(Proven { since: now, used: Mutex::new(now) })).await;
     }
 
-    pub async fn revoke(&self, registry: &str, repository: &str, authorization: Option<&str>) {
-        self.proven.invalidate(&credential_key(registry, repository, authorization)).await;
+    /// The registry does not accept it, or no longer.
+    pub async fn refuse(&self, registry: &str, repository: &str, authorization: Option<&str>, refused: Refused) {
+        let key = credential_key(registry, repository, authorization);
+        self.proven.invalidate(&key).await;
+        self.refused.insert(key, refused).await;
+    }
+
+    /// The registry has answered 429.
+    pub async fn limit(&self, registry: &str, authorization: Option<&str>, wait: Option<Duration>, refused: Refused) {
+        let until = Instant::now() + wait.unwrap_or(LIMITED_USUAL).min(LIMITED_MAX);
+        self.limited.insert(credential_key(registry, "", authorization), (until, refused)).await;
+    }
+
+    /// The no that the registry would say again.
+    pub async fn refusal(&self, registry: &str, repository: &str, authorization: Option<&str>) -> Option<Refused> {
+        let limited = self.limited.get(&credential_key(registry, "", authorization)).await;
+        if let Some((_, refused)) = limited.filter(|(until, _)| Instant::now() < *until) {
+            return Some(refused);
+        }
+        self.refused.get(&credential_key(registry, repository, authorization)).await
     }
 }
 
@@ -82,9 +142,15 @@ fn key(fields: &[&str]) -> [u8; 32] {
 mod tests {
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn no(status: StatusCode) -> Refused {
+        Refused { status, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
     #[tokio::test]
     async fn a_yes_is_for_one_repository_and_one_credential() {
-        let access = Access::new(Duration::from_secs(60));
+        let access = Access::new(MINUTE, MINUTE);
         access.prove("r", "a", Some("Bearer x")).await;
         assert_eq!(access.proof("r", "a", Some("Bearer x")).await, Proof::Fresh);
         for (repository, authorization) in
@@ -92,14 +158,36 @@ mod tests {
         {
             assert_eq!(access.proof("r", repository, authorization).await, Proof::None);
         }
-        access.revoke("r", "a", Some("Bearer x")).await;
+        access.refuse("r", "a", Some("Bearer x"), no(StatusCode::UNAUTHORIZED)).await;
         assert_eq!(access.proof("r", "a", Some("Bearer x")).await, Proof::None);
     }
 
     #[tokio::test]
     async fn a_yes_grows_stale() {
-        let access = Access::new(Duration::ZERO);
+        let access = Access::new(Duration::ZERO, MINUTE);
         access.prove("r", "a", None).await;
         assert_eq!(access.proof("r", "a", None).await, Proof::Stale);
+    }
+
+    #[tokio::test]
+    async fn a_no_is_for_one_repository_and_one_credential_until_there_is_a_yes() {
+        let access = Access::new(MINUTE, MINUTE);
+        access.refuse("r", "a", Some("Basic x"), no(StatusCode::FORBIDDEN)).await;
+        let refusal = access.refusal("r", "a", Some("Basic x")).await.unwrap();
+        assert_eq!(refusal.status, StatusCode::FORBIDDEN);
+        assert!(access.refusal("r", "b", Some("Basic x")).await.is_none());
+        assert!(access.refusal("r", "a", None).await.is_none());
+        access.prove("r", "a", Some("Basic x")).await;
+        assert!(access.refusal("r", "a", Some("Basic x")).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn who_asked_too_much_waits_at_all_repositories_and_not_for_ever() {
+        let access = Access::new(MINUTE, MINUTE);
+        access.limit("r", None, None, no(StatusCode::TOO_MANY_REQUESTS)).await;
+        assert!(access.refusal("r", "b", None).await.is_some());
+        assert!(access.refusal("r", "b", Some("Bearer x")).await.is_none());
+        access.limit("r", None, Some(Duration::ZERO), no(StatusCode::TOO_MANY_REQUESTS)).await;
+        assert!(access.refusal("r", "b", None).await.is_none());
     }
 }

@@ -4,7 +4,7 @@ use axum::extract::Request;
 use df_api::range::Requested;
 use df_http::serve::Sendfile;
 use http::Method;
-use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, RANGE};
+use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, RANGE, USER_AGENT};
 use tokio::time::Instant;
 use url::Url;
 
@@ -49,6 +49,17 @@ impl Caller {
 
     pub fn authorization(&self) -> Option<&str> {
         self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok())
+    }
+
+    /// A password rather than a token.
+    pub fn shows_password(&self) -> bool {
+        let scheme = self.authorization().and_then(|value| value.get(..6));
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("basic "))
+    }
+
+    pub fn is_containerd(&self) -> bool {
+        let agent = self.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        agent.is_some_and(|agent| agent.starts_with("containerd/") || agent.contains(" containerd-client/"))
     }
 
     /// All `Accept` lines as one.

@@ -1,7 +1,7 @@
 //! Blobs and digest-addressed manifests: one task per digest, whatever registry, repository or tag led to it.
 
 use axum::body::Body;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use df_api::Digest;
 use df_api::dfdaemon::TASK_ID_HEADER;
 use df_api::range::Requested;
@@ -10,8 +10,8 @@ use df_http::respond::Slice;
 use df_peer::download::Start;
 use df_peer::{Delivery, Task};
 use df_store::Trust;
+use http::Method;
 use http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
-use http::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -30,7 +30,7 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: 
     let id = task_id_of_digest(&digest);
     tracing::Span::current().record("dragonfly.task_id", id.as_str());
     if caller.method == Method::HEAD {
-        return head(mirror, caller, &digest).await;
+        return head(mirror, caller, repository, &digest).await;
     }
     let origin = Origin {
         authorization: caller.authorization().map(str::to_owned),
@@ -73,7 +73,7 @@ async fn unproven(
     let (method, range) = (Method::HEAD, Requested::Whole);
     let question =
         Caller { method, headers, url: caller.url.clone(), range, deadline: caller.deadline, sendfile: false };
-    let answered = relay::forward(mirror, &question).await;
+    let answered = relay::forward(mirror, &question, Some(repository)).await;
     let outage = answered.as_ref().map_or_else(Refusal::is_outage, relay::Relayed::is_outage);
     match answered {
         _ if outage && proof != Proof::None && member => Ok(None),
@@ -82,12 +82,9 @@ async fn unproven(
             mirror.access.add_member(&registry, repository, digest).await;
             Ok(None)
         }
-        Ok(answer) => {
-            if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                mirror.access.revoke(&registry, repository, authorization).await;
-            }
-            refused(mirror, caller, answer).await.map(Some)
-        }
+        Ok(answer) if answer.is_refusal() || caller.method == Method::HEAD => Ok(Some(answer.respond(&caller.method))),
+        // What else it says has a body that only a GET gets.
+        Ok(_) => Ok(Some(relay::forward(mirror, caller, Some(repository)).await?.respond(&caller.method))),
         Err(refusal) => Err(refusal),
     }
 }
@@ -123,20 +120,12 @@ struct Descriptor {
     digest: String,
 }
 
-/// The registry's no, with the body that only a GET gets.
-async fn refused(mirror: &Mirror, caller: &Caller, answer: relay::Relayed) -> Result<Response, Refusal> {
-    match caller.method {
-        Method::HEAD => Ok(answer.into_response()),
-        _ => Ok(relay::forward(mirror, caller).await?.into_response()),
-    }
-}
-
 /// From what is here, else from the registry.
-async fn head(mirror: &Mirror, caller: &Caller, digest: &Digest) -> Result<Response, Refusal> {
+async fn head(mirror: &Mirror, caller: &Caller, repository: &str, digest: &Digest) -> Result<Response, Refusal> {
     let here = mirror.peer.task(&task_id_of_digest(digest)).filter(|task| task.stored().is_complete());
     let meta = here.as_ref().and_then(|task| task.stored().meta());
     let (Some(task), Some(meta)) = (here, meta) else {
-        return Ok(relay::forward(mirror, caller).await?.into_response());
+        return Ok(relay::forward(mirror, caller, Some(repository)).await?.respond(&caller.method));
     };
     let slice = Slice::of(Requested::Whole, meta.length.unwrap_or(0)).map_err(|_| Refusal::method(&caller.method))?;
     let mut response = slice.respond(Body::empty());

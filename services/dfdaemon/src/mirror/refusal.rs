@@ -22,6 +22,21 @@ pub struct Refusal {
     relayed: Option<bytes::Bytes>,
 }
 
+/// The body of an error.
+pub fn errors(code: &str, message: &str) -> serde_json::Value {
+    serde_json::json!({ "errors": [{ "code": code, "message": message }] })
+}
+
+/// The word for what a status says of who asks.
+pub fn code_of(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
+        StatusCode::FORBIDDEN => "DENIED",
+        StatusCode::TOO_MANY_REQUESTS => "TOOMANYREQUESTS",
+        _ => "UNKNOWN",
+    }
+}
+
 // === impl Refusal ===
 
 impl Refusal {
@@ -120,7 +135,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, message) = (self.status.as_u16(), &self.message);
         tracing::info!(status, code = self.code, message, "a runtime is refused");
-        let body = serde_json::json!({ "errors": [{ "code": self.code, "message": self.message }] });
+        let body = errors(self.code, &self.message);
         let (source, mut response) = match self.relayed {
             Some(body) => ("upstream", body.into_response()),
             None => ("dfdaemon", Json(body).into_response()),

@@ -1,18 +1,25 @@
-//! One request passed on to the upstream as it came, and its answer passed back as it is.
+//! One request passed on to the upstream as it came, and its answer passed back as it is. A no that it has just said is
+//! said again without asking.
 
+use std::time::{Duration, SystemTime};
+
+use axum::Json;
 use axum::body::Body;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use df_api::dfdaemon::ERROR_TYPE_HEADER;
-use df_peer::Failure;
+use df_peer::upstream::{TokenServiceDown, read_at_most, relayed_challenges};
+use df_peer::{Failure, retry_after};
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, RANGE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, RANGE,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::Mirror;
+use super::access::{Proof, Refused};
 use super::caller::Caller;
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
 
 /// What a runtime says that an upstream should hear. Everything else stays here: cookies, `X-Dragonfly-*`, hop-by-hop,
 /// and conditions, because a 304 is the end of a pull for containerd.
@@ -21,13 +28,41 @@ const FORWARDED: [HeaderName; 3] = [ACCEPT, AUTHORIZATION, RANGE];
 /// RFC 9110 §7.6.1.
 const HOP_BY_HOP: [HeaderName; 5] = [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
-/// The upstream's answer, its body not read yet.
+/// The body of a no is told up to this size, if it comes within this time.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The upstream's answer, its body not read yet unless it is a no.
 pub struct Relayed {
-    response: reqwest::Response,
+    answer: Answer,
+    /// Nobody knows whether a stranger may read: a 401 says nothing.
+    token_service_down: bool,
 }
 
-/// Asks the upstream; an error only when it did not answer at all.
-pub async fn forward(mirror: &Mirror, caller: &Caller) -> Result<Relayed, Refusal> {
+enum Answer {
+    Live(reqwest::Response),
+    Refused(Refused),
+}
+
+/// Asks the upstream, unless it has just said no to this credential; an error only when it did not answer at all.
+/// `repository` is what the answer is about, if it is about one.
+pub async fn forward(mirror: &Mirror, caller: &Caller, repository: Option<&str>) -> Result<Relayed, Refusal> {
+    let about = repository.unwrap_or_default();
+    if let Some(refused) = mirror.access.refusal(&caller.registry(), about, caller.authorization()).await {
+        return Ok(Relayed { answer: Answer::Refused(refused), token_service_down: false });
+    }
+    let response = ask(mirror, caller).await?;
+    let token_service_down = response.extensions().get::<TokenServiceDown>().is_some();
+    let says_no =
+        matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS);
+    let answer = match says_no && !token_service_down {
+        true => Answer::Refused(remember(mirror, caller, about, response).await),
+        false => Answer::Live(response),
+    };
+    Ok(Relayed { answer, token_service_down })
+}
+
+async fn ask(mirror: &Mirror, caller: &Caller) -> Result<reqwest::Response, Refusal> {
     let mut headers = df_client::trace_headers();
     for name in FORWARDED {
         for value in caller.headers.get_all(&name) {
@@ -36,17 +71,45 @@ pub async fn forward(mirror: &Mirror, caller: &Caller) -> Result<Relayed, Refusa
     }
     headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let sent = mirror.peer.upstream().send(caller.method.clone(), caller.url.clone(), headers);
-    let answered = tokio::time::timeout_at(caller.deadline, sent).await;
-    match answered {
+    match tokio::time::timeout_at(caller.deadline, sent).await {
         // Nobody followed it: without `Location` it is the end of a pull for containerd.
         Ok(Ok(response)) if response.status().is_redirection() => {
             let failure = Failure::Malformed(format!("it answered {} without a way to go on", response.status()));
             Err(Refusal::failure(&caller.registry(), &failure))
         }
-        Ok(Ok(response)) => Ok(Relayed { response }),
+        Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(Refusal::failure(&caller.registry(), &Failure::from(error))),
         Err(_) => Err(Refusal::timeout(&caller.registry(), "the registry does not answer")),
     }
+}
+
+/// Of a credential that was good before, the registry's no means that it is so no longer: the runtime shall get a new one.
+async fn remember(mirror: &Mirror, caller: &Caller, repository: &str, response: reqwest::Response) -> Refused {
+    let (registry, authorization) = (caller.registry(), caller.authorization());
+    let mut status = response.status();
+    let mut headers = relayed_headers(response.headers());
+    let proof = mirror.access.proof(&registry, repository, authorization).await;
+    let error = if proof == Proof::None { "insufficient_scope" } else { "invalid_token" };
+    let challenges = relayed_challenges(&headers, authorization.map(|_| error));
+    headers.remove(WWW_AUTHENTICATE);
+    for challenge in challenges {
+        headers.append(WWW_AUTHENTICATE, challenge);
+    }
+    headers.remove(CONTENT_LENGTH);
+    // It would show the same password five times more.
+    if status == StatusCode::UNAUTHORIZED && caller.shows_password() && caller.is_containerd() {
+        status = StatusCode::FORBIDDEN;
+    }
+    let wait = retry_after(&headers, SystemTime::now());
+    let body = read_at_most(response, REFUSAL_BYTES_MAX, REFUSAL_PATIENCE).await;
+    let refused = Refused { status, headers, body: body.into() };
+    match status {
+        // Its password may be about to be replaced.
+        _ if authorization.is_none() && mirror.peer.upstream().has_credential(&caller.url) => {}
+        StatusCode::TOO_MANY_REQUESTS => mirror.access.limit(&registry, authorization, wait, refused.clone()).await,
+        _ => mirror.access.refuse(&registry, repository, authorization, refused.clone()).await,
+    }
+    refused
 }
 
 /// End-to-end headers of an upstream's answer. Content is never encoded: ranges would count other bytes than ours.
@@ -65,34 +128,77 @@ pub fn relayed_headers(upstream: &HeaderMap) -> HeaderMap {
 
 impl Relayed {
     pub fn status(&self) -> StatusCode {
-        self.response.status()
+        match &self.answer {
+            Answer::Live(response) => response.status(),
+            Answer::Refused(refused) => refused.status,
+        }
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        match &self.answer {
+            Answer::Live(response) => response.headers(),
+            Answer::Refused(refused) => &refused.headers,
+        }
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.response.headers().get(name).and_then(|value| value.to_str().ok())
+        self.headers().get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The upstream is there but cannot answer.
+    /// The upstream is there but cannot answer, or cannot tell who may read.
     pub fn is_outage(&self) -> bool {
-        self.status().is_server_error() || self.status() == StatusCode::TOO_MANY_REQUESTS
+        let status = self.status();
+        status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || self.token_service_down
+    }
+
+    /// It is a no to whoever asks with this credential, however it was asked.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.answer, Answer::Refused(_))
+    }
+
+    /// For one who asked with `method`.
+    pub fn respond(self, method: &Method) -> Response {
+        match self.answer {
+            Answer::Live(response) => live(response),
+            Answer::Refused(refused) => refused.respond(method),
+        }
     }
 }
 
-impl IntoResponse for Relayed {
-    fn into_response(self) -> Response {
-        let status = self.response.status();
-        let headers = relayed_headers(self.response.headers());
-        let length = headers.get(CONTENT_LENGTH).cloned();
-        let mut response = Response::new(Body::from_stream(self.response.bytes_stream()));
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        if status.is_client_error() || status.is_server_error() {
-            response.headers_mut().insert(ERROR_TYPE_HEADER, HeaderValue::from_static("upstream"));
-        }
-        // A HEAD's length is that of the body a GET would have.
-        if let Some(length) = length {
-            response.headers_mut().insert(CONTENT_LENGTH, length);
-        }
+fn live(upstream: reqwest::Response) -> Response {
+    let status = upstream.status();
+    let headers = relayed_headers(upstream.headers());
+    let length = headers.get(CONTENT_LENGTH).cloned();
+    let mut response = Response::new(Body::from_stream(upstream.bytes_stream()));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    if status.is_client_error() || status.is_server_error() {
+        response.headers_mut().insert(ERROR_TYPE_HEADER, HeaderValue::from_static("upstream"));
+    }
+    // A HEAD's length is that of the body a GET would have.
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+    response
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// With words of our own where the registry was asked without wanting its own.
+    fn respond(mut self, method: &Method) -> Response {
+        let own = self.body.is_empty() && method != Method::HEAD;
+        let mut response = match own {
+            true => {
+                self.headers.remove(CONTENT_TYPE);
+                let message = format!("the registry has answered {}", self.status);
+                Json(refusal::errors(refusal::code_of(self.status), &message)).into_response()
+            }
+            false => std::mem::replace(&mut self.body, Bytes::new()).into_response(),
+        };
+        *response.status_mut() = self.status;
+        response.headers_mut().extend(self.headers);
+        response.headers_mut().insert(ERROR_TYPE_HEADER, HeaderValue::from_static("upstream"));
         response
     }
 }

@@ -46,7 +46,7 @@ impl Tags {
 pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, tag: &str) -> Result<Response, Refusal> {
     let registry = caller.registry();
     let key = (registry.clone(), repository.to_owned(), tag.to_owned());
-    let answered = relay::forward(mirror, caller).await;
+    let answered = relay::forward(mirror, caller, Some(repository)).await;
     let outage = answered.as_ref().map_or_else(Refusal::is_outage, relay::Relayed::is_outage);
     if outage && let Some(response) = last_known(mirror, caller, &key).await {
         return response;
@@ -59,7 +59,7 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, tag: &st
             mirror.tags.known.insert(key, known).await;
         }
     }
-    Ok(answer.into_response())
+    Ok(answer.respond(&caller.method))
 }
 
 /// For a caller the registry has accepted before. HEAD from memory; GET from the content of the digest.

@@ -15,7 +15,8 @@ fn basic(password: &str) -> String {
 
 #[tokio::test]
 async fn the_challenge_of_the_registry_reaches_the_client() {
-    for access in [private(), RegistryAccess::AnonymousToken] {
+    let token = RegistryAccess::Token { user: "ann".to_owned(), password: "secret".to_owned() };
+    for access in [private(), token] {
         let node = Node::start(access).await;
         for path in [format!("{REPOSITORY}/manifests/v1"), node.blob_path(node.layer())] {
             let relayed = node.get(&path).send().await.unwrap();
@@ -91,4 +92,106 @@ async fn nothing_of_a_credential_is_on_disk() {
             }
         }
     }
+}
+
+/// What a runtime does six times within a millisecond costs the registry one request.
+#[tokio::test]
+async fn a_refused_credential_is_not_shown_again_and_again() {
+    let node = Node::start(private()).await;
+    let manifest = format!("{REPOSITORY}/manifests/v1");
+    let path = node.blob_path(node.layer());
+    let ask = |path: &str, agent: &'static str| {
+        node.get(path).header("authorization", basic("wrong")).header("user-agent", agent).send()
+    };
+    let before = node.registry.manifest_stats(REPOSITORY, "v1").requests;
+    for _ in 0..3 {
+        let refused = ask(&manifest, "curl/7.88").await.unwrap();
+        assert_eq!(refused.status(), 401);
+        assert_eq!(refused.headers()["www-authenticate"], "Basic realm=\"fake\"");
+    }
+    assert_eq!(node.registry.manifest_stats(REPOSITORY, "v1").requests, before + 1);
+    let refused = ask(&path, "curl/7.88").await.unwrap();
+    assert_eq!(refused.status(), 401);
+    let errors: serde_json::Value = refused.json().await.unwrap();
+    assert_eq!(errors["errors"][0]["code"], "UNAUTHORIZED");
+    // Another repository, another question; and who is told 403 does not repeat itself.
+    let other = ask("other/app/manifests/v1", "containerd/1.6.20~ds1").await.unwrap();
+    assert_eq!(other.status(), 404);
+    let node = Node::start(private()).await;
+    let told =
+        node.get(&manifest).header("authorization", basic("wrong")).header("user-agent", "containerd/1.6.20~ds1");
+    let told = told.send().await.unwrap();
+    assert_eq!(
+        (told.status().as_u16(), &told.headers()["www-authenticate"]),
+        (403, &"Basic realm=\"fake\"".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_is_no_good_is_called_so() {
+    let access = RegistryAccess::Token { user: "ann".to_owned(), password: "secret".to_owned() };
+    let node = Node::start(access).await;
+    let manifest = format!("{REPOSITORY}/manifests/v1");
+    let challenge = async |token: &str| {
+        let answer = node.get(&manifest).header("authorization", format!("Bearer {token}")).send().await.unwrap();
+        assert_eq!(answer.status(), 401);
+        answer.headers()["www-authenticate"].to_str().unwrap().to_owned()
+    };
+    assert!(challenge("never-was-one").await.ends_with("error=\"insufficient_scope\""));
+    let good = node.get(&manifest).header("authorization", "Bearer fake-token-0").send().await.unwrap();
+    assert_eq!(good.status(), 200);
+    node.registry.expire_token();
+    assert!(challenge("fake-token-0").await.ends_with("error=\"invalid_token\""));
+}
+
+#[tokio::test]
+async fn a_token_that_expires_on_the_way_still_reads_what_is_here() {
+    let access = RegistryAccess::Token { user: "ann".to_owned(), password: "secret".to_owned() };
+    let node = Node::start(access).await;
+    let paths = [format!("{REPOSITORY}/manifests/{}", node.image.top().digest), node.blob_path(node.layer())];
+    let ask = |path: &str| node.get(path).header("authorization", "Bearer fake-token-0").send();
+    for path in &paths {
+        assert!(ask(path).await.unwrap().bytes().await.is_ok());
+    }
+    node.registry.expire_token();
+    for path in &paths {
+        assert_eq!(ask(path).await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_public_image_costs_one_token_and_no_challenge() {
+    let node = Node::start(RegistryAccess::AnonymousToken).await;
+    pull(&node).await;
+    assert_eq!(node.registry.token_stats().requests, 1);
+    // The token service may go, and the token expire: what is public is known as such.
+    node.registry.expire_token();
+    node.registry.origin().change("token", |content| content.status_first(u32::MAX, 503, None));
+    pull(&node).await;
+}
+
+/// Manifest by tag and by digest, then all blobs, as a stranger.
+async fn pull(node: &Node) {
+    let head = node.head(&format!("{REPOSITORY}/manifests/v1")).send().await.unwrap();
+    assert_eq!(head.status(), 200);
+    let digest = head.headers()["docker-content-digest"].to_str().unwrap();
+    let manifest = node.get(&format!("{REPOSITORY}/manifests/{digest}")).send().await.unwrap();
+    assert_eq!(manifest.bytes().await.unwrap(), node.image.top().bytes);
+    for blob in node.image.blobs() {
+        let answer = node.get(&node.blob_path(blob)).send().await.unwrap();
+        assert_eq!(answer.bytes().await.unwrap(), blob.bytes);
+    }
+}
+
+/// A registry that has had enough of a caller is asked once, however often the caller asks.
+#[tokio::test]
+async fn too_many_requests_are_not_made_more() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let name = df_testkit::registry::manifest_name(REPOSITORY, "v1");
+    node.registry.origin().change(&name, |content| content.status_first(u32::MAX, 429, Some("20")));
+    for _ in 0..6 {
+        let answer = node.get(&format!("{REPOSITORY}/manifests/v1")).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (429, &"20".parse().unwrap()));
+    }
+    assert_eq!(node.registry.manifest_stats(REPOSITORY, "v1").requests, 1);
 }
