@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::ids::TaskId;
+use crate::task::Origin;
 
 /// On a content answer that lies within one finished piece: `blake3:…` of that whole piece.
 pub const PIECE_DIGEST_HEADER: &str = "x-dragonfly-piece-digest";
@@ -68,6 +69,27 @@ pub struct CreateTaskRequest {
     /// `Authorization` for the origin; never logged, and only a Bearer token leaves this node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization: Option<String>,
+}
+
+/// A node asks a seed peer what a tag means.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ResolveTagRequest {
+    /// The manifest by its tag, `https://registry/v2/<repository>/manifests/<tag>`.
+    pub origin: Origin,
+}
+
+/// What a tag means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ResolvedTag {
+    pub digest: Digest,
+    pub content_type: String,
+    /// Of the manifest, in bytes.
+    pub length: u64,
+    /// The registry does not answer; this is what it said last.
+    pub stale: bool,
 }
 
 /// A task on this host, and where its bytes came from.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use df_api::dfdaemon::{CreateTaskRequest, PieceList, TaskStatus};
+use df_api::dfdaemon::{CreateTaskRequest, PieceList, ResolveTagRequest, ResolvedTag, TaskStatus};
 use df_api::task::TaskSpec;
 use df_api::{ByteRange, TaskId};
 use reqwest::{Method, Response, header::RANGE};
@@ -40,6 +40,11 @@ impl DfdaemonClient {
     pub async fn fetch_task_content(&self, body: &TaskSpec, range: ByteRange) -> Result<Response, ClientError> {
         let request = self.transport.request(Method::POST, &format!("/v1/tasks/{}/content", body.id));
         send(request.header(RANGE, range.to_header()).json(body)).await
+    }
+
+    /// What a tag means now, of a seed peer.
+    pub async fn resolve_tag(&self, body: &ResolveTagRequest) -> Result<ResolvedTag, ClientError> {
+        self.transport.send(Method::POST, "/v1/tags", body).await
     }
 
     /// Pieces finished after `since`, held back up to `wait` as long as there are none.

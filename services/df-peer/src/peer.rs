@@ -17,6 +17,7 @@ use df_http::credential::Gate;
 use df_store::{Policy, Store, StoreError, StoredTask};
 use http::header::{AUTHORIZATION, RANGE};
 use http::{HeaderValue, Uri};
+use moka::future::Cache;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,6 +31,7 @@ use crate::limits::{DownloadConfig, Limits};
 use crate::parent::Ask;
 use crate::peer_tls::{PeerTlsConfig, PeerTlsError};
 use crate::schedulers::Schedulers;
+use crate::tags;
 use crate::task::Task;
 use crate::upstream::{Upstream, UpstreamConfig, UpstreamError};
 
@@ -84,6 +86,8 @@ pub struct Peer {
     schedulers: Schedulers,
     /// Seed peers of the cluster, from the last discovery: asked when no scheduler answers.
     seeds: Mutex<Vec<Parent>>,
+    /// Those that did not answer a moment ago.
+    pub(crate) silent_seeds: Cache<String, ()>,
     tasks: Mutex<HashMap<TaskId, Arc<Task>>>,
     /// Tasks whose parents delivered a whole that was wrong. When they are known to have lied, or it was not the first
     /// time, the next attempt asks the origin.
@@ -123,6 +127,7 @@ impl Peer {
             connections: Connections::new(tls),
             gate,
             seeds: Mutex::default(),
+            silent_seeds: Cache::builder().max_capacity(1000).time_to_live(tags::SILENT_FOR).build(),
             tasks: Mutex::default(),
             wrong_wholes: Mutex::default(),
             started: watch::Sender::new(0),

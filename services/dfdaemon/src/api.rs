@@ -1,3 +1,4 @@
 //! Operations of dfdaemon, one file per resource.
 
+pub mod tags;
 pub mod tasks;

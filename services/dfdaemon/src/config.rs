@@ -108,6 +108,8 @@ pub struct ProxyConfig {
     pub access_ttl_ms: u64,
     /// How long its no is: a runtime asks several times in a row. Default: 5000.
     pub refusal_ttl_ms: u64,
+    /// How long a tag is taken to mean the same: within it, the registry is asked once by the whole cluster. Default: 5000.
+    pub tag_window_ms: u64,
     /// Connections at once; further ones are answered 503 and closed. Default: 4096.
     pub connection_limit: usize,
 }
@@ -192,6 +194,7 @@ impl Default for ProxyConfig {
             first_byte_timeout_ms: 10_000,
             access_ttl_ms: 600_000,
             refusal_ttl_ms: 5000,
+            tag_window_ms: 5000,
             connection_limit: 4096,
         }
     }

@@ -52,12 +52,13 @@ impl Dfdaemon {
         let (local_addr, peer_addr) = (local.local_addr()?, peers.local_addr()?);
         let peer = Peer::open(peer_config(&config, peer_addr)?)?;
         let first_byte_timeout = Duration::from_millis(config.proxy.first_byte_timeout_ms);
-        let state = |trust| AppState { peer: peer.clone(), trust, first_byte_timeout, uploads: None };
+        let mirror = Mirror::new(peer.clone(), &config.proxy);
+        let state =
+            |trust| AppState { peer: peer.clone(), mirror: mirror.clone(), trust, first_byte_timeout, uploads: None };
         let uploads = Uploads::new(&config.upload.limits());
         let (for_programs, for_peers) = (config.proxy.listener_limits(), config.upload.listener_limits()?);
-        let mirror = Mirror::new(peer.clone(), &config.proxy);
         let servers = TaskTracker::new();
-        let local_router = routes::local_router(state(Trust::HoldLast), mirror);
+        let local_router = routes::local_router(state(Trust::HoldLast));
         let peer_router = routes::peer_router(state(Trust::Landed), uploads);
         servers.spawn(serve::serve_within(for_programs, local, local_router, stop.clone()));
         servers.spawn(serve::serve_within(for_peers, peers, peer_router, stop.clone()));

@@ -28,6 +28,7 @@ use access::Access;
 use caller::Caller;
 use refusal::Refusal;
 use tags::Tags;
+pub use tags::resolve_for_node;
 
 /// Shared by all requests; cheap to clone.
 #[derive(Clone)]
@@ -47,7 +48,7 @@ impl Mirror {
         Self {
             peer,
             access: Access::new(millis(config.access_ttl_ms), millis(config.refusal_ttl_ms)),
-            tags: Tags::new(),
+            tags: Tags::new(millis(config.tag_window_ms)),
             default_registry: config.default_registry.as_str().into(),
             first_byte_timeout: millis(config.first_byte_timeout_ms),
         }

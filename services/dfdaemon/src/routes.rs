@@ -12,8 +12,8 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::tasks;
-use crate::mirror::{self, Mirror};
+use crate::api::{tags, tasks};
+use crate::mirror;
 use crate::state::AppState;
 
 #[derive(utoipa::OpenApi)]
@@ -29,9 +29,9 @@ fn peer_operations() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(tasks::get_task_content)).routes(routes!(tasks::list_pieces))
 }
 
-/// For other peers only: a seed peer starts tasks for them.
+/// For other peers only: a seed peer starts tasks, and resolves tags, for them.
 fn seed_operations() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(tasks::fetch_task_content))
+    OpenApiRouter::new().routes(routes!(tasks::fetch_task_content)).routes(routes!(tags::resolve_tag))
 }
 
 /// For programs of this node: also new tasks.
@@ -56,7 +56,8 @@ pub fn peer_router(mut state: AppState, uploads: Arc<Uploads>) -> Router {
     layers::apply(operations.merge(base::routes(openapi(), base::always_ready())), "dfdaemon")
 }
 
-pub fn local_router(state: AppState, mirror: Mirror) -> Router {
+pub fn local_router(state: AppState) -> Router {
+    let mirror = state.mirror.clone();
     let (operations, _) = local_operations().split_for_parts();
     let operations = operations.with_state(state).merge(mirror::router(mirror));
     layers::apply(operations.merge(base::routes(openapi(), base::always_ready())), "dfdaemon")

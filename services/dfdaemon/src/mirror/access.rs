@@ -19,6 +19,8 @@ pub struct Access {
     proven: Cache<[u8; 32], Arc<Proven>>,
     /// Digests in repositories.
     members: Cache<[u8; 32], ()>,
+    /// Who is being asked about.
+    turns: Cache<[u8; 32], Arc<tokio::sync::Mutex<()>>>,
     /// Refused credentials by repository.
     refused: Cache<[u8; 32], Refused>,
     /// Credentials that have asked a registry too much, until when.
@@ -55,6 +57,8 @@ const PULL_MAX: Duration = Duration::from_secs(3600);
 const LIMITED_USUAL: Duration = Duration::from_secs(1);
 const LIMITED_MAX: Duration = Duration::from_secs(30);
 const ENTRIES_MAX: u64 = 100_000;
+/// Longer than anybody waits for a first byte.
+const TURN_KEPT: Duration = Duration::from_secs(120);
 /// Noes have bodies.
 const REFUSALS_MAX: u64 = 2_000;
 
@@ -66,6 +70,7 @@ impl Access {
         Self {
             proven: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(ttl + STALE).build(),
             members: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(STALE).build(),
+            turns: Cache::builder().max_capacity(ENTRIES_MAX).time_to_idle(TURN_KEPT).build(),
             refused: Cache::builder().max_capacity(REFUSALS_MAX).time_to_live(refusal_ttl).build(),
             limited: Cache::builder().max_capacity(REFUSALS_MAX).time_to_live(LIMITED_MAX).build(),
             ttl,
@@ -98,6 +103,27 @@ impl Access {
         let now = Instant::now();
         self.refused.invalidate(&key).await;
         self.proven.insert(key, Arc::new(Proven { since: now, used: Mutex::new(now) })).await;
+    }
+
+    /// Somebody of the cluster was accepted once; good only while the registry cannot be asked.
+    pub async fn prove_stale(&self, registry: &str, repository: &str, authorization: Option<&str>) {
+        let Some(long_ago) = Instant::now().checked_sub(self.ttl) else { return };
+        let proven = Proven { since: long_ago, used: Mutex::new(long_ago) };
+        let entry = self.proven.entry(credential_key(registry, repository, authorization));
+        entry.or_insert(Arc::new(proven)).await;
+    }
+
+    /// Held while the registry is asked about `what` of a repository; the others wait, and then know.
+    pub async fn turn(
+        &self,
+        registry: &str,
+        repository: &str,
+        authorization: Option<&str>,
+        what: &str,
+    ) -> tokio::sync::OwnedMutexGuard<()> {
+        let credential = credential_key(registry, repository, authorization);
+        let key = key(&[&hex::encode(credential), what]);
+        self.turns.entry(key).or_default().await.into_value().lock_owned().await
     }
 
     /// The registry does not accept it, or no longer.

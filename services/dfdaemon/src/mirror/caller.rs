@@ -1,7 +1,10 @@
 //! Who asks for what: method, target, credentials, and the upstream it is meant for.
 
+use std::time::Duration;
+
 use axum::extract::Request;
 use df_api::range::Requested;
+use df_api::task::Origin;
 use df_http::serve::Sendfile;
 use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, RANGE, USER_AGENT};
@@ -40,6 +43,45 @@ impl Caller {
         let deadline = Instant::now() + mirror.first_byte_timeout;
         let Sendfile(sendfile) = request.extensions().get().copied().unwrap_or_default();
         Ok(Self { method: request.method().clone(), headers, url, range, deadline, sendfile })
+    }
+
+    /// A question of our own; whole, and with the usual patience.
+    pub fn asking(mirror: &Mirror, method: Method, url: Url, headers: HeaderMap) -> Self {
+        let deadline = Instant::now() + mirror.first_byte_timeout;
+        Self { method, headers, url, range: Requested::Whole, deadline, sendfile: false }
+    }
+
+    /// The same caller's question for the headers of the whole.
+    pub fn head(&self) -> Self {
+        let mut headers = self.headers.clone();
+        headers.remove(RANGE);
+        let (url, deadline) = (self.url.clone(), self.deadline);
+        Self { method: Method::HEAD, headers, url, range: Requested::Whole, deadline, sendfile: false }
+    }
+
+    /// The same request for another path of the registry.
+    pub fn at(&self, path: &str) -> Self {
+        let mut url = self.url.clone();
+        url.set_path(path);
+        Self { method: self.method.clone(), headers: self.headers.clone(), url, ..*self }
+    }
+
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { deadline: Instant::now() + patience, ..self }
+    }
+
+    /// Where the engine gets it from, and with what.
+    pub fn origin(&self) -> Origin {
+        let authorization = self.authorization().map(str::to_owned);
+        Origin { authorization, accept: self.accept(), ..Origin::new(self.url.as_str()) }
+    }
+
+    /// The media types of all `Accept` lines, in an order of their own: the same for all who accept the same.
+    pub fn accepted_types(&self) -> Vec<String> {
+        let all = self.accept().unwrap_or_default();
+        let name = |entry: &str| entry.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let types: std::collections::BTreeSet<_> = all.split(',').map(name).filter(|name| !name.is_empty()).collect();
+        types.into_iter().collect()
     }
 
     /// `https://host:port`: two ports of a host are two registries.

@@ -4,14 +4,12 @@ use axum::body::Body;
 use axum::response::Response;
 use df_api::Digest;
 use df_api::dfdaemon::TASK_ID_HEADER;
-use df_api::range::Requested;
-use df_api::task::{Origin, TaskSpec, task_id_of_digest};
-use df_http::respond::Slice;
+use df_api::task::{TaskSpec, task_id_of_digest};
 use df_peer::download::Start;
 use df_peer::{Delivery, Task};
 use df_store::Trust;
 use http::Method;
-use http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -21,23 +19,24 @@ use super::caller::Caller;
 use super::refusal::Refusal;
 use super::relay;
 
+const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: Digest) -> Result<Response, Refusal> {
-    if let Some(answer) = unproven(mirror, caller, repository, &digest).await? {
-        return Ok(answer);
+    match unproven(mirror, caller, repository, &digest).await? {
+        Some(answer) => Ok(answer),
+        None => read(mirror, caller, repository, digest).await,
     }
+}
+
+/// For a caller that may.
+pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Digest) -> Result<Response, Refusal> {
     let id = task_id_of_digest(&digest);
     tracing::Span::current().record("dragonfly.task_id", id.as_str());
     if caller.method == Method::HEAD {
         return head(mirror, caller, repository, &digest).await;
     }
-    let origin = Origin {
-        authorization: caller.authorization().map(str::to_owned),
-        accept: caller.accept(),
-        ..Origin::new(caller.url.as_str())
-    };
-    let spec = TaskSpec::new(origin, Some(digest.clone()));
+    let spec = TaskSpec::new(caller.origin(), Some(digest.clone()));
     let task = mirror.peer.start(spec, Start::Ask).map_err(|error| Refusal::storage(&error))?;
     let patience = caller.deadline.saturating_duration_since(Instant::now());
     let content = task.open(&mirror.peer, caller.range, Trust::HoldLast, patience).await;
@@ -45,12 +44,13 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: 
     for member in named_digests(&task).await {
         mirror.access.add_member(&caller.registry(), repository, &member).await;
     }
-    let headers = content_headers(&task, &digest, content.content_type.as_deref());
+    let headers = content_headers(&digest, content.content_type.as_deref());
     let slice = content.slice;
     let mut response = slice.map_or_else(|| Response::new(Body::empty()), |slice| slice.respond(Body::empty()));
     let delivery = Delivery { sendfile: caller.sendfile, upload: None };
     *response.body_mut() = Body::from_stream(content.stream(delivery));
     response.headers_mut().extend(headers);
+    response.headers_mut().extend(task_header(&task));
     Ok(response)
 }
 
@@ -63,17 +63,14 @@ async fn unproven(
     digest: &Digest,
 ) -> Result<Option<Response>, Refusal> {
     let (registry, authorization) = (caller.registry(), caller.authorization());
+    // Of many who ask the same at once, the first asks for all.
+    let _turn = mirror.access.turn(&registry, repository, authorization, &digest.to_string()).await;
     let proof = mirror.access.proof(&registry, repository, authorization).await;
     let member = mirror.access.is_member(&registry, repository, digest).await;
     if proof == Proof::Fresh && member {
         return Ok(None);
     }
-    let mut headers = caller.headers.clone();
-    headers.remove(http::header::RANGE);
-    let (method, range) = (Method::HEAD, Requested::Whole);
-    let question =
-        Caller { method, headers, url: caller.url.clone(), range, deadline: caller.deadline, sendfile: false };
-    let answered = relay::forward(mirror, &question, Some(repository)).await;
+    let answered = relay::forward(mirror, &caller.head(), Some(repository)).await;
     let outage = answered.as_ref().map_or_else(Refusal::is_outage, relay::Relayed::is_outage);
     match answered {
         _ if outage && proof != Proof::None && member => Ok(None),
@@ -127,25 +124,32 @@ async fn head(mirror: &Mirror, caller: &Caller, repository: &str, digest: &Diges
     let (Some(task), Some(meta)) = (here, meta) else {
         return Ok(relay::forward(mirror, caller, Some(repository)).await?.respond(&caller.method));
     };
-    let slice = Slice::of(Requested::Whole, meta.length.unwrap_or(0)).map_err(|_| Refusal::method(&caller.method))?;
-    let mut response = slice.respond(Body::empty());
-    response.headers_mut().extend(content_headers(&task, digest, meta.content_type.as_deref()));
+    let mut response = describe(digest, meta.content_type.as_deref(), meta.length.unwrap_or(0));
+    response.headers_mut().extend(task_header(&task));
     Ok(response)
 }
 
-fn content_headers(task: &Task, digest: &Digest, content_type: Option<&str>) -> HeaderMap {
+/// The answer to a HEAD.
+pub fn describe(digest: &Digest, content_type: Option<&str>, length: u64) -> Response {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CONTENT_LENGTH, length.into());
+    headers.extend(content_headers(digest, content_type));
+    response
+}
+
+fn content_headers(digest: &Digest, content_type: Option<&str>) -> HeaderMap {
     let value = |text: &str| HeaderValue::from_str(text).ok();
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, content_type.and_then(value).unwrap_or(OCTETS));
-    let named = [
-        ("docker-content-digest", value(&digest.to_string())),
-        (ETAG.as_str(), value(&format!("\"{digest}\""))),
-        (TASK_ID_HEADER, value(task.id().as_str())),
-    ];
-    for (name, value) in named {
-        if let Some(value) = value {
-            headers.insert(name, value);
-        }
-    }
+    let digest = digest.to_string();
+    headers.extend(value(&digest).map(|value| (DOCKER_CONTENT_DIGEST, value)));
+    headers.extend(value(&format!("\"{digest}\"")).map(|value| (ETAG, value)));
     headers
+}
+
+fn task_header(task: &Task) -> Option<(HeaderName, HeaderValue)> {
+    let value = HeaderValue::from_str(task.id().as_str()).ok()?;
+    Some((HeaderName::from_static(TASK_ID_HEADER), value))
 }

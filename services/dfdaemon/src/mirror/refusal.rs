@@ -125,6 +125,10 @@ impl Refusal {
         }
     }
 
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Whether the upstream could not answer, rather than said no.
     pub fn is_outage(&self) -> bool {
         self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS

@@ -1,13 +1,18 @@
-//! Manifests by tag. A tag may move, so the registry is asked each time; when it cannot answer, the last known digest is.
+//! Manifests by tag. A tag may move, so the registry is asked, once per moment in the whole cluster; when it cannot
+//! answer, the last known digest is.
+//!
+//! **Invariant.** What a tag means is told only to those whom the registry accepts for its repository.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use df_api::Digest;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WARNING};
+use df_api::dfdaemon::ResolvedTag;
+use df_api::task::Origin;
+use df_http::ApiError;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{Method, StatusCode};
 use moka::future::Cache;
-use tokio::time::Instant;
 
 use super::Mirror;
 use super::access::Proof;
@@ -15,21 +20,40 @@ use super::caller::Caller;
 use super::refusal::Refusal;
 use super::{content, relay};
 
-/// What a tag last meant, by (registry, repository, tag).
+/// What a tag last meant.
 #[derive(Clone)]
 pub struct Tags {
-    known: Cache<(String, String, String), Known>,
+    known: Cache<Key, Known>,
+    /// How long it is taken to mean the same.
+    window: Duration,
 }
 
-#[derive(Clone)]
+/// Registry, repository, tag, and the media types that were accepted: a registry may answer each caller something else.
+type Key = (String, String, String, Vec<String>);
+
+#[derive(Clone, Debug)]
 struct Known {
     digest: Digest,
     content_type: String,
-    length: String,
+    length: u64,
+    /// When the registry said so.
+    asked: Instant,
+}
+
+enum Meaning {
+    Known {
+        known: Known,
+        stale: bool,
+    },
+    /// No meaning; or one without a digest to name it.
+    Relayed(relay::Relayed),
 }
 
 const ENTRIES_MAX: u64 = 50_000;
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Its digest is not that of its bytes.
+const SIGNED_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
 /// RFC 7234 §5.5.3: revalidation failed.
 const STALE: HeaderValue =
@@ -38,78 +62,159 @@ const STALE: HeaderValue =
 // === impl Tags ===
 
 impl Tags {
-    pub fn new() -> Self {
-        Self { known: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(KEPT).build() }
+    pub fn new(window: Duration) -> Self {
+        Self { known: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(KEPT).build(), window }
     }
 }
 
 pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, tag: &str) -> Result<Response, Refusal> {
-    let registry = caller.registry();
-    let key = (registry.clone(), repository.to_owned(), tag.to_owned());
-    let answered = relay::forward(mirror, caller, Some(repository)).await;
+    let (known, stale) = match mean(mirror, caller, repository, tag, Ask::SeedFirst).await? {
+        Meaning::Known { known, stale } => (known, stale),
+        Meaning::Relayed(answer) if answer.is_refusal() || caller.method == Method::HEAD => {
+            return Ok(answer.respond(&caller.method));
+        }
+        // It was asked with HEAD, whose answers have no body.
+        Meaning::Relayed(_) => {
+            return Ok(relay::forward(mirror, caller, Some(repository)).await?.respond(&caller.method));
+        }
+    };
+    let mut response = match caller.method {
+        Method::HEAD => content::describe(&known.digest, Some(&known.content_type), known.length),
+        _ => {
+            let path = format!("/v2/{repository}/manifests/{}", known.digest);
+            // The registry may have used up its part of the time.
+            let by_digest = caller.at(&path).with_patience(mirror.first_byte_timeout);
+            content::read(mirror, &by_digest, repository, known.digest).await?
+        }
+    };
+    if stale {
+        response.headers_mut().insert(WARNING, STALE);
+    }
+    Ok(response)
+}
+
+/// For a node of the cluster that asks with a token, or as anybody.
+pub async fn resolve_for_node(mirror: &Mirror, origin: &Origin) -> Result<ResolvedTag, ApiError> {
+    let unfit = || ApiError::unprocessable(format!("{} is not a manifest by its tag", origin.url));
+    let (caller, repository, tag) = Caller::for_tag(mirror, origin).ok_or_else(unfit)?;
+    mirror.peer.upstream().check(&caller.url).map_err(ApiError::forbidden)?;
+    let meaning = mean(mirror, &caller, &repository, &tag, Ask::Registry).await;
+    match meaning.map_err(|refusal| ApiError::new(df_api::Code::BadGateway, refusal.message()))? {
+        Meaning::Known { known, stale } => {
+            let Known { digest, content_type, length, .. } = known;
+            Ok(ResolvedTag { digest, content_type, length, stale })
+        }
+        Meaning::Relayed(answer) => {
+            let detail = format!("the registry answered {} for {}", answer.status(), origin.url);
+            Err(ApiError::new(df_api::Code::BadGateway, detail))
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    SeedFirst,
+    Registry,
+}
+
+async fn mean(mirror: &Mirror, caller: &Caller, repository: &str, tag: &str, ask: Ask) -> Result<Meaning, Refusal> {
+    let (registry, authorization) = (caller.registry(), caller.authorization());
+    let key = (registry.clone(), repository.to_owned(), tag.to_owned(), caller.accepted_types());
+    // Of many who ask the same at once, the first asks for all.
+    let _turn = mirror.access.turn(&registry, repository, authorization, tag).await;
+    let proof = mirror.access.proof(&registry, repository, authorization).await;
+    let known = mirror.tags.known.get(&key).await.filter(|_| proof != Proof::None);
+    if let Some(known) = &known
+        && proof == Proof::Fresh
+        && known.asked.elapsed() < mirror.tags.window
+    {
+        return Ok(Meaning::Known { known: known.clone(), stale: false });
+    }
+    if ask == Ask::SeedFirst
+        && let Some(meaning) = ask_seed(mirror, caller, repository, &key).await
+    {
+        return Ok(meaning);
+    }
+    let question = caller.head();
+    let answered = relay::forward(mirror, &question, Some(repository)).await;
     let outage = answered.as_ref().map_or_else(Refusal::is_outage, relay::Relayed::is_outage);
-    if outage && let Some(response) = last_known(mirror, caller, &key).await {
-        return response;
+    if let Some(known) = known.filter(|_| outage) {
+        return Ok(last_known(&key, known));
     }
     let answer = answered?;
     if answer.status() == StatusCode::OK {
-        mirror.access.prove(&registry, repository, caller.authorization()).await;
+        mirror.access.prove(&registry, repository, authorization).await;
         if let Some(known) = Known::from_answer(&answer) {
-            mirror.access.add_member(&registry, repository, &known.digest).await;
-            mirror.tags.known.insert(key, known).await;
+            remember(mirror, key, &known).await;
+            return Ok(Meaning::Known { known, stale: false });
         }
     }
-    Ok(answer.respond(&caller.method))
+    Ok(Meaning::Relayed(answer))
 }
 
-/// For a caller the registry has accepted before. HEAD from memory; GET from the content of the digest.
-async fn last_known(
-    mirror: &Mirror,
-    caller: &Caller,
-    key: &(String, String, String),
-) -> Option<Result<Response, Refusal>> {
-    let (registry, repository, tag) = key;
-    let known = mirror.tags.known.get(key).await?;
-    if mirror.access.proof(registry, repository, caller.authorization()).await == Proof::None {
-        return None;
-    }
+async fn remember(mirror: &Mirror, key: Key, known: &Known) {
+    mirror.access.add_member(&key.0, &key.1, &known.digest).await;
+    mirror.tags.known.insert(key, known.clone()).await;
+}
+
+fn last_known((registry, repository, tag, _): &Key, known: Known) -> Meaning {
     tracing::warn!(registry, repository, tag, digest = %known.digest, "the registry does not answer; serving the last known digest");
     metrics::counter!("dragonfly_client_stale_tags_total").increment(1);
-    let response = if caller.method == Method::HEAD {
-        Ok(known.head())
-    } else {
-        let mut url = caller.url.clone();
-        url.set_path(&format!("/v2/{repository}/manifests/{}", known.digest));
-        let (method, headers, range) = (Method::GET, caller.headers.clone(), caller.range);
-        // The registry has used up its part of the time.
-        let deadline = Instant::now() + mirror.first_byte_timeout;
-        let by_digest = Caller { method, headers, url, range, deadline, sendfile: caller.sendfile };
-        content::answer(mirror, &by_digest, repository, known.digest).await
-    };
-    Some(response.map(|mut response| {
-        response.headers_mut().insert(WARNING, STALE);
-        response
-    }))
+    Meaning::Known { known, stale: true }
+}
+
+/// The seed has the registry's yes for the same credential.
+async fn ask_seed(mirror: &Mirror, caller: &Caller, repository: &str, key: &Key) -> Option<Meaning> {
+    let resolved = mirror.peer.resolve_tag(&caller.origin()).await?;
+    let ResolvedTag { digest, content_type, length, stale } = resolved;
+    let known = Known { digest, content_type, length, asked: Instant::now() };
+    if stale {
+        mirror.access.add_member(&key.0, repository, &known.digest).await;
+        mirror.access.prove_stale(&key.0, repository, caller.authorization()).await;
+        return Some(last_known(key, known));
+    }
+    mirror.access.prove(&key.0, repository, caller.authorization()).await;
+    remember(mirror, key.clone(), &known).await;
+    Some(Meaning::Known { known, stale: false })
 }
 
 // === impl Known ===
 
 impl Known {
+    /// `None` when a manifest cannot be told by what the registry says of it.
     fn from_answer(answer: &relay::Relayed) -> Option<Self> {
+        let content_type = answer.header(CONTENT_TYPE.as_str())?.to_owned();
+        if content_type == SIGNED_SCHEMA_1 {
+            return None;
+        }
         Some(Self {
             digest: answer.header("docker-content-digest")?.parse().ok()?,
-            content_type: answer.header(CONTENT_TYPE.as_str())?.to_owned(),
-            length: answer.header(CONTENT_LENGTH.as_str())?.to_owned(),
+            content_type,
+            length: answer.header(CONTENT_LENGTH.as_str())?.parse().ok()?,
+            asked: Instant::now(),
         })
     }
+}
 
-    fn head(&self) -> Response {
-        let digest = self.digest.to_string();
-        let headers = [
-            (CONTENT_TYPE.as_str(), self.content_type.as_str()),
-            (CONTENT_LENGTH.as_str(), self.length.as_str()),
-            ("docker-content-digest", digest.as_str()),
-        ];
-        (StatusCode::OK, headers).into_response()
+// === impl Caller ===
+
+impl Caller {
+    /// A node that wants to know a tag; with the repository and the tag.
+    fn for_tag(mirror: &Mirror, origin: &Origin) -> Option<(Self, String, String)> {
+        use crate::oci::{OciPath, Reference};
+        let url = url::Url::parse(&origin.url).ok()?;
+        let OciPath::Manifest { repository, reference: Reference::Tag(tag) } =
+            OciPath::parse(url.path().strip_prefix("/v2/")?).ok()?
+        else {
+            return None;
+        };
+        let mut headers = http::HeaderMap::new();
+        let given = [(AUTHORIZATION, &origin.authorization), (http::header::ACCEPT, &origin.accept)];
+        for (name, value) in given {
+            if let Some(value) = value {
+                headers.insert(name, HeaderValue::from_str(value).ok()?);
+            }
+        }
+        Some((Self::asking(mirror, Method::HEAD, url, headers), repository, tag))
     }
 }

@@ -149,3 +149,37 @@ async fn any_range_is_the_same_cold_and_cached() {
     assert_eq!(several.bytes().await.unwrap(), node.layer().bytes);
     assert_eq!(node.served(node.layer()).0, 1);
 }
+
+#[tokio::test]
+async fn a_tag_that_moves_is_followed_but_not_within_the_window() {
+    for (window_ms, expected_requests) in [(0, 2), (600_000, 1)] {
+        let node = Node::with(RegistryAccess::Open, |config| config.proxy.tag_window_ms = window_ms).await;
+        let path = format!("{REPOSITORY}/manifests/v1");
+        let before = node.get(&path).send().await.unwrap().bytes().await.unwrap();
+        let moved = df_testkit::Image::build(9, &[df_testkit::Layer::tar(1000)]).unwrap();
+        node.registry.add(REPOSITORY, "v1", &moved);
+        let asked = node.registry.manifest_stats(REPOSITORY, "v1").requests;
+        let after = node.get(&path).send().await.unwrap();
+        let expected = if window_ms == 0 { &moved } else { &node.image };
+        assert_eq!(after.headers()["docker-content-digest"], expected.top().digest);
+        assert_eq!(after.bytes().await.unwrap(), expected.top().bytes);
+        assert_eq!(before, node.image.top().bytes);
+        assert_eq!(node.registry.manifest_stats(REPOSITORY, "v1").requests - asked, expected_requests - 1);
+    }
+}
+
+/// A HEAD and a GET say the same, by tag and by digest, cold and cached.
+#[tokio::test]
+async fn a_head_says_what_a_get_says() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let by_digest = format!("{REPOSITORY}/manifests/{}", node.image.top().digest);
+    for path in [format!("{REPOSITORY}/manifests/v1"), by_digest, node.blob_path(node.layer())] {
+        for round in ["cold", "cached"] {
+            let (head, get) = (node.head(&path).send().await.unwrap(), node.get(&path).send().await.unwrap());
+            for name in ["content-type", "content-length", "docker-content-digest", "accept-ranges"] {
+                assert_eq!(head.headers().get(name), get.headers().get(name), "{path}, {round}: {name}");
+            }
+            get.bytes().await.unwrap();
+        }
+    }
+}

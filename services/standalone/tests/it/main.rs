@@ -13,4 +13,5 @@ mod liars;
 mod outage;
 mod rows;
 mod sharing;
+mod tags;
 mod tls;

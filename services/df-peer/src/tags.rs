@@ -1,0 +1,43 @@
+//! What a tag means, asked of the seed peer that the tag belongs to: it asks the registry once for all nodes.
+//!
+//! **Invariant.** A password stays here; and a seed that does not answer costs one wait, after which the registry is asked.
+
+use std::time::Duration;
+
+use df_api::dfdaemon::{ResolveTagRequest, ResolvedTag};
+use df_api::task::{Origin, task_id_of_url};
+
+use crate::peer::Peer;
+
+/// The registry may be far, and half of a runtime's patience must be left for asking it from here.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// A seed that did not answer is not asked for this long.
+pub(crate) const SILENT_FOR: Duration = Duration::from_secs(10);
+
+// === impl Peer ===
+
+impl Peer {
+    /// `None` when only the registry itself can tell: there is no such seed, it does not answer, or it was refused.
+    pub async fn resolve_tag(&self, origin: &Origin) -> Option<ResolvedTag> {
+        let origin = origin.for_the_cluster();
+        if origin.node_only {
+            return None;
+        }
+        let seed = self.seed_of(&task_id_of_url(&origin.url, None, None))?;
+        if self.silent_seeds.contains_key(&seed.url) {
+            return None;
+        }
+        let client = self.parent_client(&seed)?;
+        let asked = tokio::time::timeout(PATIENCE, client.resolve_tag(&ResolveTagRequest { origin })).await;
+        match asked {
+            Ok(Ok(resolved)) => return Some(resolved),
+            // It has answered: with the registry's no, or with that it cannot say.
+            Ok(Err(error)) if error.status().is_some() => {}
+            Ok(Err(_)) | Err(_) => {
+                tracing::debug!(seed = seed.url, "the seed peer of a tag does not answer");
+                self.silent_seeds.insert(seed.url, ()).await;
+            }
+        }
+        None
+    }
+}
