@@ -8,6 +8,7 @@ mod challenge;
 mod client;
 mod config;
 mod credentials;
+mod login;
 mod origins;
 mod rules;
 mod tokens;
@@ -26,8 +27,10 @@ pub use challenge::relayed_challenges;
 pub use client::read_at_most;
 pub use config::{RegistryConfig, UpstreamConfig};
 use credentials::{Credential, Credentials};
+pub use login::{LogIn, LogInError};
 pub(crate) use origins::{Origins, StreamPermit};
 use rules::Rules;
+pub use tokens::Token;
 use tokens::{TokenError, Tokens};
 
 /// What [`UpstreamConfig`] amounts to.

@@ -7,6 +7,7 @@
 mod access;
 mod caller;
 mod content;
+mod login;
 mod namespace;
 mod refusal;
 mod relay;
@@ -20,12 +21,13 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use df_peer::Peer;
-use http::{Method, StatusCode};
+use http::Method;
 
 use crate::config::ProxyConfig;
 use crate::oci::{OciPath, Reference};
 use access::Access;
 use caller::Caller;
+use login::Words;
 use refusal::Refusal;
 use tags::Tags;
 pub use tags::resolve_for_node;
@@ -36,6 +38,7 @@ pub struct Mirror {
     peer: Arc<Peer>,
     access: Access,
     tags: Tags,
+    words: Words,
     default_registry: Arc<str>,
     first_byte_timeout: Duration,
 }
@@ -48,6 +51,7 @@ impl Mirror {
         Self {
             peer,
             access: Access::new(millis(config.access_ttl_ms), millis(config.refusal_ttl_ms)),
+            words: Words::new(),
             tags: Tags::new(millis(config.tag_window_ms)),
             default_registry: config.default_registry.as_str().into(),
             first_byte_timeout: millis(config.first_byte_timeout_ms),
@@ -59,11 +63,6 @@ pub fn router(mirror: Mirror) -> Router {
     // Repository names contain slashes, so the path is parsed by hand; no OpenAPI operation describes it.
     let paths = ["/v2", "/v2/", "/v2/{*path}", "/{registry}/v2", "/{registry}/v2/", "/{registry}/v2/{*path}"];
     paths.into_iter().fold(Router::new(), |router, path| router.route(path, any(dispatch))).with_state(mirror)
-}
-
-/// containers/image and Docker ask this first; containerd never does.
-fn base() -> impl IntoResponse {
-    (StatusCode::OK, [("docker-distribution-api-version", "registry/2.0")], axum::Json(serde_json::json!({})))
 }
 
 async fn dispatch(State(mirror): State<Mirror>, request: Request) -> Response {
@@ -79,18 +78,23 @@ async fn dispatch(State(mirror): State<Mirror>, request: Request) -> Response {
     response
 }
 
-async fn answer(mirror: &Mirror, request: Request) -> Result<Response, Refusal> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(Refusal::method(request.method()));
-    }
+async fn answer(mirror: &Mirror, mut request: Request) -> Result<Response, Refusal> {
     let upstream = mirror.peer.upstream();
     let located = namespace::locate(request.uri(), request.headers(), |host| upstream.is_listed(host));
     let located = located.ok_or_else(|| Refusal::nowhere(request.uri().path()))?;
+    if located.path == "token" {
+        return login::token(mirror, &located, request).await;
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Refusal::method(request.method()));
+    }
     if located.path.is_empty() {
-        return Ok(base().into_response());
+        return Ok(login::base(request.headers(), &located));
     }
     let wanted = OciPath::parse(&located.path).map_err(|error| Refusal::path(&error))?;
-    let caller = Caller::from_request(mirror, &request, &located)?;
+    let url = caller::url(mirror, request.uri(), &located)?;
+    mirror.words.open(request.headers_mut(), &url.origin().ascii_serialization()).await?;
+    let caller = Caller::from_request(mirror, &request, url)?;
     match wanted {
         OciPath::Blob { repository, digest } => content::answer(mirror, &caller, &repository, digest).await,
         OciPath::Manifest { repository, reference: Reference::Digest(digest) } => {

@@ -56,7 +56,7 @@ const TOKEN_BYTES_MAX: usize = 64 * 1024;
 const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
 const KEPT_MAX: u64 = 10_000;
 
-/// A token, and how long it is good for.
+/// What a token service has given.
 pub struct Token {
     pub token: SecretString,
     pub expires_in: Duration,

@@ -6,8 +6,8 @@ use axum::extract::Request;
 use df_api::range::Requested;
 use df_api::task::Origin;
 use df_http::serve::Sendfile;
-use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, RANGE, USER_AGENT};
+use http::{Method, Uri};
 use tokio::time::Instant;
 use url::Url;
 
@@ -28,17 +28,21 @@ pub struct Caller {
     pub sendfile: bool,
 }
 
+/// What is asked for, at its upstream.
+pub fn url(mirror: &Mirror, uri: &Uri, located: &Located) -> Result<Url, Refusal> {
+    let registry = located.registry.as_deref().unwrap_or(&mirror.default_registry);
+    let mut url = mirror.peer.upstream().registry(registry).map_err(|error| Refusal::upstream(&error))?;
+    url.set_path(&format!("/v2/{}", located.path));
+    url.set_query(without_namespace(uri.query().unwrap_or_default()).as_deref());
+    Ok(url)
+}
+
 // === impl Caller ===
 
 impl Caller {
-    pub fn from_request(mirror: &Mirror, request: &Request, located: &Located) -> Result<Self, Refusal> {
+    pub fn from_request(mirror: &Mirror, request: &Request, url: Url) -> Result<Self, Refusal> {
         let headers = request.headers().clone();
         let text = |value: Option<&http::HeaderValue>| value.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let registry = located.registry.as_deref().unwrap_or(&mirror.default_registry);
-        let mut url = mirror.peer.upstream().registry(registry).map_err(|error| Refusal::upstream(&error))?;
-        url.set_path(&format!("/v2/{}", located.path));
-        let query = without_namespace(request.uri().query().unwrap_or_default());
-        url.set_query(query.as_deref());
         let range = Requested::parse(text(headers.get(RANGE)).as_deref()).map_err(|error| Refusal::range(&error))?;
         let deadline = Instant::now() + mirror.first_byte_timeout;
         let Sendfile(sendfile) = request.extensions().get().copied().unwrap_or_default();

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use df_api::dfdaemon::ERROR_TYPE_HEADER;
 use df_peer::{Failure, ReadError, UpstreamRefused};
 use df_store::StoreError;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
 
 use super::relay::relayed_headers;
@@ -53,6 +53,18 @@ impl Refusal {
         let path: String = path.chars().take(300).collect();
         let message = format!("{path} names no registry: use /v2/… with ns=, /v2/<registry>/… or /<registry>/v2/…");
         Self::new(StatusCode::NOT_FOUND, "UNSUPPORTED", message)
+    }
+
+    /// No registry has accepted it.
+    pub fn credential(message: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
+    }
+
+    /// Where to show a password.
+    pub fn forgotten(challenge: &Option<HeaderValue>) -> Self {
+        let mut refusal = Self::credential("show a credential for the registry, or ask for a token without one");
+        refusal.headers.extend(challenge.clone().map(|challenge| (WWW_AUTHENTICATE, challenge)));
+        refusal
     }
 
     pub fn path(error: &OciPathError) -> Self {

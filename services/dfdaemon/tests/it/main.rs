@@ -4,6 +4,7 @@
 
 mod access;
 mod full_disk;
+mod login;
 mod mirror;
 mod namespaces;
 mod node;
