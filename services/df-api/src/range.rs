@@ -110,6 +110,16 @@ impl Requested {
     }
 }
 
+/// The ranges of a header that has several, 1024 at most; none of any other. Who cannot send several at once takes such a
+/// header as [`Requested::Whole`].
+pub fn several(header: &str) -> Vec<RangeSpec> {
+    let ranges = header.split_once('=').filter(|(unit, _)| unit.trim().eq_ignore_ascii_case("bytes"));
+    let specs: Option<Vec<_>> = ranges.and_then(|(_, ranges)| ranges.split(',').map(RangeSpec::parse).collect());
+    specs.filter(|specs| (2..=RANGES_MAX).contains(&specs.len())).unwrap_or_default()
+}
+
+const RANGES_MAX: usize = 1024;
+
 // === impl ContentRange ===
 
 impl fmt::Display for ContentRange {
@@ -222,6 +232,7 @@ mod tests {
         #[test]
         fn parsing_never_panics(text in ".{0,60}") {
             let _ = Requested::parse(Some(&text));
+            let _ = several(&text);
             let _ = text.parse::<ContentRange>();
         }
     }

@@ -6,8 +6,10 @@
 
 mod access;
 mod caller;
+mod conditions;
 mod content;
 mod login;
+mod multipart;
 mod namespace;
 mod refusal;
 mod relay;

@@ -74,6 +74,11 @@ impl Caller {
         Self { deadline: Instant::now() + patience, ..self }
     }
 
+    /// How long it still waits for a first byte.
+    pub fn patience(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     /// Where the engine gets it from, and with what.
     pub fn origin(&self) -> Origin {
         let authorization = self.authorization().map(str::to_owned);

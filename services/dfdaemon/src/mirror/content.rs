@@ -4,18 +4,20 @@ use axum::body::Body;
 use axum::response::Response;
 use df_api::Digest;
 use df_api::dfdaemon::TASK_ID_HEADER;
+use df_api::range::Requested;
 use df_api::task::{TaskSpec, task_id_of_digest};
 use df_peer::download::Start;
-use df_peer::{Delivery, Task};
+use df_peer::{Content, Delivery, Task};
 use df_store::Trust;
-use http::Method;
-use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, RANGE};
+use http::{Method, StatusCode};
 use serde::Deserialize;
-use tokio::time::Instant;
 
 use super::Mirror;
 use super::access::Proof;
 use super::caller::Caller;
+use super::conditions::{self, Verdict};
+use super::multipart::{self, Parts};
 use super::refusal::Refusal;
 use super::relay;
 
@@ -33,25 +35,60 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: 
 pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Digest) -> Result<Response, Refusal> {
     let id = task_id_of_digest(&digest);
     tracing::Span::current().record("dragonfly.task_id", id.as_str());
+    let range_counts = match conditions::judge(&caller.headers, &etag(&digest)) {
+        Verdict::Go { range_counts } => range_counts,
+        Verdict::NotModified => return Ok(without_body(StatusCode::NOT_MODIFIED, &digest)),
+        Verdict::Failed => return Ok(without_body(StatusCode::PRECONDITION_FAILED, &digest)),
+    };
     if caller.method == Method::HEAD {
         return head(mirror, caller, repository, &digest).await;
     }
     let spec = TaskSpec::new(caller.origin(), Some(digest.clone()));
     let task = mirror.peer.start(spec, Start::Ask).map_err(|error| Refusal::storage(&error))?;
-    let patience = caller.deadline.saturating_duration_since(Instant::now());
-    let content = task.open(&mirror.peer, caller.range, Trust::HoldLast, patience).await;
-    let content = content.map_err(|error| Refusal::read(&caller.registry(), &error))?;
+    let range = if range_counts { caller.range } else { Requested::Whole };
+    let refused = |error| Refusal::read(&caller.registry(), &error);
+    let content = task.open(&mirror.peer, range, Trust::HoldLast, caller.patience()).await.map_err(refused)?;
     for member in named_digests(&task).await {
         mirror.access.add_member(&caller.registry(), repository, &member).await;
     }
+    let specs = if range_counts { multipart::asked(caller.headers.get(RANGE)) } else { Vec::new() };
     let headers = content_headers(&digest, content.content_type.as_deref());
-    let slice = content.slice;
-    let mut response = slice.map_or_else(|| Response::new(Body::empty()), |slice| slice.respond(Body::empty()));
-    let delivery = Delivery { sendfile: caller.sendfile, upload: None };
-    *response.body_mut() = Body::from_stream(content.stream(delivery));
-    response.headers_mut().extend(headers);
+    let total = content.slice.and_then(|slice| slice.total).filter(|_| !specs.is_empty());
+    let several = match total {
+        Some(total) => {
+            let content_type = content.content_type.clone().unwrap_or_else(|| "application/octet-stream".to_owned());
+            let (peer, task, patience) = (mirror.peer.clone(), task.clone(), caller.patience());
+            Parts { peer, task, content_type, patience }.respond(&specs, total).await.map_err(refused)?
+        }
+        None => None,
+    };
+    let is_several = several.is_some();
+    let mut response = several.unwrap_or_else(|| whole_or_one(caller, content));
+    for (name, value) in &headers {
+        if !is_several || name != CONTENT_TYPE {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
     response.headers_mut().extend(task_header(&task));
     Ok(response)
+}
+
+fn whole_or_one(caller: &Caller, content: Content) -> Response {
+    let mut response = content.slice.map_or_else(|| Response::new(Body::empty()), |slice| slice.respond(Body::empty()));
+    let delivery = Delivery { sendfile: caller.sendfile, upload: None };
+    *response.body_mut() = Body::from_stream(content.stream(delivery));
+    response
+}
+
+fn etag(digest: &Digest) -> String {
+    format!("\"{digest}\"")
+}
+
+fn without_body(status: StatusCode, digest: &Digest) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response.headers_mut().extend(HeaderValue::from_str(&etag(digest)).ok().map(|value| (ETAG, value)));
+    response
 }
 
 /// `None` when the caller may read this content of this repository. Otherwise what the registry said to it, challenge
@@ -143,9 +180,8 @@ fn content_headers(digest: &Digest, content_type: Option<&str>) -> HeaderMap {
     let value = |text: &str| HeaderValue::from_str(text).ok();
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, content_type.and_then(value).unwrap_or(OCTETS));
-    let digest = digest.to_string();
-    headers.extend(value(&digest).map(|value| (DOCKER_CONTENT_DIGEST, value)));
-    headers.extend(value(&format!("\"{digest}\"")).map(|value| (ETAG, value)));
+    headers.extend(value(&etag(digest)).map(|value| (ETAG, value)));
+    headers.extend(value(&digest.to_string()).map(|value| (DOCKER_CONTENT_DIGEST, value)));
     headers
 }
 

@@ -10,7 +10,7 @@ use df_api::Digest;
 use df_api::dfdaemon::ResolvedTag;
 use df_api::task::Origin;
 use df_http::ApiError;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WARNING};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH, WARNING};
 use http::{Method, StatusCode};
 use moka::future::Cache;
 
@@ -78,14 +78,13 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, tag: &st
             return Ok(relay::forward(mirror, caller, Some(repository)).await?.respond(&caller.method));
         }
     };
+    let path = format!("/v2/{repository}/manifests/{}", known.digest);
+    // The registry may have used up its part of the time.
+    let by_digest = caller.at(&path).with_patience(mirror.first_byte_timeout);
+    let conditional = by_digest.headers.contains_key(IF_MATCH) || by_digest.headers.contains_key(IF_NONE_MATCH);
     let mut response = match caller.method {
-        Method::HEAD => content::describe(&known.digest, Some(&known.content_type), known.length),
-        _ => {
-            let path = format!("/v2/{repository}/manifests/{}", known.digest);
-            // The registry may have used up its part of the time.
-            let by_digest = caller.at(&path).with_patience(mirror.first_byte_timeout);
-            content::read(mirror, &by_digest, repository, known.digest).await?
-        }
+        Method::HEAD if !conditional => content::describe(&known.digest, Some(&known.content_type), known.length),
+        _ => content::read(mirror, &by_digest, repository, known.digest).await?,
     };
     if stale {
         response.headers_mut().insert(WARNING, STALE);

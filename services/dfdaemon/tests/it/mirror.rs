@@ -144,9 +144,6 @@ async fn any_range_is_the_same_cold_and_cached() {
         assert_eq!(answer.content_length(), Some(expected.1 - expected.0));
         assert_eq!(answer.bytes().await.unwrap(), blob.slice(expected.0 as usize..expected.1 as usize));
     }
-    let several = node.get(&node.blob_path(node.layer())).header("range", "bytes=0-1,5-9").send().await.unwrap();
-    assert_eq!(several.status(), 200);
-    assert_eq!(several.bytes().await.unwrap(), node.layer().bytes);
     assert_eq!(node.served(node.layer()).0, 1);
 }
 
@@ -181,5 +178,76 @@ async fn a_head_says_what_a_get_says() {
             }
             get.bytes().await.unwrap();
         }
+    }
+}
+
+#[tokio::test]
+async fn several_ranges_come_in_parts_cold_and_cached() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let blob = node.layer().bytes.clone();
+    let ask = |range: &'static str| node.get(&node.blob_path(node.layer())).header("range", range).send();
+    for round in ["cold", "cached"] {
+        let answer = ask("bytes=0-1,1000000-1000004,-3").await.unwrap();
+        assert_eq!(answer.status(), 206, "{round}");
+        let length = answer.content_length().unwrap();
+        let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        let boundary = content_type.strip_prefix("multipart/byteranges; boundary=").unwrap();
+        let body = answer.bytes().await.unwrap();
+        assert_eq!(body.len() as u64, length);
+        let total = blob.len();
+        let mut expected = Vec::new();
+        for (start, end) in [(0, 2), (1_000_000, 1_000_005), (total - 3, total)] {
+            let head = format!(
+                "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {start}-{}/{total}\r\n\r\n",
+                end - 1
+            );
+            expected.extend_from_slice(head.as_bytes());
+            expected.extend_from_slice(&blob[start..end]);
+        }
+        expected.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        assert_eq!(body, expected, "{round}");
+    }
+    // Nobody pays for the same bytes twice, and nobody fails.
+    for whole in ["bytes=0-9,5-9", "bytes=9000000-,9000001-"] {
+        let answer = ask(whole).await.unwrap();
+        assert_eq!(answer.status(), 200, "{whole}");
+        assert_eq!(answer.bytes().await.unwrap(), blob);
+    }
+}
+
+#[tokio::test]
+async fn a_condition_counts_for_who_sends_it() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let digest = node.image.top().digest.clone();
+    let etag = format!("\"{digest}\"");
+    for path in [format!("{REPOSITORY}/manifests/v1"), format!("{REPOSITORY}/manifests/{digest}")] {
+        for request in [node.get(&path), node.head(&path)] {
+            let ask = |name: &str, value: &str| request.try_clone().unwrap().header(name, value).send();
+            let same = ask("if-none-match", &etag).await.unwrap();
+            assert_eq!((same.status().as_u16(), &same.headers()["etag"]), (304, &etag.parse().unwrap()), "{path}");
+            assert_eq!(ask("if-none-match", "\"other\"").await.unwrap().status(), 200);
+            assert_eq!(ask("if-match", "\"other\"").await.unwrap().status(), 412);
+            assert_eq!(ask("if-modified-since", "Wed, 21 Oct 2035 07:28:00 GMT").await.unwrap().status(), 200);
+        }
+    }
+    let range =
+        |etag: &str| node.get(&node.blob_path(node.layer())).header("range", "bytes=5-9").header("if-range", etag);
+    let layer_etag = format!("\"{}\"", node.layer().digest);
+    assert_eq!(range(&layer_etag).send().await.unwrap().bytes().await.unwrap(), node.layer().bytes[5..10]);
+    assert_eq!(range("\"other\"").send().await.unwrap().bytes().await.unwrap(), node.layer().bytes);
+}
+
+/// Two encodings of nothing: the bytes are the registry's, whatever a client would take.
+#[tokio::test]
+async fn nothing_is_encoded_on_the_way() {
+    let node = Node::start(RegistryAccess::Open).await;
+    for path in [format!("{REPOSITORY}/manifests/v1"), node.blob_path(node.layer())] {
+        let request = node.get(&path).header("accept-encoding", "zstd;q=1.0, gzip;q=0.8, deflate;q=0.5");
+        let answer = request.send().await.unwrap();
+        assert!(!answer.headers().contains_key("content-encoding"), "{path}");
+        let several =
+            node.get(&path).header("accept", "application/json").header("accept", "*/*").send().await.unwrap();
+        assert_eq!(several.headers()["content-type"], answer.headers()["content-type"]);
+        assert_eq!(several.bytes().await.unwrap(), answer.bytes().await.unwrap());
     }
 }
