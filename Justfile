@@ -82,6 +82,6 @@ fmt:
 openapi:
     UPDATE_OPENAPI=1 {{ cargo_test }} --test contract
 
-# Feed the parsers of ranges, piece maps and store records with so many inputs each
+# Feed the parsers of what strangers send with so many inputs each
 fuzz runs="300000": (setup "fuzz")
     @infra/scripts/fuzz.sh {{ quote(runs) }}

@@ -31,7 +31,8 @@ pub fn load<T: DeserializeOwned>(program: &str, path: Option<&Path>) -> Result<T
     parse(program, &place, &text, std::env::vars())
 }
 
-fn parse<T: DeserializeOwned>(
+/// `place` is what errors call `text`.
+pub fn parse<T: DeserializeOwned>(
     program: &str,
     place: &str,
     text: &str,

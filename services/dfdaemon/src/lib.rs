@@ -6,6 +6,7 @@
 mod api;
 pub mod config;
 mod mirror;
+pub mod namespace;
 pub mod oci;
 mod routes;
 mod state;
@@ -52,7 +53,9 @@ impl Dfdaemon {
         let (local_addr, peer_addr) = (local.local_addr()?, peers.local_addr()?);
         let peer = Peer::open(peer_config(&config, peer_addr)?)?;
         let first_byte_timeout = Duration::from_millis(config.proxy.first_byte_timeout_ms);
-        let mirror = Mirror::new(peer.clone(), &config.proxy);
+        let dir = &config.storage.dir;
+        let mirror = Mirror::open(peer.clone(), &config.proxy, dir);
+        let mirror = mirror.with_context(|| format!("storage.dir {}", dir.display()))?;
         let state =
             |trust| AppState { peer: peer.clone(), mirror: mirror.clone(), trust, first_byte_timeout, uploads: None };
         let uploads = Uploads::new(&config.upload.limits());

@@ -10,11 +10,13 @@ mod conditions;
 mod content;
 mod login;
 mod multipart;
-mod namespace;
 mod refusal;
 mod relay;
+mod tag_files;
 mod tags;
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ use df_peer::Peer;
 use http::Method;
 
 use crate::config::ProxyConfig;
+use crate::namespace;
 use crate::oci::{OciPath, Reference};
 use access::Access;
 use caller::Caller;
@@ -48,16 +51,17 @@ pub struct Mirror {
 // === impl Mirror ===
 
 impl Mirror {
-    pub fn new(peer: Arc<Peer>, config: &ProxyConfig) -> Self {
+    /// `dir` is for what it keeps from one start to the next.
+    pub fn open(peer: Arc<Peer>, config: &ProxyConfig, dir: &Path) -> io::Result<Self> {
         let millis = Duration::from_millis;
-        Self {
+        Ok(Self {
             peer,
             access: Access::new(millis(config.access_ttl_ms), millis(config.refusal_ttl_ms)),
             words: Words::new(),
-            tags: Tags::new(millis(config.tag_window_ms)),
+            tags: Tags::open(dir.join("tags"), millis(config.tag_window_ms))?,
             default_registry: config.default_registry.as_str().into(),
             first_byte_timeout: millis(config.first_byte_timeout_ms),
-        }
+        })
     }
 }
 
@@ -106,7 +110,7 @@ async fn answer(mirror: &Mirror, mut request: Request) -> Result<Response, Refus
             tags::answer(mirror, &caller, &repository, &tag).await
         }
         OciPath::Listing { repository } => {
-            Ok(relay::forward(mirror, &caller, repository.as_deref()).await?.respond(&caller.method))
+            Ok(relay::forward(mirror, &caller, repository.as_deref()).await?.respond(&caller))
         }
     }
 }

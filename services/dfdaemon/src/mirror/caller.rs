@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::Mirror;
-use super::namespace::Located;
 use super::refusal::Refusal;
+use crate::namespace::Located;
 
 /// One request of a runtime.
 pub struct Caller {

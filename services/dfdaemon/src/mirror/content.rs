@@ -116,9 +116,8 @@ async fn unproven(
             mirror.access.add_member(&registry, repository, digest).await;
             Ok(None)
         }
-        Ok(answer) if answer.is_refusal() || caller.method == Method::HEAD => Ok(Some(answer.respond(&caller.method))),
-        // What else it says has a body that only a GET gets.
-        Ok(_) => Ok(Some(relay::forward(mirror, caller, Some(repository)).await?.respond(&caller.method))),
+        Ok(answer) if !answer.wants_get() || caller.method == Method::HEAD => Ok(Some(answer.respond(caller))),
+        Ok(_) => Ok(Some(relay::forward(mirror, caller, Some(repository)).await?.respond(caller))),
         Err(refusal) => Err(refusal),
     }
 }
@@ -159,7 +158,7 @@ async fn head(mirror: &Mirror, caller: &Caller, repository: &str, digest: &Diges
     let here = mirror.peer.task(&task_id_of_digest(digest)).filter(|task| task.stored().is_complete());
     let meta = here.as_ref().and_then(|task| task.stored().meta());
     let (Some(task), Some(meta)) = (here, meta) else {
-        return Ok(relay::forward(mirror, caller, Some(repository)).await?.respond(&caller.method));
+        return Ok(relay::forward(mirror, caller, Some(repository)).await?.respond(caller));
     };
     let mut response = describe(digest, meta.content_type.as_deref(), meta.length.unwrap_or(0));
     response.headers_mut().extend(task_header(&task));

@@ -21,8 +21,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::form_urlencoded;
 
 use super::Mirror;
-use super::namespace::{self, Located};
 use super::refusal::Refusal;
+use crate::namespace::{self, Located};
 
 /// Words of ours that stand for a password at one registry.
 #[derive(Clone)]

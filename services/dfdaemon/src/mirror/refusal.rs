@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use df_api::dfdaemon::ERROR_TYPE_HEADER;
 use df_peer::{Failure, ReadError, UpstreamRefused};
 use df_store::StoreError;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
 
 use super::relay::relayed_headers;
@@ -27,12 +27,21 @@ pub fn errors(code: &str, message: &str) -> serde_json::Value {
     serde_json::json!({ "errors": [{ "code": code, "message": message }] })
 }
 
-/// The word for what a status says of who asks.
-pub fn code_of(status: StatusCode) -> &'static str {
+/// Whether a body is one that clients read.
+pub fn is_errors(body: &[u8]) -> bool {
+    let parsed = serde_json::from_slice::<serde_json::Value>(body);
+    parsed.is_ok_and(|value| value["errors"].as_array().is_some_and(|errors| !errors.is_empty()))
+}
+
+/// The registry's word for a status, about what is at `path`.
+pub fn code_of(status: StatusCode, path: &str) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
         StatusCode::FORBIDDEN => "DENIED",
         StatusCode::TOO_MANY_REQUESTS => "TOOMANYREQUESTS",
+        StatusCode::NOT_FOUND if path.contains("/blobs/") => "BLOB_UNKNOWN",
+        StatusCode::NOT_FOUND if path.contains("/manifests/") => "MANIFEST_UNKNOWN",
+        StatusCode::NOT_FOUND => "NAME_UNKNOWN",
         _ => "UNKNOWN",
     }
 }
@@ -111,7 +120,11 @@ impl Refusal {
                 let mut headers = Box::new(relayed_headers(headers));
                 // The body may have been cut short.
                 headers.remove(CONTENT_LENGTH);
-                Self { headers, relayed: Some(body.clone()), ..Self::new(status, "UNAVAILABLE", failure.to_string()) }
+                let relayed = Some(body.clone()).filter(|body| is_errors(body));
+                if relayed.is_none() {
+                    headers.remove(CONTENT_TYPE);
+                }
+                Self { headers, relayed, ..Self::new(status, "UNAVAILABLE", failure.to_string()) }
             }
             Failure::Refused(refused) => Self::upstream(refused),
             Failure::Storage(_) => {

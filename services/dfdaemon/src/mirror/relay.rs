@@ -32,7 +32,7 @@ const HOP_BY_HOP: [HeaderName; 5] = [CONNECTION, TE, TRAILER, TRANSFER_ENCODING,
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The upstream's answer, its body not read yet unless it is a no.
+/// The upstream's answer, its body not read yet unless it is an error.
 pub struct Relayed {
     answer: Answer,
     /// Nobody knows whether a stranger may read: a 401 says nothing.
@@ -40,8 +40,8 @@ pub struct Relayed {
 }
 
 enum Answer {
-    Live(reqwest::Response),
-    Refused(Refused),
+    Good(reqwest::Response),
+    Error(Refused),
 }
 
 /// Asks the upstream, unless it has just said no to this credential; an error only when it did not answer at all.
@@ -49,16 +49,20 @@ enum Answer {
 pub async fn forward(mirror: &Mirror, caller: &Caller, repository: Option<&str>) -> Result<Relayed, Refusal> {
     let about = repository.unwrap_or_default();
     if let Some(refused) = mirror.access.refusal(&caller.registry(), about, caller.authorization()).await {
-        return Ok(Relayed { answer: Answer::Refused(refused), token_service_down: false });
+        return Ok(Relayed { answer: Answer::Error(refused), token_service_down: false });
     }
     let response = ask(mirror, caller).await?;
     let token_service_down = response.extensions().get::<TokenServiceDown>().is_some();
-    let says_no =
-        matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS);
-    let answer = match says_no && !token_service_down {
-        true => Answer::Refused(remember(mirror, caller, about, response).await),
-        false => Answer::Live(response),
+    let status = response.status();
+    let answer = match status.is_client_error() || status.is_server_error() {
+        true => Answer::Error(hear(mirror, caller, about, response).await),
+        false => Answer::Good(response),
     };
+    if let Answer::Error(refused) = &answer
+        && !token_service_down
+    {
+        remember(mirror, caller, about, status, refused).await;
+    }
     Ok(Relayed { answer, token_service_down })
 }
 
@@ -83,12 +87,13 @@ async fn ask(mirror: &Mirror, caller: &Caller) -> Result<reqwest::Response, Refu
     }
 }
 
-/// Of a credential that was good before, the registry's no means that it is so no longer: the runtime shall get a new one.
-async fn remember(mirror: &Mirror, caller: &Caller, repository: &str, response: reqwest::Response) -> Refused {
-    let (registry, authorization) = (caller.registry(), caller.authorization());
+/// An error as it is told. Of a credential that was good before, the registry's no means that it is so no longer: the
+/// runtime shall get a new one.
+async fn hear(mirror: &Mirror, caller: &Caller, repository: &str, response: reqwest::Response) -> Refused {
+    let authorization = caller.authorization();
     let mut status = response.status();
     let mut headers = relayed_headers(response.headers());
-    let proof = mirror.access.proof(&registry, repository, authorization).await;
+    let proof = mirror.access.proof(&caller.registry(), repository, authorization).await;
     let error = if proof == Proof::None { "insufficient_scope" } else { "invalid_token" };
     let challenges = relayed_challenges(&headers, authorization.map(|_| error));
     headers.remove(WWW_AUTHENTICATE);
@@ -100,16 +105,26 @@ async fn remember(mirror: &Mirror, caller: &Caller, repository: &str, response: 
     if status == StatusCode::UNAUTHORIZED && caller.shows_password() && caller.is_containerd() {
         status = StatusCode::FORBIDDEN;
     }
-    let wait = retry_after(&headers, SystemTime::now());
     let body = read_at_most(response, REFUSAL_BYTES_MAX, REFUSAL_PATIENCE).await;
-    let refused = Refused { status, headers, body: body.into() };
-    match status {
-        // Its password may be about to be replaced.
-        _ if authorization.is_none() && mirror.peer.upstream().has_credential(&caller.url) => {}
-        StatusCode::TOO_MANY_REQUESTS => mirror.access.limit(&registry, authorization, wait, refused.clone()).await,
-        _ => mirror.access.refuse(&registry, repository, authorization, refused.clone()).await,
+    Refused { status, headers, body: body.into() }
+}
+
+async fn remember(mirror: &Mirror, caller: &Caller, repository: &str, said: StatusCode, refused: &Refused) {
+    let (registry, authorization) = (caller.registry(), caller.authorization());
+    // Its password may be about to be replaced.
+    if authorization.is_none() && mirror.peer.upstream().has_credential(&caller.url) {
+        return;
     }
-    refused
+    match said {
+        StatusCode::TOO_MANY_REQUESTS => {
+            let wait = retry_after(&refused.headers, SystemTime::now());
+            mirror.access.limit(&registry, authorization, wait, refused.clone()).await;
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            mirror.access.refuse(&registry, repository, authorization, refused.clone()).await;
+        }
+        _ => {}
+    }
 }
 
 /// End-to-end headers of an upstream's answer. Content is never encoded: ranges would count other bytes than ours.
@@ -129,15 +144,15 @@ pub fn relayed_headers(upstream: &HeaderMap) -> HeaderMap {
 impl Relayed {
     pub fn status(&self) -> StatusCode {
         match &self.answer {
-            Answer::Live(response) => response.status(),
-            Answer::Refused(refused) => refused.status,
+            Answer::Good(response) => response.status(),
+            Answer::Error(refused) => refused.status,
         }
     }
 
     fn headers(&self) -> &HeaderMap {
         match &self.answer {
-            Answer::Live(response) => response.headers(),
-            Answer::Refused(refused) => &refused.headers,
+            Answer::Good(response) => response.headers(),
+            Answer::Error(refused) => &refused.headers,
         }
     }
 
@@ -151,30 +166,26 @@ impl Relayed {
         status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || self.token_service_down
     }
 
-    /// It is a no to whoever asks with this credential, however it was asked.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self.answer, Answer::Refused(_))
+    /// It does not know HEAD: only a GET gets an answer.
+    pub fn wants_get(&self) -> bool {
+        matches!(self.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
     }
 
-    /// For one who asked with `method`.
-    pub fn respond(self, method: &Method) -> Response {
+    pub fn respond(self, caller: &Caller) -> Response {
         match self.answer {
-            Answer::Live(response) => live(response),
-            Answer::Refused(refused) => refused.respond(method),
+            Answer::Good(response) => good(response),
+            Answer::Error(refused) => refused.respond(caller),
         }
     }
 }
 
-fn live(upstream: reqwest::Response) -> Response {
+fn good(upstream: reqwest::Response) -> Response {
     let status = upstream.status();
     let headers = relayed_headers(upstream.headers());
     let length = headers.get(CONTENT_LENGTH).cloned();
     let mut response = Response::new(Body::from_stream(upstream.bytes_stream()));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    if status.is_client_error() || status.is_server_error() {
-        response.headers_mut().insert(ERROR_TYPE_HEADER, HeaderValue::from_static("upstream"));
-    }
     // A HEAD's length is that of the body a GET would have.
     if let Some(length) = length {
         response.headers_mut().insert(CONTENT_LENGTH, length);
@@ -185,14 +196,15 @@ fn live(upstream: reqwest::Response) -> Response {
 // === impl Refused ===
 
 impl Refused {
-    /// With words of our own where the registry was asked without wanting its own.
-    fn respond(mut self, method: &Method) -> Response {
-        let own = self.body.is_empty() && method != Method::HEAD;
+    /// With words of our own where the registry has none that a client reads: a HEAD gets no body, and what stands before
+    /// a registry speaks HTML.
+    fn respond(mut self, caller: &Caller) -> Response {
+        let own = caller.method != Method::HEAD && !refusal::is_errors(&self.body);
         let mut response = match own {
             true => {
                 self.headers.remove(CONTENT_TYPE);
-                let message = format!("the registry has answered {}", self.status);
-                Json(refusal::errors(refusal::code_of(self.status), &message)).into_response()
+                let message = format!("{} has answered {}", caller.registry(), self.status);
+                Json(refusal::errors(refusal::code_of(self.status, caller.url.path()), &message)).into_response()
             }
             false => std::mem::replace(&mut self.body, Bytes::new()).into_response(),
         };

@@ -3,10 +3,11 @@
 //!
 //! **Invariant.** What a tag means is told only to those whom the registry accepts for its repository.
 
+use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use axum::response::Response;
-use df_api::Digest;
 use df_api::dfdaemon::ResolvedTag;
 use df_api::task::Origin;
 use df_http::ApiError;
@@ -18,26 +19,26 @@ use super::Mirror;
 use super::access::Proof;
 use super::caller::Caller;
 use super::refusal::Refusal;
+use super::tag_files::{Meant, TagFiles};
 use super::{content, relay};
 
 /// What a tag last meant.
 #[derive(Clone)]
 pub struct Tags {
     known: Cache<Key, Known>,
+    files: TagFiles,
     /// How long it is taken to mean the same.
     window: Duration,
 }
 
 /// Registry, repository, tag, and the media types that were accepted: a registry may answer each caller something else.
-type Key = (String, String, String, Vec<String>);
+pub type Key = (String, String, String, Vec<String>);
 
 #[derive(Clone, Debug)]
 struct Known {
-    digest: Digest,
-    content_type: String,
-    length: u64,
-    /// When the registry said so.
-    asked: Instant,
+    meant: Meant,
+    /// When the registry said so; none of what an earlier process was told.
+    asked: Option<Instant>,
 }
 
 enum Meaning {
@@ -62,29 +63,33 @@ const STALE: HeaderValue =
 // === impl Tags ===
 
 impl Tags {
-    pub fn new(window: Duration) -> Self {
-        Self { known: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(KEPT).build(), window }
+    /// `dir` is for what public tags mean.
+    pub fn open(dir: PathBuf, window: Duration) -> io::Result<Self> {
+        let known = Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(KEPT).build();
+        Ok(Self { known, files: TagFiles::open(dir)?, window })
     }
 }
 
 pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, tag: &str) -> Result<Response, Refusal> {
-    let (known, stale) = match mean(mirror, caller, repository, tag, Ask::SeedFirst).await? {
-        Meaning::Known { known, stale } => (known, stale),
-        Meaning::Relayed(answer) if answer.is_refusal() || caller.method == Method::HEAD => {
-            return Ok(answer.respond(&caller.method));
-        }
-        // It was asked with HEAD, whose answers have no body.
-        Meaning::Relayed(_) => {
-            return Ok(relay::forward(mirror, caller, Some(repository)).await?.respond(&caller.method));
-        }
-    };
-    let path = format!("/v2/{repository}/manifests/{}", known.digest);
+    let (Meant { digest, content_type, length }, stale) =
+        match mean(mirror, caller, repository, tag, Ask::SeedFirst).await? {
+            Meaning::Known { known, stale } => (known.meant, stale),
+            Meaning::Relayed(answer)
+                if caller.method == Method::HEAD || !(answer.wants_get() || answer.status().is_success()) =>
+            {
+                return Ok(answer.respond(caller));
+            }
+            Meaning::Relayed(_) => {
+                return Ok(relay::forward(mirror, caller, Some(repository)).await?.respond(caller));
+            }
+        };
+    let path = format!("/v2/{repository}/manifests/{digest}");
     // The registry may have used up its part of the time.
     let by_digest = caller.at(&path).with_patience(mirror.first_byte_timeout);
     let conditional = by_digest.headers.contains_key(IF_MATCH) || by_digest.headers.contains_key(IF_NONE_MATCH);
     let mut response = match caller.method {
-        Method::HEAD if !conditional => content::describe(&known.digest, Some(&known.content_type), known.length),
-        _ => content::read(mirror, &by_digest, repository, known.digest).await?,
+        Method::HEAD if !conditional => content::describe(&digest, Some(&content_type), length),
+        _ => content::read(mirror, &by_digest, repository, digest).await?,
     };
     if stale {
         response.headers_mut().insert(WARNING, STALE);
@@ -100,7 +105,7 @@ pub async fn resolve_for_node(mirror: &Mirror, origin: &Origin) -> Result<Resolv
     let meaning = mean(mirror, &caller, &repository, &tag, Ask::Registry).await;
     match meaning.map_err(|refusal| ApiError::new(df_api::Code::BadGateway, refusal.message()))? {
         Meaning::Known { known, stale } => {
-            let Known { digest, content_type, length, .. } = known;
+            let Meant { digest, content_type, length } = known.meant;
             Ok(ResolvedTag { digest, content_type, length, stale })
         }
         Meaning::Relayed(answer) => {
@@ -121,11 +126,14 @@ async fn mean(mirror: &Mirror, caller: &Caller, repository: &str, tag: &str, ask
     let key = (registry.clone(), repository.to_owned(), tag.to_owned(), caller.accepted_types());
     // Of many who ask the same at once, the first asks for all.
     let _turn = mirror.access.turn(&registry, repository, authorization, tag).await;
+    if authorization.is_none() {
+        recall(mirror, &key).await;
+    }
     let proof = mirror.access.proof(&registry, repository, authorization).await;
     let known = mirror.tags.known.get(&key).await.filter(|_| proof != Proof::None);
     if let Some(known) = &known
         && proof == Proof::Fresh
-        && known.asked.elapsed() < mirror.tags.window
+        && known.asked.is_some_and(|asked| asked.elapsed() < mirror.tags.window)
     {
         return Ok(Meaning::Known { known: known.clone(), stale: false });
     }
@@ -144,20 +152,36 @@ async fn mean(mirror: &Mirror, caller: &Caller, repository: &str, tag: &str, ask
     if answer.status() == StatusCode::OK {
         mirror.access.prove(&registry, repository, authorization).await;
         if let Some(known) = Known::from_answer(&answer) {
-            remember(mirror, key, &known).await;
+            remember(mirror, caller, key, &known).await;
             return Ok(Meaning::Known { known, stale: false });
         }
     }
     Ok(Meaning::Relayed(answer))
 }
 
-async fn remember(mirror: &Mirror, key: Key, known: &Known) {
-    mirror.access.add_member(&key.0, &key.1, &known.digest).await;
+async fn remember(mirror: &Mirror, caller: &Caller, key: Key, known: &Known) {
+    mirror.access.add_member(&key.0, &key.1, &known.meant.digest).await;
+    let before = mirror.tags.known.get(&key).await;
+    if caller.authorization().is_none() && before.is_none_or(|before| before.meant != known.meant) {
+        mirror.tags.files.write(&key, &known.meant).await;
+    }
     mirror.tags.known.insert(key, known.clone()).await;
 }
 
+/// What an earlier process knew as public, good while the registry cannot be asked.
+async fn recall(mirror: &Mirror, key: &Key) {
+    if mirror.tags.known.contains_key(key) {
+        return;
+    }
+    if let Some(meant) = mirror.tags.files.read(key).await {
+        mirror.access.add_member(&key.0, &key.1, &meant.digest).await;
+        mirror.access.prove_stale(&key.0, &key.1, None).await;
+        mirror.tags.known.insert(key.clone(), Known { meant, asked: None }).await;
+    }
+}
+
 fn last_known((registry, repository, tag, _): &Key, known: Known) -> Meaning {
-    tracing::warn!(registry, repository, tag, digest = %known.digest, "the registry does not answer; serving the last known digest");
+    tracing::warn!(registry, repository, tag, digest = %known.meant.digest, "the registry does not answer; serving the last known digest");
     metrics::counter!("dragonfly_client_stale_tags_total").increment(1);
     Meaning::Known { known, stale: true }
 }
@@ -166,14 +190,14 @@ fn last_known((registry, repository, tag, _): &Key, known: Known) -> Meaning {
 async fn ask_seed(mirror: &Mirror, caller: &Caller, repository: &str, key: &Key) -> Option<Meaning> {
     let resolved = mirror.peer.resolve_tag(&caller.origin()).await?;
     let ResolvedTag { digest, content_type, length, stale } = resolved;
-    let known = Known { digest, content_type, length, asked: Instant::now() };
+    let known = Known { meant: Meant { digest, content_type, length }, asked: Some(Instant::now()) };
     if stale {
-        mirror.access.add_member(&key.0, repository, &known.digest).await;
+        mirror.access.add_member(&key.0, repository, &known.meant.digest).await;
         mirror.access.prove_stale(&key.0, repository, caller.authorization()).await;
         return Some(last_known(key, known));
     }
     mirror.access.prove(&key.0, repository, caller.authorization()).await;
-    remember(mirror, key.clone(), &known).await;
+    remember(mirror, caller, key.clone(), &known).await;
     Some(Meaning::Known { known, stale: false })
 }
 
@@ -186,12 +210,9 @@ impl Known {
         if content_type == SIGNED_SCHEMA_1 {
             return None;
         }
-        Some(Self {
-            digest: answer.header("docker-content-digest")?.parse().ok()?,
-            content_type,
-            length: answer.header(CONTENT_LENGTH.as_str())?.parse().ok()?,
-            asked: Instant::now(),
-        })
+        let digest = answer.header("docker-content-digest")?.parse().ok()?;
+        let length = answer.header(CONTENT_LENGTH.as_str())?.parse().ok()?;
+        Some(Self { meant: Meant { digest, content_type, length }, asked: Some(Instant::now()) })
     }
 }
 

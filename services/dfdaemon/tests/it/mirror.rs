@@ -251,3 +251,48 @@ async fn nothing_is_encoded_on_the_way() {
         assert_eq!(several.bytes().await.unwrap(), answer.bytes().await.unwrap());
     }
 }
+
+#[tokio::test]
+async fn a_thousand_of_the_same_cold_question_are_one() {
+    let node = Node::start(RegistryAccess::AnonymousToken).await;
+    let path = node.blob_path(node.layer());
+    let ask = || async { node.get(&path).header("range", "bytes=0-99").send().await.unwrap().bytes().await.unwrap() };
+    let all = futures_util::stream::iter(0..1000).map(|_| ask()).buffer_unordered(200);
+    let first = node.layer().bytes.slice(0..100);
+    assert!(all.all(|body| std::future::ready(body == first)).await);
+    let stats = node.registry.blob_stats(REPOSITORY, &node.layer().digest);
+    let with_token = stats.authorizations.len() as u64;
+    // Whether it may be read is asked with HEAD, once; then it is read, once.
+    assert_eq!((with_token, stats.heads - (stats.requests - with_token)), (2, 1), "{stats:?}");
+    assert_eq!(node.registry.token_stats().requests, 1);
+}
+
+/// A machine that comes back while the registry is down starts its pods all the same.
+#[tokio::test]
+async fn what_a_public_tag_meant_survives_a_restart() {
+    for (access, expected) in [(RegistryAccess::AnonymousToken, 200), (private(), 502)] {
+        let node = Node::start(access).await;
+        let manifest = format!("{REPOSITORY}/manifests/v1");
+        let ask = |node: &Node| node.get(&manifest).header("authorization", "Basic YW5uOnNlY3JldA==").send();
+        let as_stranger = |node: &Node| node.get(&manifest).send();
+        assert!(ask(&node).await.unwrap().bytes().await.is_ok());
+        assert!(as_stranger(&node).await.unwrap().bytes().await.is_ok());
+        let Node { daemon, mut registry, image, http, dir, stop } = node;
+        stop.cancel();
+        daemon.stopped().await;
+        let stop = CancellationToken::new();
+        let daemon = dfdaemon::Dfdaemon::start(crate::node::config(&dir, &registry), stop.clone()).await.unwrap();
+        registry.stop().await;
+        let node = Node { daemon, registry, image, http, dir, stop };
+        let answer = as_stranger(&node).await.unwrap();
+        assert_eq!(answer.status(), expected);
+        if expected == 200 {
+            assert!(answer.headers().contains_key("warning"));
+            assert_eq!(answer.bytes().await.unwrap(), node.image.top().bytes);
+        }
+    }
+}
+
+fn private() -> RegistryAccess {
+    RegistryAccess::Basic { user: "ann".to_owned(), password: "secret".to_owned() }
+}

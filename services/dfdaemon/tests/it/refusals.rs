@@ -138,3 +138,22 @@ async fn a_long_error_of_the_registry_comes_whole_or_shorter_but_never_promised_
     assert_eq!(answer.status(), 403);
     assert!(answer.bytes().await.is_ok());
 }
+
+/// Whatever stands before a registry and speaks HTML, a client reads why it gets nothing; and one question is enough.
+#[tokio::test]
+async fn every_error_of_a_registry_is_one_that_clients_read() {
+    for (status, code) in [(404, "MANIFEST_UNKNOWN"), (403, "DENIED"), (500, "UNKNOWN"), (418, "UNKNOWN")] {
+        let node = Node::start(RegistryAccess::Open).await;
+        let mirror = format!("http://{}/v2/{REPOSITORY}", node.daemon.local_addr);
+        for reference in ["v1".to_owned(), node.image.top().digest.clone()] {
+            let name = df_testkit::registry::manifest_name(REPOSITORY, &reference);
+            node.registry.origin().change(&name, |content| content.status_first(99, status, None));
+            let before = node.registry.manifest_stats(REPOSITORY, &reference).requests;
+            let url = format!("{mirror}/manifests/{reference}?ns={}", node.registry.address());
+            let found = refusal(&node, &url, None).await;
+            assert_eq!((found.0, found.1.as_str()), (status, code), "{reference}: {}", found.2);
+            assert!(found.2.contains(&node.registry.base_url()), "{}", found.2);
+            assert!(node.registry.manifest_stats(REPOSITORY, &reference).requests <= before + 1);
+        }
+    }
+}
