@@ -181,7 +181,7 @@ pub(super) fn secret_header(value: &SecretString) -> Result<HeaderValue, TokenEr
 /// `/v2/team/app/blobs/sha256:…` and `/v2/team/app/manifests/v1` are one part: `/v2/team/app`.
 fn part(url: &Url) -> String {
     let path = url.path().trim_end_matches('/');
-    let path = path.strip_suffix("/tags/list").map_or_else(|| path.rsplitn(3, '/').nth(2).unwrap_or(path), |part| part);
+    let path = path.strip_suffix("/tags/list").unwrap_or_else(|| path.rsplitn(3, '/').nth(2).unwrap_or(path));
     path.to_owned()
 }
 
