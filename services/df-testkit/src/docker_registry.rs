@@ -6,9 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use serde_json::{Value, json};
 
 use crate::process::{Program, command_in, find_program};
+use crate::token_server::{self, TokenServer};
 
+/// Whom a registry with Basic authentication knows.
+pub const BASIC_USER: &str = "root";
+pub const BASIC_PASSWORD: &str = "secret";
+/// bcrypt of the above.
+const HTPASSWD: &str = "root:$2a$05$r78.4ekWOADyvVTNq7zRceH7eG5nTtMGrVNFOEYu5t8hXOY2yts7q\n";
 const START_BOUND: Duration = Duration::from_secs(20);
 
 /// Debian's `docker-registry` (2.8) over plain HTTP; ends when dropped, its data stays with the folder.
@@ -17,6 +24,27 @@ pub struct DockerRegistry {
     program: Program,
     address: SocketAddr,
     access_log: PathBuf,
+    tls: bool,
+}
+
+/// How a registry is to be, besides open to everybody over plain HTTP.
+#[derive(Clone, Debug, Default)]
+pub struct RegistryOptions<'a> {
+    pub netns: Option<&'a str>,
+    pub auth: RegistryAuth<'a>,
+    /// Certificate and key, as PEM.
+    pub tls: Option<(String, String)>,
+}
+
+/// Whom it lets in.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum RegistryAuth<'a> {
+    #[default]
+    Open,
+    /// [`BASIC_USER`] with [`BASIC_PASSWORD`].
+    Basic,
+    /// Whoever has a token of this server, which clients find at this URL.
+    Token { server: &'a TokenServer, realm: &'a str },
 }
 
 /// One answer of the registry, from its access log.
@@ -30,6 +58,8 @@ pub struct Access {
     pub status: u16,
     /// Of the body, as far as the kernel took them.
     pub bytes: u64,
+    /// `User-Agent`.
+    pub agent: String,
 }
 
 // === impl DockerRegistry ===
@@ -40,31 +70,30 @@ impl DockerRegistry {
         find_program("docker-registry")
     }
 
-    /// Keeps images, configuration and logs in `dir`; in the network namespace `netns` when given.
+    /// Open to everybody; keeps images, configuration and logs in `dir`; in the network namespace `netns` when given.
     pub async fn start(dir: &Path, address: SocketAddr, netns: Option<&str>) -> anyhow::Result<Self> {
-        Self::start_with(dir, address, netns, serde_json::json!({})).await
+        Self::start_with(dir, address, RegistryOptions { netns, ..RegistryOptions::default() }).await
     }
 
-    /// As [`DockerRegistry::start`], for `root` with the password `secret` only.
+    /// As [`DockerRegistry::start`], for [`BASIC_USER`] with [`BASIC_PASSWORD`] only.
     pub async fn start_private(dir: &Path, address: SocketAddr) -> anyhow::Result<Self> {
-        let passwords = dir.join("htpasswd");
-        std::fs::write(&passwords, "root:$2a$05$r78.4ekWOADyvVTNq7zRceH7eG5nTtMGrVNFOEYu5t8hXOY2yts7q\n")?;
-        let auth = serde_json::json!({ "htpasswd": { "realm": "df-testkit", "path": passwords } });
-        Self::start_with(dir, address, None, auth).await
+        Self::start_with(dir, address, RegistryOptions { auth: RegistryAuth::Basic, ..RegistryOptions::default() })
+            .await
     }
 
-    async fn start_with(
-        dir: &Path,
-        address: SocketAddr,
-        netns: Option<&str>,
-        auth: serde_json::Value,
-    ) -> anyhow::Result<Self> {
-        let config = dir.join("docker-registry.yaml");
-        let access_log = dir.join("docker-registry.access.log");
-        let log = dir.join("docker-registry.log");
+    /// Several in one `dir` share their images.
+    pub async fn start_with(dir: &Path, address: SocketAddr, options: RegistryOptions<'_>) -> anyhow::Result<Self> {
+        let file = |end: &str| dir.join(format!("docker-registry-{}.{end}", address.port()));
+        let (config, access_log, log) = (file("yaml"), file("access.log"), file("log"));
         let data = dir.join("docker-registry");
         std::fs::create_dir_all(&data)?;
-        let text = serde_json::json!({
+        let mut http = json!({ "addr": address.to_string(), "secret": "df-testkit" });
+        if let Some((certificate, key)) = &options.tls {
+            std::fs::write(file("cert.pem"), certificate)?;
+            std::fs::write(file("key.pem"), key)?;
+            http["tls"] = json!({ "certificate": file("cert.pem"), "key": file("key.pem") });
+        }
+        let text = json!({
             "version": "0.1",
             "log": { "level": "warn", "accesslog": { "disabled": false } },
             "storage": {
@@ -72,17 +101,17 @@ impl DockerRegistry {
                 "cache": { "blobdescriptor": "inmemory" },
                 "maintenance": { "uploadpurging": { "enabled": false } },
             },
-            "auth": auth,
-            "http": { "addr": address.to_string(), "secret": "df-testkit" },
+            "auth": options.auth.settings(&file("auth"))?,
+            "http": http,
         });
         std::fs::write(&config, text.to_string())?;
         // The access log is standard output, everything else standard error.
-        let mut command = command_in(netns, "docker-registry");
+        let mut command = command_in(options.netns, "docker-registry");
         command.arg("serve").arg(&config);
         command.stdout(File::create(&access_log)?).stderr(File::options().create(true).append(true).open(&log)?);
         let mut program = Program::start_with("docker-registry", &mut command, &log)?;
         program.wait_for_port(address, START_BOUND).await?;
-        Ok(Self { program, address, access_log })
+        Ok(Self { program, address, access_log, tls: options.tls.is_some() })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -90,7 +119,7 @@ impl DockerRegistry {
     }
 
     pub fn base_url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
     }
 
     pub fn program(&mut self) -> &mut Program {
@@ -101,6 +130,26 @@ impl DockerRegistry {
     pub fn accesses(&self) -> anyhow::Result<Vec<Access>> {
         let log = std::fs::read_to_string(&self.access_log).context("the registry has no access log")?;
         Ok(log.lines().filter_map(parse_access).collect())
+    }
+}
+
+// === impl RegistryAuth ===
+
+impl RegistryAuth<'_> {
+    /// What the configuration says; `file` is for what it refers to.
+    fn settings(&self, file: &Path) -> anyhow::Result<Value> {
+        Ok(match self {
+            RegistryAuth::Open => json!({}),
+            RegistryAuth::Basic => {
+                std::fs::write(file, HTPASSWD)?;
+                json!({ "htpasswd": { "realm": "df-testkit", "path": file } })
+            }
+            RegistryAuth::Token { server, realm } => {
+                std::fs::write(file, server.certificate_pem())?;
+                let (service, issuer) = (token_server::SERVICE, token_server::ISSUER);
+                json!({ "token": { "realm": realm, "service": service, "issuer": issuer, "rootcertbundle": file } })
+            }
+        })
     }
 }
 
@@ -117,6 +166,8 @@ fn parse_access(line: &str) -> Option<Access> {
         path: target.split('?').next()?.to_owned(),
         status: answer.next()?.parse().ok()?,
         bytes: answer.next()?.parse().ok()?,
+        // Behind the quoted referrer.
+        agent: quoted.nth(2).unwrap_or_default().to_owned(),
     })
 }
 
@@ -134,7 +185,7 @@ mod tests {
             r#"10.77.1.2 - - [21/Nov/2026:18:29:58 +0000] "GET /v2/a/b/blobs/sha256:83?ns=x HTTP/1.1" 206 90 "" "c/1""#;
         let access = parse_access(line).unwrap();
         assert_eq!((&*access.client, &*access.method, &*access.path), ("10.77.1.2", "GET", "/v2/a/b/blobs/sha256:83"));
-        assert_eq!((access.status, access.bytes), (206, 90));
+        assert_eq!((access.status, access.bytes, &*access.agent), (206, 90, "c/1"));
         assert_eq!(parse_access("nonsense"), None);
     }
 
@@ -153,7 +204,7 @@ mod tests {
         }
         let layer = &image.layers[0];
         let path = format!("/v2/team/app/blobs/{}", layer.digest);
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().user_agent("test").build().unwrap();
         let response = client.get(registry.base_url() + &path).send().await.unwrap();
         assert_eq!(response.bytes().await.unwrap(), layer.bytes);
         let logged = until("the GET is in the access log", Duration::from_secs(10), async || {
@@ -165,6 +216,7 @@ mod tests {
             path,
             status: 200,
             bytes: layer.size_bytes(),
+            agent: "test".to_owned(),
         };
         assert_eq!(logged.await.unwrap(), expected);
         let manifest = client.get(format!("{}/v2/team/app/manifests/v1", registry.base_url()));

@@ -14,19 +14,37 @@ pub const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const TAR_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 const GZIP_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const ZSTD_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+/// What Docker calls them (image manifest version 2, schema 2).
+const DOCKER_TYPES: [(&str, &str); 5] = [
+    (MANIFEST_TYPE, "application/vnd.docker.distribution.manifest.v2+json"),
+    (INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2+json"),
+    (CONFIG_TYPE, "application/vnd.docker.container.image.v1+json"),
+    (TAR_TYPE, "application/vnd.docker.image.rootfs.diff.tar"),
+    (GZIP_TYPE, "application/vnd.docker.image.rootfs.diff.tar.gzip"),
+];
 
 /// A layer to be: one file of bytes that do not compress.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer {
-    pub file_bytes: usize,
-    pub gzip: bool,
+    file_bytes: usize,
+    packing: Packing,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Packing {
+    /// No byte at all, which unpacks as no file.
+    Empty,
+    Tar,
+    Gzip,
+    Zstd,
 }
 
 /// An image for the architecture this runs on.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// What a tag names: the index if there is one, else the manifest.
-    pub index: Option<Blob>,
+    /// Inner first; a tag names the last, or the manifest when there is none.
+    pub indexes: Vec<Blob>,
     pub manifest: Blob,
     pub config: Blob,
     pub layers: Vec<Blob>,
@@ -44,22 +62,44 @@ pub struct Blob {
 
 impl Layer {
     pub fn tar(file_bytes: usize) -> Self {
-        Self { file_bytes, gzip: false }
+        Self { file_bytes, packing: Packing::Tar }
+    }
+
+    /// A blob of zero bytes.
+    pub fn empty() -> Self {
+        Self { file_bytes: 0, packing: Packing::Empty }
     }
 
     /// Compressed as most real layers are; the size stays, because the bytes do not compress.
     pub fn gzip(file_bytes: usize) -> Self {
-        Self { file_bytes, gzip: true }
+        Self { file_bytes, packing: Packing::Gzip }
+    }
+
+    /// As [`Layer::gzip`], in the newer format.
+    pub fn zstd(file_bytes: usize) -> Self {
+        Self { file_bytes, packing: Packing::Zstd }
     }
 
     /// The layer's uncompressed tar, which the config names by its digest.
     fn pack(self, seed: u64, name: &str) -> anyhow::Result<Vec<u8>> {
+        if matches!(self.packing, Packing::Empty) {
+            return Ok(Vec::new());
+        }
         let mut header = tar::Header::new_ustar();
         header.set_size(self.file_bytes as u64);
         header.set_mode(0o644);
         let mut archive = tar::Builder::new(Vec::with_capacity(self.file_bytes + 4096));
         archive.append_data(&mut header, name, &random_bytes(seed, self.file_bytes)[..])?;
         archive.into_inner().context("cannot pack a layer")
+    }
+
+    /// Stored, not deflated: the bytes do not compress, and trying takes a second per 50 MB.
+    fn compress(self, tar: Vec<u8>) -> anyhow::Result<Blob> {
+        Ok(match self.packing {
+            Packing::Empty | Packing::Tar => Blob::new(TAR_TYPE, tar),
+            Packing::Gzip => Blob::new(GZIP_TYPE, gzip(&tar)?),
+            Packing::Zstd => Blob::new(ZSTD_TYPE, zstd(&tar)),
+        })
     }
 }
 
@@ -73,7 +113,7 @@ impl Image {
         for (position, layer) in (0_u64..).zip(layers) {
             let tar = layer.pack(seed.wrapping_mul(1000).wrapping_add(position), &format!("layer-{position}.bin"))?;
             diff_ids.push(format!("sha256:{}", sha256_hex(&tar)));
-            blobs.push(if layer.gzip { Blob::new(GZIP_TYPE, gzip(&tar)?) } else { Blob::new(TAR_TYPE, tar) });
+            blobs.push(layer.compress(tar)?);
         }
         let config = json!({
             "architecture": architecture(),
@@ -84,27 +124,35 @@ impl Image {
             "history": layers.iter().map(|_| json!({ "created_by": "df-testkit" })).collect::<Vec<_>>(),
         });
         let config = Blob::new(CONFIG_TYPE, config.to_string());
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "config": config.descriptor(),
-            "layers": blobs.iter().map(Blob::descriptor).collect::<Vec<_>>(),
-        });
-        Ok(Self { index: None, manifest: Blob::new(MANIFEST_TYPE, manifest.to_string()), config, layers: blobs })
+        let manifest = manifest(MANIFEST_TYPE, &config, &blobs);
+        Ok(Self { indexes: Vec::new(), manifest, config, layers: blobs })
     }
 
-    /// With an index above the manifest, as multi-platform images have it.
+    /// With an index above it, as multi-platform images have one; again for an index of indexes.
     #[must_use]
     pub fn in_index(mut self) -> Self {
-        let mut descriptor = self.manifest.descriptor();
+        let mut descriptor = self.top().descriptor();
         descriptor["platform"] = json!({ "architecture": architecture(), "os": "linux" });
-        let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [descriptor] });
-        self.index = Some(Blob::new(INDEX_TYPE, index.to_string()));
+        // An index is of the same family as what it names.
+        let media_type = if self.manifest.media_type == MANIFEST_TYPE { INDEX_TYPE } else { docker_type(INDEX_TYPE) };
+        let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": [descriptor] });
+        self.indexes.push(Blob::new(media_type, index.to_string()));
+        self
+    }
+
+    /// The same image in Docker's media types, which know no zstd; before it is put in an index.
+    #[must_use]
+    pub fn in_docker_types(mut self) -> Self {
+        self.config.media_type = docker_type(self.config.media_type);
+        for layer in &mut self.layers {
+            layer.media_type = docker_type(layer.media_type);
+        }
+        self.manifest = manifest(docker_type(MANIFEST_TYPE), &self.config, &self.layers);
         self
     }
 
     pub fn top(&self) -> &Blob {
-        self.index.as_ref().unwrap_or(&self.manifest)
+        self.indexes.last().unwrap_or(&self.manifest)
     }
 
     /// Config and layers: what is fetched from `/blobs/`.
@@ -114,7 +162,7 @@ impl Image {
 
     /// Manifest and index: what is fetched from `/manifests/`, inner first.
     pub fn manifests(&self) -> impl Iterator<Item = &Blob> {
-        std::iter::once(&self.manifest).chain(&self.index)
+        std::iter::once(&self.manifest).chain(&self.indexes)
     }
 
     pub fn blob_bytes(&self) -> u64 {
@@ -139,11 +187,39 @@ impl Blob {
     }
 }
 
+fn manifest(media_type: &'static str, config: &Blob, layers: &[Blob]) -> Blob {
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "config": config.descriptor(),
+        "layers": layers.iter().map(Blob::descriptor).collect::<Vec<_>>(),
+    });
+    Blob::new(media_type, manifest.to_string())
+}
+
+fn docker_type(oci_type: &'static str) -> &'static str {
+    DOCKER_TYPES.iter().find(|(oci, _)| *oci == oci_type).map_or(oci_type, |(_, docker)| *docker)
+}
+
 fn gzip(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
-    // Stored, not deflated: the bytes do not compress, and trying takes a second per 50 MB.
     let mut encoder = GzBuilder::new().mtime(0).write(Vec::with_capacity(bytes.len() + 4096), Compression::none());
     encoder.write_all(bytes)?;
     encoder.finish().context("cannot compress a layer")
+}
+
+/// One frame of raw blocks (RFC 8878 §3.1.1), with a window of 1 MiB, and neither length nor checksum.
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    const BLOCK_BYTES_MAX: usize = 128 << 10;
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 10 << 3];
+    let blocks = bytes.chunks(BLOCK_BYTES_MAX);
+    let last = blocks.len().saturating_sub(1);
+    for (number, block) in blocks.enumerate() {
+        // Three bytes, the lowest first: the size, two bits of type (0 is raw), and whether it is the last.
+        let head = (block.len() as u32) << 3 | u32::from(number == last);
+        frame.extend_from_slice(&head.to_le_bytes()[..3]);
+        frame.extend_from_slice(block);
+    }
+    frame
 }
 
 /// As Go and OCI call it.

@@ -1,4 +1,4 @@
-//! A certificate authority made on the spot, and what it signs for `127.0.0.1`.
+//! A certificate authority made on the spot, and what it signs: for `127.0.0.1`, or for names of a test's own network.
 
 use std::path::Path;
 
@@ -20,10 +20,20 @@ impl Authority {
         Ok(Self { ca: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
     }
 
+    /// Its own certificate, as PEM.
+    pub fn pem(&self) -> String {
+        self.ca.pem()
+    }
+
     /// A certificate and its key, as PEM.
     pub fn issue(&self) -> anyhow::Result<(String, String)> {
+        self.issue_for(&["127.0.0.1"])
+    }
+
+    /// As [`Authority::issue`], for other names or addresses.
+    pub fn issue_for(&self, names: &[&str]) -> anyhow::Result<(String, String)> {
         let key = KeyPair::generate()?;
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+        let params = CertificateParams::new(names.iter().copied().map(str::to_owned).collect::<Vec<_>>())?;
         Ok((params.signed_by(&key, &self.ca)?.pem(), key.serialize_pem()))
     }
 

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::tls::Authority;
 
 /// Runs until dropped; its connections end with it.
 #[derive(Debug)]
@@ -25,17 +27,24 @@ pub struct TlsFront {
 impl TlsFront {
     /// On 127.0.0.1, any free port; passes on to `target`. The certificate is good for 127.0.0.1 and `localhost`.
     pub async fn start(target: SocketAddr) -> anyhow::Result<Self> {
-        let mut authority = CertificateParams::default();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-        let key = KeyPair::generate()?;
-        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
+        let authority = Authority::new()?;
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), target, &authority, &["127.0.0.1", "localhost"]).await
+    }
+
+    /// As [`TlsFront::start`], elsewhere, with a certificate of this authority for these names.
+    pub async fn start_at(
+        address: SocketAddr,
+        target: SocketAddr,
+        authority: &Authority,
+        names: &[&str],
+    ) -> anyhow::Result<Self> {
+        let (certificate, key) = authority.issue_for(names)?;
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes())?;
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))?;
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen")?;
+            .with_single_cert(vec![certificate], PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
+        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
         let address = listener.local_addr()?;
         let server = tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), target));
         Ok(Self { address, ca_pem: authority.pem(), server })
