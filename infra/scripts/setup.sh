@@ -44,6 +44,9 @@ tests() {
   bench
   need containerd containerd
   need runc runc
+  need skopeo skopeo
+  need podman podman
+  need dockerd docker.io
   need node nodejs
   need npm npm
   need chromium chromium
@@ -82,7 +85,9 @@ if ((${#missing[@]})); then
   fi
 fi
 
-# Not packaged: built once, from source. The tests that want it say why they do not run.
+# Not packaged, or too old there: built once, from source. The tests that want one say why they do not run.
 if [[ " ${*:-test} " == *" test "* ]]; then
-  infra/scripts/crictl.sh >/dev/null || true
+  for tool in crictl crane oras containerd-1.7 containerd-2.1 containerd-2.3 dockerd; do
+    infra/scripts/go-tools.sh "$tool" >/dev/null || true
+  done
 fi

@@ -78,6 +78,7 @@ impl Ground {
             seed: None,
             nodes: nodes.to_vec(),
             origins: vec![format!("http://{origin}")],
+            ca_certs: Vec::new(),
             verbose: false,
         })
     }

@@ -7,28 +7,106 @@ use std::time::Duration;
 use df_testkit::{Program, command_in, until};
 use tests::cluster::only_environment;
 
+use crate::command::go_tool;
 use crate::crictl::Crictl;
+use crate::snippet::snippet;
+use crate::upstreams::CA_FILE;
 
 const START_BOUND: Duration = Duration::from_secs(30);
 const STOP_BOUND: Duration = Duration::from_secs(10);
+
+/// Which containerd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// 1.6, of Debian 12.
+    Debian,
+    V1_7,
+    V2_1,
+    /// Asks for 1 MiB of a layer at a time, four times at once.
+    V2_1Parallel,
+    V2_3,
+}
 
 /// Ends when dropped. Its mounts are in the mount namespace of `ip netns exec` and go with it.
 #[derive(Debug)]
 pub(crate) struct Containerd {
     /// Absent while it is stopped.
     program: Option<Program>,
+    /// Where `containerd` and `ctr` are; as on `PATH` without.
+    programs: Option<PathBuf>,
     dir: PathBuf,
     netns: String,
+}
+
+// === impl Release ===
+
+impl Release {
+    fn tool(self) -> Option<&'static str> {
+        match self {
+            Release::Debian => None,
+            Release::V1_7 => Some("containerd-1.7"),
+            Release::V2_1 | Release::V2_1Parallel => Some("containerd-2.1"),
+            Release::V2_3 => Some("containerd-2.3"),
+        }
+    }
+
+    /// What docs/clients.md says, and paths of our own: by default some lie in `/opt` and `/run`.
+    fn configuration(self, dir: &Path, snapshotter: &str) -> anyhow::Result<String> {
+        let shown = dir.join("certs.d").display().to_string();
+        let certs = ("/etc/containerd/certs.d", shown.as_str());
+        let dir = dir.display();
+        let head = format!("root = \"{dir}/root\"\nstate = \"{dir}/state\"\n");
+        let ours = format!(
+            "[grpc]\n  address = \"{dir}/containerd.sock\"\n\
+             [plugins.\"io.containerd.internal.v1.opt\"]\n  path = \"{dir}/opt\"\n"
+        );
+        Ok(match self {
+            Release::Debian | Release::V1_7 => format!(
+                r#"{head}{told}{ours}
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "registry.test/never-pulled"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "{snapshotter}"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{dir}/cni"
+    conf_dir = "{dir}/cni"
+"#,
+                told = snippet("containerd-1", &[certs])?
+            ),
+            Release::V2_1 | Release::V2_1Parallel | Release::V2_3 => format!(
+                r#"{head}{told}{parallel}{ours}
+[plugins."io.containerd.nri.v1.nri"]
+  disable = true
+[plugins."io.containerd.cri.v1.images"]
+  snapshotter = "{snapshotter}"
+  [plugins."io.containerd.cri.v1.images".pinned_images]
+    sandbox = "registry.test/never-pulled"
+[plugins."io.containerd.cri.v1.runtime".cni]
+  bin_dirs = ["{dir}/cni"]
+  conf_dir = "{dir}/cni"
+"#,
+                told = snippet("containerd-2", &[certs])?,
+                parallel = match self {
+                    Release::V2_1Parallel => snippet("containerd-parallel", &[])?,
+                    _ => String::new(),
+                }
+            ),
+        })
+    }
 }
 
 // === impl Containerd ===
 
 impl Containerd {
-    pub(crate) async fn start(dir: &Path, netns: &str, crictl: &Crictl) -> anyhow::Result<Self> {
+    pub(crate) async fn start(dir: &Path, netns: &str, release: Release, crictl: &Crictl) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir.join("certs.d"))?;
         let snapshotter = if overlay_works(dir)? { "overlayfs" } else { "native" };
-        std::fs::write(dir.join("containerd.toml"), configuration(dir, snapshotter))?;
-        let mut containerd = Self { program: None, dir: dir.to_owned(), netns: netns.to_owned() };
+        std::fs::write(dir.join("containerd.toml"), release.configuration(dir, snapshotter)?)?;
+        let programs = match release.tool() {
+            Some(tool) => Some(go_tool(tool).await?),
+            None => None,
+        };
+        let mut containerd = Self { program: None, programs, dir: dir.to_owned(), netns: netns.to_owned() };
         containerd.run(crictl).await?;
         Ok(containerd)
     }
@@ -37,9 +115,19 @@ impl Containerd {
         self.dir.join("containerd.sock")
     }
 
+    /// What `hosts.toml` files are in.
+    pub(crate) fn certs_d(&self) -> PathBuf {
+        self.dir.join("certs.d")
+    }
+
+    /// `containerd` or `ctr` of this release.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.programs.as_ref().map_or_else(|| name.into(), |folder| folder.join(name))
+    }
+
     /// containerd reads it anew at every pull.
     pub(crate) fn set_hosts(&self, registry: &str, hosts_toml: &str) -> anyhow::Result<()> {
-        let folder = self.dir.join("certs.d").join(registry);
+        let folder = self.certs_d().join(registry);
         std::fs::create_dir_all(&folder)?;
         Ok(std::fs::write(folder.join("hosts.toml"), hosts_toml)?)
     }
@@ -57,9 +145,11 @@ impl Containerd {
     }
 
     async fn run(&mut self, crictl: &Crictl) -> anyhow::Result<()> {
-        let mut command = command_in(Some(&self.netns), "containerd");
+        let mut command = command_in(Some(&self.netns), self.program("containerd"));
         command.arg("--config").arg(self.dir.join("containerd.toml"));
-        only_environment(&mut command, &[]);
+        // For token services: what `hosts.toml` says of a registry's authority is not for those of the mirror.
+        let ca = self.dir.with_file_name(CA_FILE).display().to_string();
+        only_environment(&mut command, &[("SSL_CERT_FILE", &ca)]);
         let program = Program::start("containerd", &mut command, &self.dir.join("containerd.log"))?;
         let program = self.program.insert(program);
         let socket = self.dir.join("containerd.sock");
@@ -81,31 +171,4 @@ fn overlay_works(dir: &Path) -> anyhow::Result<bool> {
     let status = Command::new("unshare").args(["--mount", "sh", "-c", mount]).current_dir(&probe).status()?;
     std::fs::remove_dir_all(&probe)?;
     Ok(status.success())
-}
-
-/// Configuration version 2, which 1.6 to 2.x read. All paths are ours: by default some lie in `/opt` and `/run`.
-fn configuration(dir: &Path, snapshotter: &str) -> String {
-    let dir = dir.display();
-    format!(
-        r#"version = 2
-root = "{dir}/root"
-state = "{dir}/state"
-
-[grpc]
-  address = "{dir}/containerd.sock"
-
-[plugins."io.containerd.internal.v1.opt"]
-  path = "{dir}/opt"
-
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "registry.test/never-pulled"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "{snapshotter}"
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{dir}/cni"
-    conf_dir = "{dir}/cni"
-  [plugins."io.containerd.grpc.v1.cri".registry]
-    config_path = "{dir}/certs.d"
-"#
-    )
 }

@@ -4,10 +4,11 @@ use df_testkit::{command_in, sha256_hex};
 use tests::cluster::only_environment;
 use tests::program;
 
-use crate::lab::{Lab, REGISTRY, large_image};
+use crate::lab::{Lab, large_image};
 use crate::node::Node;
 use crate::requirements;
 use crate::traffic::{Mark, Traffic};
+use crate::upstreams::Upstream;
 
 const NAME: &str = "team/files:v1";
 
@@ -17,7 +18,7 @@ async fn dfget_on_a_second_node_reads_from_peers() -> anyhow::Result<()> {
     let image = large_image()?;
     lab.push(NAME, image).await?;
     let blob = &image.layers[0];
-    let url = format!("http://{REGISTRY}/v2/team/files/blobs/{}", blob.digest);
+    let url = format!("{}/v2/team/files/blobs/{}", Upstream::Open.url(), blob.digest);
     let mark = Mark::now(&lab.registry).await?;
     let folder = tempfile::tempdir()?;
     for node in &lab.nodes {

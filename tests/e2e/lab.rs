@@ -3,22 +3,21 @@
 //! **Invariant:** fields are dropped from the top; what runs in the network ends before the network does.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::Context;
 use df_testkit::{DockerRegistry, Image, Layer, push_image, skip};
 use tests::cluster::{Cluster, Setting};
-use tests::netns::Network;
+use tests::netns::{Namespace, Network};
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::containerd::Release;
 use crate::crictl::Crictl;
 use crate::node::Node;
 use crate::requirements;
+use crate::upstreams::{Upstream, Upstreams};
 
-/// What images are called by; `server` and mirror are its `hosts.toml`'s matter.
-pub(crate) const REGISTRY: &str = "registry.test:5000";
-const REGISTRY_PORT: u16 = 5000;
 const NODES: u8 = 2;
 const FOLDER_PREFIX: &str = "df-e2e-";
 const MIB: usize = 1 << 20;
@@ -32,8 +31,10 @@ pub(crate) struct Lab {
     pub(crate) cluster: Option<Cluster>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) registry: DockerRegistry,
-    _network: Network,
-    _folder: Folder,
+    upstreams: Option<Upstreams>,
+    pub(crate) network: Network,
+    folder: Folder,
+    crictl: Crictl,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -63,38 +64,100 @@ impl Lab {
         // First the network: making it ends what a former run left running in its folder.
         let network = Network::create(NODES).await?;
         let folder = Folder::create()?;
-        let address = SocketAddr::from((network.ctl().address, REGISTRY_PORT));
+        let address = SocketAddr::from((network.ctl().address, Upstream::Open.port()));
         let registry = DockerRegistry::start(&folder.path, address, Some(&network.ctl().name)).await?;
-        let mut nodes = Vec::new();
-        for (number, namespace) in (1..).zip(network.nodes()) {
-            let dir = folder.path.join(format!("node{number}"));
-            std::fs::create_dir(&dir)?;
-            let node = Node::start(&dir, namespace, &crictl).await;
-            nodes.push(node.with_context(|| format!("node{number} does not start"))?);
+        let mut lab =
+            Self { cluster: None, nodes: Vec::new(), registry, upstreams: None, network, folder, crictl, _turn: turn };
+        for number in 0..usize::from(NODES) {
+            let node = lab.start_node(number, Release::Debian).await?;
+            lab.nodes.push(node);
         }
-        Ok(Some(Self { cluster: None, nodes, registry, _network: network, _folder: folder, _turn: turn }))
+        Ok(Some(lab))
     }
 
     /// With manager, scheduler, seed peer, and on every node a dfdaemon that containerd asks first.
     pub(crate) async fn start_with_dragonfly() -> anyhow::Result<Option<Self>> {
         let Some(mut lab) = Self::start().await? else { return Ok(None) };
-        let setting = Setting {
-            folder: lab._folder.path.clone(),
-            programs: requirements::programs()?,
-            ctl: lab._network.ctl().clone(),
-            seed: Some(lab._network.ctl().clone()),
-            nodes: lab._network.nodes().to_vec(),
-            origins: vec![format!("http://{REGISTRY}")],
-            verbose: true,
-        };
-        lab.cluster = Some(Cluster::start(setting).await?);
+        lab.start_dragonfly(Some(lab.network.ctl().clone())).await?;
+        Ok(Some(lab))
+    }
+
+    /// As [`Lab::start_with_dragonfly`], where nodes ask the registry themselves: what is large is stored once less.
+    pub(crate) async fn start_without_seed() -> anyhow::Result<Option<Self>> {
+        let Some(mut lab) = Self::start().await? else { return Ok(None) };
+        lab.start_dragonfly(None).await?;
+        Ok(Some(lab))
+    }
+
+    /// As [`Lab::start_with_dragonfly`], with registries that want TLS and credentials besides the open one.
+    pub(crate) async fn start_with_upstreams() -> anyhow::Result<Option<Self>> {
+        let Some(mut lab) = Self::start().await? else { return Ok(None) };
+        lab.upstreams = Some(Upstreams::start(&lab.folder.path, &lab.network).await?);
+        lab.start_dragonfly(Some(lab.network.ctl().clone())).await?;
         for node in &lab.nodes {
-            node.use_mirror()?;
+            lab.use_mirror(node)?;
         }
         Ok(Some(lab))
     }
 
-    /// Puts `image` into the registry as `name` (`repository:tag`).
+    async fn start_dragonfly(&mut self, seed: Option<Namespace>) -> anyhow::Result<()> {
+        let open = [Upstream::Open.url()].into_iter();
+        let setting = Setting {
+            folder: self.folder.path.clone(),
+            programs: requirements::programs()?,
+            ctl: self.network.ctl().clone(),
+            seed,
+            nodes: self.network.nodes().to_vec(),
+            origins: open.chain(self.upstreams.iter().flat_map(Upstreams::origins)).collect(),
+            ca_certs: self.upstreams.iter().map(|upstreams| upstreams.ca.clone()).collect(),
+            verbose: true,
+        };
+        self.cluster = Some(Cluster::start(setting).await?);
+        for node in &self.nodes {
+            node.use_mirror(Upstream::Open, None)?;
+        }
+        Ok(())
+    }
+
+    /// Another containerd on a node that has one already; both have the same dfdaemon.
+    pub(crate) async fn start_node(&self, number: usize, release: Release) -> anyhow::Result<Node> {
+        let dir = self.folder.path.join(format!("node{}-{release:?}", number + 1));
+        std::fs::create_dir(&dir)?;
+        let node = Node::start(&dir, &self.network.nodes()[number], release, &self.crictl).await;
+        node.with_context(|| format!("{} does not start", dir.display()))
+    }
+
+    /// For every registry of this lab.
+    pub(crate) fn use_mirror(&self, node: &Node) -> anyhow::Result<()> {
+        node.use_mirror(Upstream::Open, None)?;
+        let Some(upstreams) = &self.upstreams else { return Ok(()) };
+        Upstream::WITH_A_DOOR.into_iter().try_for_each(|upstream| node.use_mirror(upstream, Some(&upstreams.ca)))
+    }
+
+    /// The open one, after it was killed, with what it had.
+    pub(crate) async fn restart_registry(&mut self) -> anyhow::Result<()> {
+        let (address, netns) = (self.registry.address(), self.network.ctl().name.clone());
+        self.registry = DockerRegistry::start(&self.folder.path, address, Some(&netns)).await?;
+        Ok(())
+    }
+
+    pub(crate) fn upstreams(&self) -> anyhow::Result<&Upstreams> {
+        self.upstreams.as_ref().context("this lab has the open registry only")
+    }
+
+    pub(crate) fn registry(&self, upstream: Upstream) -> anyhow::Result<&DockerRegistry> {
+        match upstream {
+            Upstream::Open => Ok(&self.registry),
+            _ => self.upstreams()?.registry(upstream).context("no such registry"),
+        }
+    }
+
+    /// For what tests make in it, beside all logs, configurations and stores.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder.path
+    }
+
+    /// Puts `image` into the registries as `name` (`repository:tag`).
     pub(crate) async fn push(&self, name: &str, image: &Image) -> anyhow::Result<()> {
         let (repository, tag) = name.split_once(':').context("an image without a tag")?;
         push_image(&self.registry.base_url(), repository, tag, image).await

@@ -5,13 +5,24 @@
 //! program, so that `--test-threads=1` only saves waiting threads. What a test run that was killed left behind, the next
 //! one removes. `E2E_KEEP=1` keeps the folder with all logs and names it.
 
+mod broken_mirror;
+mod command;
 mod containerd;
+mod containerd_releases;
 mod crictl;
 mod direct_pull;
+mod docker;
 mod files;
+mod huge_blob;
+mod image_tools;
 mod lab;
+mod mirror_faults;
 mod node;
 mod outage;
 mod peer_pull;
+mod private_pull;
+mod private_tools;
 mod requirements;
+mod snippet;
 mod traffic;
+mod upstreams;

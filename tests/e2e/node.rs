@@ -1,4 +1,4 @@
-//! A node: a namespace, its containerd, and what its `hosts.toml` says of the registry.
+//! A node: a namespace, its containerd, and what its `hosts.toml` says of each registry.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -7,51 +7,96 @@ use anyhow::ensure;
 use df_testkit::Image;
 use tests::netns::Namespace;
 
-use crate::containerd::Containerd;
+use crate::command::{Said, run};
+use crate::containerd::{Containerd, Release};
 use crate::crictl::Crictl;
-use crate::lab::REGISTRY;
+use crate::snippet::snippet;
+use crate::upstreams::Upstream;
 
-/// Where a node's dfdaemon serves containerd.
-const MIRROR: &str = "http://127.0.0.1:65001";
+/// Where a node's dfdaemon serves clients.
+pub(crate) const MIRROR: &str = "http://127.0.0.1:65001";
 
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) namespace: Namespace,
-    containerd: Containerd,
+    pub(crate) containerd: Containerd,
     crictl: Crictl,
 }
 
 // === impl Node ===
 
 impl Node {
-    /// Pulls straight from the registry until [`Node::use_mirror`].
-    pub(crate) async fn start(dir: &Path, namespace: &Namespace, crictl: &Crictl) -> anyhow::Result<Self> {
-        let containerd = Containerd::start(dir, &namespace.name, crictl).await?;
+    /// Pulls straight from the open registry until [`Node::use_mirror`].
+    pub(crate) async fn start(
+        dir: &Path,
+        namespace: &Namespace,
+        release: Release,
+        crictl: &Crictl,
+    ) -> anyhow::Result<Self> {
+        let containerd = Containerd::start(dir, &namespace.name, release, crictl).await?;
         let node = Self { namespace: namespace.clone(), containerd, crictl: crictl.clone() };
+        let url = Upstream::Open.url();
         // containerd before 1.7.32 ignores a file that names a server only.
-        let host = format!("[host.\"http://{REGISTRY}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
-        node.containerd.set_hosts(REGISTRY, &format!("server = \"http://{REGISTRY}\"\n{host}"))?;
+        let host = format!("[host.\"{url}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
+        node.containerd.set_hosts(Upstream::Open.host(), &format!("server = \"{url}\"\n{host}"))?;
         Ok(node)
     }
 
-    /// As `infra` installs it on a node: dfdaemon first, the registry when that fails.
-    pub(crate) fn use_mirror(&self) -> anyhow::Result<()> {
-        let host = format!("[host.\"{MIRROR}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  dial_timeout = \"1s\"\n");
-        self.containerd.set_hosts(REGISTRY, &format!("server = \"http://{REGISTRY}\"\n{host}"))
+    /// As docs/clients.md says: dfdaemon first, the registry when that fails.
+    pub(crate) fn use_mirror(&self, upstream: Upstream, ca: Option<&Path>) -> anyhow::Result<()> {
+        self.use_mirror_at(MIRROR, upstream, ca)
+    }
+
+    /// As [`Node::use_mirror`], with something else where dfdaemon should be.
+    pub(crate) fn use_mirror_at(&self, mirror: &str, upstream: Upstream, ca: Option<&Path>) -> anyhow::Result<()> {
+        let url = upstream.url();
+        let addresses = [("https://registry.example", url.as_str()), (MIRROR, mirror)];
+        let hosts = match ca.filter(|_| upstream.has_tls()) {
+            None => snippet("containerd-hosts", &addresses)?,
+            Some(ca) => {
+                let ca = ca.display().to_string();
+                let file = [("/etc/ssl/registry-ca.pem", ca.as_str())];
+                snippet("containerd-hosts-ca", &[&addresses[..], &file].concat())?
+            }
+        };
+        self.containerd.set_hosts(upstream.name(), &hosts)
     }
 
     pub(crate) fn address(&self) -> Ipv4Addr {
         self.namespace.address
     }
 
-    /// Returns when containerd has unpacked `image` and says that it is the one it should be.
+    /// From the open registry; returns when containerd has unpacked `image` and says that it is the one it should be.
     pub(crate) async fn pull(&self, name: &str, image: &Image) -> anyhow::Result<()> {
-        let reference = format!("{REGISTRY}/{name}");
-        self.crictl.pull(&self.containerd.socket(), &reference).await?;
+        self.pull_from(Upstream::Open, name, image, None).await
+    }
+
+    /// `login` is `user:password`, the pod's pull secret.
+    pub(crate) async fn pull_from(
+        &self,
+        upstream: Upstream,
+        name: &str,
+        image: &Image,
+        login: Option<&str>,
+    ) -> anyhow::Result<()> {
+        let reference = format!("{}/{name}", upstream.name());
+        self.crictl.pull(&self.containerd.socket(), &reference, login).await?;
         let known = self.crictl.inspect(&self.containerd.socket(), &reference).await?;
         // CRI calls an image by the digest of its configuration.
         ensure!(known["status"]["id"] == image.config.digest.as_str(), "{reference} is another image: {known}");
         Ok(())
+    }
+
+    /// `ctr` of its containerd, in the namespace of images that CRI does not see.
+    pub(crate) async fn ctr(&self, arguments: &[&str]) -> anyhow::Result<Said> {
+        let socket = self.containerd.socket().display().to_string();
+        let all = [&["--address", &socket, "--namespace", "e2e"], arguments].concat();
+        run(&self.namespace, self.containerd.program("ctr"), &all, &[]).await
+    }
+
+    /// containerd has nothing of it any more, blobs included, unless another image has them.
+    pub(crate) async fn remove(&self, name: &str) -> anyhow::Result<()> {
+        self.crictl.remove(&self.containerd.socket(), &format!("{}/{name}", Upstream::Open.name())).await
     }
 
     /// As on a new machine: containerd has nothing, what dfdaemon holds stays.

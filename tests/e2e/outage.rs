@@ -44,6 +44,29 @@ async fn without_the_registry_what_is_cached_is_served_by_its_tag() -> anyhow::R
     lab.nodes[0].pull(CACHED, &cached).await
 }
 
+/// One pull is enough for the whole cluster: by tag, by digest, on a node that never asked before. And what the tag came
+/// to mean meanwhile is pulled as soon as the registry is back.
+#[tokio::test]
+async fn an_outage_of_the_registry_is_survived_and_ends() -> anyhow::Result<()> {
+    let Some(mut lab) = Lab::start_with_dragonfly().await? else { return Ok(()) };
+    let (cached, moved) = (small_image()?, other_small_image()?);
+    lab.push(CACHED, &cached).await?;
+    lab.nodes[0].pull(CACHED, &cached).await?;
+    lab.registry.program().kill();
+    lab.nodes[1].pull(CACHED, &cached).await?;
+    lab.nodes[1].wipe_images().await?;
+    let (repository, _) = CACHED.split_once(':').context("no tag")?;
+    lab.nodes[1].pull(&format!("{repository}@{}", cached.top().digest), &cached).await?;
+
+    lab.restart_registry().await?;
+    lab.push(CACHED, &moved).await?;
+    for node in &lab.nodes {
+        // A tag is taken to mean the same for some seconds.
+        until("the tag's new image is pulled", BOUND, async || Ok(node.pull(CACHED, &moved).await.ok())).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn without_its_dfdaemon_a_node_pulls_from_the_registry() -> anyhow::Result<()> {
     let Some(mut lab) = Lab::start_with_dragonfly().await? else { return Ok(()) };

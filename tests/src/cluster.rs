@@ -36,6 +36,8 @@ pub struct Setting {
     pub nodes: Vec<Namespace>,
     /// What daemons may ask although it is private, as `http://host:port`.
     pub origins: Vec<String>,
+    /// Authorities they trust besides the system's, as PEM files.
+    pub ca_certs: Vec<PathBuf>,
     pub verbose: bool,
 }
 
@@ -88,6 +90,12 @@ impl Cluster {
         std::fs::remove_dir_all(self.setting.store_of(number))?;
         self.dfdaemons[number] = self.setting.start_node(number).await?;
         self.until_joined().await
+    }
+
+    /// A node's daemon anew, with what it had on disk; for one that was killed. Returns when it is ready.
+    pub async fn restart(&mut self, number: usize) -> anyhow::Result<()> {
+        self.dfdaemons[number] = self.setting.start_node(number).await?;
+        Ok(())
     }
 
     pub fn seed_store(&self) -> PathBuf {
@@ -175,7 +183,7 @@ impl Setting {
             "verbose": self.verbose,
             "host": { "hostname": name, "advertiseIP": namespace.address.to_string() },
             "storage": { "dir": self.folder.join(name) },
-            "upstream": { "allow": self.origins, "anyPublic": false },
+            "upstream": { "allow": self.origins, "anyPublic": false, "caCerts": self.ca_certs },
         });
         if role != Role::Alone {
             config["scheduler"] = json!({ "manager": {

@@ -9,6 +9,7 @@
 //! The bridge is in `ctl`, where no firewall of the machine (docker's, say) looks at what passes.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+const TEST_HOST: u8 = 1;
 const CTL_HOST: u8 = 2;
 const FIRST_NODE_HOST: u8 = 11;
 /// A packet before segmentation has up to 64 KiB; a smaller bucket would cut them all.
@@ -53,7 +55,7 @@ impl Network {
 
         ctl.inside(keep_firewall_out).await?;
 
-        let test = Ipv4Addr::new(10, 77, third, 1);
+        let test = network.test_address();
         ip(&["link", "add", &network.link, "type", "veth", "peer", "name", "test", "netns", &ctl.name])?;
         ip(&["addr", "add", &format!("{test}/24"), "dev", &network.link])?;
         ip(&["link", "set", &network.link, "up"])?;
@@ -73,6 +75,31 @@ impl Network {
 
     pub fn ctl(&self) -> &Namespace {
         &self.namespaces[0]
+    }
+
+    /// The test's own in this network; what it listens on there, the nodes reach.
+    pub fn test_address(&self) -> Ipv4Addr {
+        let [a, b, c, _] = self.ctl().address.octets();
+        Ipv4Addr::new(a, b, c, TEST_HOST)
+    }
+
+    /// From now on these names mean `address`, everywhere in this network.
+    pub fn name(&self, address: Ipv4Addr, names: &[&str]) -> anyhow::Result<()> {
+        for namespace in &self.namespaces {
+            let hosts = etc(&namespace.name).join("hosts");
+            let mut hosts = File::options().append(true).open(&hosts).context("a namespace has no hosts file")?;
+            writeln!(hosts, "{address} {}", names.join(" "))?;
+        }
+        Ok(())
+    }
+
+    /// Packets from everywhere in this network to `address` are sent, and nobody gets them.
+    pub fn swallow(&self, address: Ipv4Addr) -> anyhow::Result<()> {
+        for node in self.nodes() {
+            let nobody = ["lladdr", "02:00:00:00:00:63", "dev", "eth0", "nud", "permanent"];
+            ip(&[&["-n", &node.name, "neigh", "replace", &address.to_string()], &nobody[..]].concat())?;
+        }
+        Ok(())
     }
 
     pub fn nodes(&self) -> &[Namespace] {

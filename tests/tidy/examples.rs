@@ -6,7 +6,7 @@ use std::process::Command;
 use regex::Regex;
 
 use crate::documents::{code, documents};
-use crate::files::{File, assert_none};
+use crate::files::{FILES, File, assert_none};
 
 /// Blocks that open with ```` ```yaml PROGRAM ````: the program, the line they start in, and their text.
 fn yaml_blocks(document: &File) -> Vec<(String, usize, String)> {
@@ -83,6 +83,21 @@ fn the_environment_of_this_process_is_understood() {
     for program in ["manager", "scheduler", "dfdaemon"] {
         assert_eq!(load(program, None), Ok(()));
     }
+}
+
+/// Blocks with a name: tests/e2e reads them out of the document.
+#[test]
+fn every_configuration_of_a_client_is_used_by_a_test() {
+    let clients = documents().find(|file| file.path == "docs/clients.md").unwrap();
+    let named: Vec<(usize, &str)> = clients
+        .lines()
+        .filter_map(|(number, line)| Some((number, line.trim().strip_prefix("```")?.split_once(' ')?.1)))
+        .collect();
+    assert!(!named.is_empty(), "docs/clients.md shows no configuration");
+    let tests: Vec<&File> = FILES.iter().filter(|file| file.path.starts_with("tests/e2e/")).collect();
+    let used = |name: &str| tests.iter().any(|file| file.text.contains(&format!("\"{name}\"")));
+    let unused = named.iter().filter(|(_, name)| !used(name));
+    assert_none("tests/e2e uses the block", unused.map(|(number, name)| format!("{}: {name}", clients.at(*number))));
 }
 
 /// The snippets of README use the ports that nobody has to set.

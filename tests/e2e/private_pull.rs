@@ -1,0 +1,86 @@
+//! Private images: the pod's pull secret opens them, nothing else does, and no secret is left anywhere.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use df_testkit::docker_registry::{BASIC_PASSWORD, BASIC_USER};
+use df_testkit::{Image, Layer};
+
+use crate::containerd::Release;
+use crate::lab::{Lab, other_small_image, small_image};
+use crate::node::Node;
+use crate::traffic::{Mark, Traffic};
+use crate::upstreams::{Upstream, login, password};
+
+const RED: &str = "red/app:v1";
+const BLUE: &str = "blue/app:v1";
+
+/// The registry's own refusal, or the runtime's words for it.
+async fn assert_refused(node: &Node, upstream: Upstream, name: &str, login: Option<&str>) -> anyhow::Result<()> {
+    // What a pull that should fail would leave behind is another image's matter.
+    let image = Image::build(0, &[Layer::tar(1)])?;
+    let Err(refused) = node.pull_from(upstream, name, &image, login).await else {
+        bail!("{name} was pulled from {upstream:?} with {login:?}")
+    };
+    let said = format!("{refused:#}");
+    let words = ["401", "403", "nauthorized", "denied", "authorization failed", "no basic auth credentials"];
+    assert!(!said.contains("is another image"), "{name} was pulled from {upstream:?} with {login:?}: {said}");
+    assert!(words.iter().any(|word| said.contains(word)), "{name} with {login:?} failed otherwise: {said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_private_image_is_for_those_whom_the_registry_lets_in() -> anyhow::Result<()> {
+    let Some(lab) = Lab::start_with_upstreams().await? else { return Ok(()) };
+    let (red_image, blue_image) = (small_image()?, other_small_image()?);
+    lab.push(RED, &red_image).await?;
+    lab.push(BLUE, &blue_image).await?;
+    let (red, blue, root) = (login("red"), login("blue"), format!("{BASIC_USER}:{BASIC_PASSWORD}"));
+    for release in [Release::V1_7, Release::V2_1, Release::V2_3] {
+        let nodes = [lab.start_node(0, release).await?, lab.start_node(1, release).await?];
+        for node in &nodes {
+            lab.use_mirror(node)?;
+        }
+        for (upstream, right, wrong) in
+            [(Upstream::Token, &red, &blue), (Upstream::Hub, &red, &blue), (Upstream::Basic, &root, &red)]
+        {
+            let at = || format!("{release:?} from {upstream:?}");
+            let mark = Mark::now(lab.registry(upstream)?).await?;
+            nodes[0].pull_from(upstream, RED, &red_image, Some(right)).await.with_context(at)?;
+            // Every byte is in the cluster now. None of these gets one of them, on either node.
+            for node in &nodes {
+                assert_refused(node, upstream, RED, None).await.with_context(at)?;
+                assert_refused(node, upstream, RED, Some(wrong)).await.with_context(at)?;
+                assert_refused(node, upstream, RED, Some("red:wrong")).await.with_context(at)?;
+            }
+            nodes[1].pull_from(upstream, RED, &red_image, Some(right)).await.with_context(at)?;
+            let traffic = Traffic::since(mark, lab.registry(upstream)?).await?;
+            assert_eq!(traffic.bytes_to(nodes[1].address()), 0, "{}: {traffic:#?}", at());
+        }
+        // The other tenant has its own.
+        nodes[0].pull_from(Upstream::Token, BLUE, &blue_image, Some(&blue)).await?;
+        assert_refused(&nodes[0], Upstream::Token, BLUE, Some(&red)).await?;
+    }
+    assert_nowhere(lab.folder(), &[&password("red"), &password("blue")])
+}
+
+/// No file of daemons or registries has one of these texts, nor what Basic makes of them.
+fn assert_nowhere(folder: &Path, secrets: &[&str]) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            // containerd's own folders are no business of ours.
+            if path.join("containerd.toml").exists() {
+                continue;
+            }
+            assert_nowhere(&path, secrets)?;
+        } else if path.is_file() {
+            let text = std::fs::read(&path)?;
+            for secret in secrets {
+                let found = text.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!found, "{} has the secret {secret}", path.display());
+            }
+        }
+    }
+    Ok(())
+}
