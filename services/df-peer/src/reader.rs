@@ -11,7 +11,7 @@ use bytes::Bytes;
 use df_api::range::Requested;
 use df_api::{ByteRange, Digest, RangeSpec};
 use df_http::respond::Slice;
-use df_store::{Available, ContentFile, Mapped, Trust};
+use df_store::{Available, ContentFile, Mapped, Meta, Trust};
 use futures_util::stream::try_unfold;
 use futures_util::{FutureExt as _, Stream};
 use tokio::sync::watch;
@@ -178,6 +178,7 @@ impl Task {
         };
         let (at, end) = bounds(slice);
         reading.moved_to(at);
+        let trust = if trust == Trust::HoldLast && is_end_only(at, &meta) { Trust::Checked } else { trust };
         let mut reader = Reader { reading, around, changes, content: None, trust, at, end, mapped: None, upload: None };
         if reader.ready().await? > 0 {
             reader.content().map_err(from_origin::storage)?;
@@ -344,6 +345,13 @@ impl Reader {
             None => self.content()?.read(self.at, wanted).await,
         }
     }
+}
+
+/// Whether a reader that begins there gets the last piece and not the first byte. It can make no complete body of that,
+/// and checks what it has put together itself; the whole may be more time away than it waits for an answer.
+fn is_end_only(at: u64, meta: &Meta) -> bool {
+    let last_piece = meta.length.map(|length| length.saturating_sub(1) / meta.piece_length * meta.piece_length);
+    at > 0 && last_piece.is_some_and(|last_piece| at >= last_piece)
 }
 
 /// From which byte to which: `None` to the end, wherever that will be.

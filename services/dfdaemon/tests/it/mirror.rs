@@ -296,3 +296,18 @@ async fn what_a_public_tag_meant_survives_a_restart() {
 fn private() -> RegistryAccess {
     RegistryAccess::Basic { user: "ann".to_owned(), password: "secret".to_owned() }
 }
+
+/// A reader of several ranges at once gets the end long before the whole is here, and no runtime waits for longer.
+#[tokio::test]
+async fn the_end_of_a_blob_does_not_wait_for_its_middle() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let layer = node.layer().clone();
+    let name = blob_name(REPOSITORY, &layer.digest);
+    node.registry.origin().change(&name, |content| content.hold_between(1_000_000..1_100_000));
+    let total = layer.bytes.len();
+    let tail = node.get(&node.blob_path(&layer)).header("range", format!("bytes={}-", total - 1000));
+    let answer = tail.send().await.unwrap();
+    assert_eq!(answer.status(), 206);
+    assert_eq!(answer.bytes().await.unwrap(), layer.bytes.slice(total - 1000..));
+    node.registry.origin().release(&name);
+}
