@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
+use df_api::task::{Origin, TaskSpec};
 use df_store::{Meta, Policy, Store};
 
 use crate::goal::Goal;
@@ -41,7 +42,7 @@ pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
 async fn make_tasks(dir: &Path, count: usize) -> anyhow::Result<()> {
     let store = Store::open(dir, Policy::default())?;
     for number in 0..count {
-        let id = df_api::task::task_id_of_url(&format!("http://origin.test/{number}"), None, None);
+        let id = TaskSpec::new(Origin::new(format!("http://origin.test/{number}")), None).id;
         let task = store.get_or_create(&id)?;
         let piece_length = df_api::task::piece_length(Some(TASK_BYTES));
         task.describe(Meta {

@@ -1,10 +1,16 @@
 //! What a dfdaemon answers: pieces to peers, and tasks to the programs of its own node (dfget, the console's demo).
 
+mod create_task;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::ids::TaskId;
 use crate::task::Origin;
+pub use create_task::{
+    CreateTaskRequest, FILTERED_QUERY_PARAMS_MAX, HEADERS_BYTES_MAX, InvalidTask, ListObjectsRequest, ObjectEntry,
+    ObjectList, URL_BYTES_MAX,
+};
 
 /// On a content answer that lies within one finished piece: `blake3:…` of that whole piece.
 pub const PIECE_DIGEST_HEADER: &str = "x-dragonfly-piece-digest";
@@ -17,6 +23,9 @@ pub const VALIDATOR_HEADER: &str = "x-dragonfly-validator";
 pub const TASK_ID_HEADER: &str = "x-dragonfly-task-id";
 /// On error answers of the mirror: who failed, `upstream` or `dfdaemon`.
 pub const ERROR_TYPE_HEADER: &str = "x-dragonfly-error-type";
+
+/// Where a dfdaemon listens for programs of its node, unless it is told another place.
+pub const DEFAULT_SOCKET: &str = "/var/run/dragonfly/dfdaemon.sock";
 
 /// Which pieces a peer has, from a given point of its own history on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,25 +59,6 @@ pub struct Piece {
     pub index: u32,
     /// `blake3:…`, recorded by the first that fetched it.
     pub digest: Digest,
-}
-
-/// A program of this node asks for a URL.
-#[derive(Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct CreateTaskRequest {
-    /// `http://` or `https://`.
-    pub url: String,
-    /// Of the whole content; makes it the task's identity.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tag: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub application: Option<String>,
-    /// `Authorization` for the origin; never logged, and only a Bearer token leaves this node.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authorization: Option<String>,
 }
 
 /// A node asks a seed peer what a tag means.

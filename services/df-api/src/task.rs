@@ -1,10 +1,16 @@
 //! What a task is: its identity, where its bytes come from, and how they are cut. Pure, so that every component agrees.
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+mod identity;
+mod storage;
 
-use crate::digest::{Algorithm, Digest};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
 use crate::ids::TaskId;
+pub use identity::{content_url, task_id_of_digest};
+pub use storage::StorageAccess;
 
 /// The smallest piece.
 pub const PIECE_LENGTH_MIN: u64 = 256 * 1024;
@@ -30,7 +36,7 @@ pub struct TaskSpec {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
-    /// `http://` or `https://`, without credentials in it.
+    /// `http://`, `https://` or `s3://bucket/key`, without credentials in it.
     pub url: String,
     /// `Authorization` to send there. Only a Bearer token may leave the node (to the seed of the same cluster).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,25 +52,43 @@ pub struct Origin {
     pub tag: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application: Option<String>,
+    /// Names of query parameters that say nothing about the content, besides those of known signatures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filtered_query_params: Vec<String>,
+    /// Bytes per piece, when it is not to follow from the content's length; see [`is_explicit_piece_length`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece_length: Option<u64>,
+    /// Further headers to send there, names in lower case. They may be secrets: never on the wire.
+    #[serde(skip)]
+    pub headers: BTreeMap<String, String>,
+    /// For `s3://`: never on the wire.
+    #[serde(skip)]
+    pub storage: Option<StorageAccess>,
 }
 
 // === impl TaskSpec ===
 
 impl TaskSpec {
     pub fn new(origin: Origin, digest: Option<Digest>) -> Self {
-        Self { id: id_of(&origin, digest.as_ref()), origin, digest }
+        Self { id: identity::id_of(&origin, digest.as_ref()), origin, digest }
     }
 
-    /// The id is that of the content described. Otherwise one content could be passed off as another.
+    /// The id is that of the content described, and its pieces are of a length that can be. Otherwise one content could be
+    /// passed off as another.
     pub fn is_consistent(&self) -> bool {
-        self.id == id_of(&self.origin, self.digest.as_ref())
+        self.origin.piece_length.is_none_or(is_explicit_piece_length)
+            && self.id == identity::id_of(&self.origin, self.digest.as_ref())
     }
-}
 
-fn id_of(origin: &Origin, digest: Option<&Digest>) -> TaskId {
-    match digest {
-        Some(digest) => task_id_of_digest(digest),
-        None => task_id_of_url(&origin.url, origin.tag.as_deref(), origin.application.as_deref()),
+    /// How long a piece is, given the content's length: as told, or see [`piece_length`].
+    pub fn piece_length(&self, length: Option<u64>) -> u64 {
+        self.origin.piece_length.unwrap_or_else(|| piece_length(length))
+    }
+
+    /// Whether pieces of this length are how the content is cut: what a peer says of that can be computed. A content whose
+    /// length its origin told late is cut as one of unknown length.
+    pub fn is_piece_length(&self, told: u64, length: Option<u64>) -> bool {
+        [self.piece_length(length), self.piece_length(None)].contains(&told)
     }
 }
 
@@ -72,58 +96,60 @@ fn id_of(origin: &Origin, digest: Option<&Digest>) -> TaskId {
 
 impl Origin {
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), authorization: None, accept: None, node_only: false, tag: None, application: None }
+        Self {
+            url: url.into(),
+            authorization: None,
+            accept: None,
+            node_only: false,
+            tag: None,
+            application: None,
+            filtered_query_params: Vec::new(),
+            piece_length: None,
+            headers: BTreeMap::new(),
+            storage: None,
+        }
     }
 
-    /// As another node may see it: a Bearer token stays, anything else goes and marks the origin as reachable from here only.
+    /// As another node may see it: a Bearer token stays, anything else that is for the origin alone goes, and marks it as
+    /// reachable from here only.
     pub fn for_the_cluster(&self) -> Self {
-        let bearer = |value: &str| value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer "));
-        match &self.authorization {
-            Some(value) if !bearer(value) => Self { authorization: None, node_only: true, ..self.clone() },
-            _ => self.clone(),
-        }
+        let bearer = |value: &String| value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer "));
+        let authorization = self.authorization.clone().filter(bearer);
+        let has_keys = self.storage.as_ref().is_some_and(StorageAccess::has_keys);
+        let stays_here = authorization != self.authorization || !self.headers.is_empty() || has_keys;
+        let node_only = self.node_only || stays_here;
+        Self { authorization, headers: BTreeMap::new(), storage: None, node_only, ..self.clone() }
+    }
+
+    /// The URL without what changes from one request to the next: signatures, and what is filtered.
+    pub fn content_url(&self) -> String {
+        content_url(&self.url, &self.filtered_query_params)
+    }
+
+    /// Whether this is how to ask for the same content of the same place from now on: with a newer signature, or with
+    /// credentials.
+    pub fn renews(&self, known: &Self) -> bool {
+        let brings =
+            self.authorization.is_some() || !self.headers.is_empty() || self.storage.is_some() || self.url != known.url;
+        brings && self.content_url() == known.content_url()
     }
 }
 
 impl std::fmt::Debug for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Origin")
-            .field("url", &self.url)
+            // Its query may be a signature.
+            .field("url", &self.content_url())
             .field("authorization", &self.authorization.as_ref().map(|_| "redacted"))
             .field("accept", &self.accept)
             .field("node_only", &self.node_only)
             .field("tag", &self.tag)
             .field("application", &self.application)
+            .field("filtered_query_params", &self.filtered_query_params)
+            .field("piece_length", &self.piece_length)
+            .field("headers", &self.headers.keys())
+            .field("storage", &self.storage)
             .finish()
-    }
-}
-
-/// The id of a content known by its digest: the digest's own hex, so that one blob is one task across registries.
-pub fn task_id_of_digest(digest: &Digest) -> TaskId {
-    match digest.algorithm() {
-        Algorithm::Sha256 | Algorithm::Sha512 => match TaskId::try_from(digest.hex().to_owned()) {
-            Ok(id) => id,
-            Err(_) => hash_fields(&[digest.hex()]),
-        },
-        Algorithm::Blake3 => hash_fields(&["blake3", digest.hex()]),
-    }
-}
-
-/// The id of a content known by its URL: SHA-256 over length-prefixed fields, so that no two sets of fields collide.
-pub fn task_id_of_url(url: &str, tag: Option<&str>, application: Option<&str>) -> TaskId {
-    hash_fields(&[url, tag.unwrap_or_default(), application.unwrap_or_default()])
-}
-
-fn hash_fields(fields: &[&str]) -> TaskId {
-    let mut hash = Sha256::new();
-    for field in fields {
-        hash.update((field.len() as u64).to_be_bytes());
-        hash.update(field.as_bytes());
-    }
-    let hex = hex::encode(hash.finalize());
-    match TaskId::try_from(hex) {
-        Ok(id) => id,
-        Err(error) => unreachable!("{error}"),
     }
 }
 
@@ -138,10 +164,9 @@ pub fn piece_length(length: Option<u64>) -> u64 {
     wanted.max(least).min(PIECE_LENGTH_MAX.max(wanted))
 }
 
-/// Whether pieces of this length are how the content is cut: what a peer says of that can be computed. A content whose
-/// length its origin told late is cut as one of unknown length.
-pub fn is_piece_length(piece_length_told: u64, length: Option<u64>) -> bool {
-    [piece_length(length), piece_length(None)].contains(&piece_length_told)
+/// Whether somebody may ask for pieces of this length: a power of two within the limits of those computed.
+pub fn is_explicit_piece_length(bytes: u64) -> bool {
+    bytes.is_power_of_two() && (PIECE_LENGTH_MIN..=PIECE_LENGTH_MAX).contains(&bytes)
 }
 
 /// How many pieces that makes.
@@ -156,12 +181,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_do_not_run_into_each_other() {
-        assert_ne!(task_id_of_url("u", Some("ab"), Some("c")), task_id_of_url("u", Some("a"), Some("bc")));
-        assert_ne!(task_id_of_url("u", Some("a"), None), task_id_of_url("u", None, Some("a")));
-    }
-
-    #[test]
     fn no_content_passes_for_another() {
         let digest = Some(format!("sha256:{}", "ab".repeat(32)).parse().unwrap());
         let blob = TaskSpec::new(Origin::new("https://r/v2/a/blobs/x"), digest);
@@ -169,13 +188,12 @@ mod tests {
         assert!(blob.is_consistent() && file.is_consistent());
         assert!(!TaskSpec { digest: None, ..blob.clone() }.is_consistent());
         assert!(!TaskSpec { id: blob.id, ..file.clone() }.is_consistent());
+        let cut = |piece_length| TaskSpec::new(Origin { piece_length, ..file.origin.clone() }, None);
+        assert!(cut(Some(PIECE_LENGTH_MIN)).is_consistent() && cut(Some(PIECE_LENGTH_MAX)).is_consistent());
+        for wrong in [0, 1, PIECE_LENGTH_MIN - 1, PIECE_LENGTH_MIN * 3, PIECE_LENGTH_MAX * 2, u64::MAX] {
+            assert!(!cut(Some(wrong)).is_consistent(), "{wrong}");
+        }
         assert!(!TaskSpec { origin: Origin { tag: None, ..file.origin.clone() }, ..file }.is_consistent());
-    }
-
-    #[test]
-    fn a_blob_is_its_digest() {
-        let digest: Digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
-        assert_eq!(task_id_of_digest(&digest).as_str(), digest.hex());
     }
 
     #[test]
@@ -186,6 +204,21 @@ mod tests {
         assert_eq!(basic.for_the_cluster().authorization, None);
         assert!(basic.for_the_cluster().node_only);
         assert!(!format!("{basic:?}").contains("cm9vd"));
+        let headers = BTreeMap::from([("x-token".to_owned(), "hidden".to_owned())]);
+        let with_headers = Origin { headers, ..origin("Bearer abc") };
+        let shared = with_headers.for_the_cluster();
+        assert!(shared.headers.is_empty() && shared.node_only);
+        assert!(!format!("{with_headers:?}").contains("hidden"));
+        assert_eq!(shared.for_the_cluster(), shared);
+    }
+
+    #[test]
+    fn a_newer_signature_or_a_credential_for_the_same_place_renews() {
+        let signed = |signature| Origin::new(format!("https://b.example/k?X-Amz-Signature={signature}"));
+        assert!(signed("b").renews(&signed("a")) && !signed("a").renews(&signed("a")));
+        let token = |url: &str| Origin { authorization: Some("Bearer abc".to_owned()), ..Origin::new(url) };
+        assert!(token("https://b.example/k").renews(&signed("a")));
+        assert!(!token("https://c.example/k").renews(&signed("a")), "another place");
     }
 
     #[test]
@@ -195,8 +228,12 @@ mod tests {
         assert_eq!(piece_length(Some(1 << 30)), PIECE_LENGTH_USUAL);
         assert_eq!(piece_length(Some(64 << 30)), 16 << 20);
         assert_eq!(piece_length(None), PIECE_LENGTH_USUAL);
-        assert!(is_piece_length(PIECE_LENGTH_MIN, Some(1)) && is_piece_length(PIECE_LENGTH_USUAL, Some(1)));
-        assert!(!is_piece_length(1, Some(1)) && !is_piece_length(PIECE_LENGTH_MIN, None));
+        let usual = TaskSpec::new(Origin::new("https://f/x"), None);
+        assert!(usual.is_piece_length(PIECE_LENGTH_MIN, Some(1)) && usual.is_piece_length(PIECE_LENGTH_USUAL, Some(1)));
+        assert!(!usual.is_piece_length(1, Some(1)) && !usual.is_piece_length(PIECE_LENGTH_MIN, None));
+        let cut = TaskSpec::new(Origin { piece_length: Some(1 << 20), ..usual.origin }, None);
+        assert_eq!((cut.piece_length(Some(1)), cut.piece_length(None)), (1 << 20, 1 << 20));
+        assert!(cut.is_piece_length(1 << 20, Some(1)) && !cut.is_piece_length(PIECE_LENGTH_MIN, Some(1)));
     }
 
     proptest! {

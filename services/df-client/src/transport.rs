@@ -36,7 +36,7 @@ const JSON_BYTES_MAX: usize = 16 << 20;
 const PROBLEM_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0:?} is not an http:// or https:// URL")]
+#[error("{0:?} is not an http:// or https:// URL, nor unix:/path of a socket")]
 pub struct InvalidUrl(pub String);
 
 /// For calls between components: quick to notice a dead host, keep-alive, no proxy of the environment, no redirects.
@@ -80,6 +80,24 @@ impl Transport {
         let invalid = || InvalidUrl(base.to_owned());
         let base = Url::parse(base).map_err(|_| invalid())?;
         matches!(base.scheme(), "http" | "https").then_some(Self { base, http, bearer: None }).ok_or_else(invalid)
+    }
+
+    /// `http://…`, `https://…`, or `unix:/path` for a socket of this machine.
+    #[cfg(unix)]
+    pub fn open(address: &str) -> Result<Self, InvalidUrl> {
+        let Some(path) = address.strip_prefix("unix:") else { return Self::new(address, http_client()) };
+        let invalid = || InvalidUrl(address.to_owned());
+        if !path.starts_with('/') {
+            return Err(invalid());
+        }
+        let http = client_builder().unix_socket(path).build().map_err(|_| invalid())?;
+        Self::new("http://localhost/", http)
+    }
+
+    /// Whether anybody answers at all within this time.
+    #[cfg(not(target_family = "wasm"))]
+    pub async fn answers(&self, within: Duration) -> bool {
+        self.request(Method::GET, "/healthz").timeout(within).send().await.is_ok()
     }
 
     pub fn with_bearer(mut self, token: Option<String>) -> Self {

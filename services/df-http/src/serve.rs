@@ -5,6 +5,7 @@
 //! for, or when the server stops.
 
 mod connection;
+mod listener;
 mod refuse;
 mod tls;
 
@@ -19,13 +20,15 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use connection::Connection;
 pub use connection::Sendfile;
+use listener::Stream;
+pub use listener::{Listener, bind_unix};
 pub use tls::{ServerTls, TlsError, TlsFiles};
 
 /// A client must send its headers within this time, also after idling on a kept-alive connection.
@@ -68,17 +71,18 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 }
 
 /// Serves until `stop`, then lets open answers end.
-pub async fn serve_within(limits: Limits, listener: TcpListener, router: Router, stop: CancellationToken) {
+pub async fn serve_within(limits: Limits, listener: impl Into<Listener>, router: Router, stop: CancellationToken) {
+    let listener = listener.into();
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(limits.connections));
-    let port = listener.local_addr().map_or_else(|_| String::new(), |address| address.port().to_string());
+    let port = listener.port();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
         let stream = match accepted {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             // Out of file descriptors, or the client was gone already: neither is a reason to stop listening.
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
@@ -104,11 +108,12 @@ pub async fn serve_within(limits: Limits, listener: TcpListener, router: Router,
 }
 
 /// One connection, from its greeting to its end.
-async fn converse(limits: Limits, stream: TcpStream, router: Router, watcher: Watcher, _place: OwnedSemaphorePermit) {
-    let _ = stream.set_nodelay(true);
-    let connection = match &limits.tls {
-        None => Connection::plain(stream, limits.write_patience),
-        Some(tls) => {
+async fn converse(limits: Limits, stream: Stream, router: Router, watcher: Watcher, _place: OwnedSemaphorePermit) {
+    let connection = match (stream, &limits.tls) {
+        // Nobody else hears what is said there.
+        (Stream::Unix(stream), _) => Connection::unix(stream, limits.write_patience),
+        (Stream::Tcp(stream), None) => Connection::plain(stream, limits.write_patience),
+        (Stream::Tcp(stream), Some(tls)) => {
             let greeted = tokio::time::timeout(GREETING_TIMEOUT, connection::greet(tls, stream, limits.write_patience));
             match greeted.await {
                 Ok(Ok(Some(connection))) => connection,

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use df_api::task::{piece_count, piece_length};
+use df_api::task::piece_count;
 use df_store::{Meta, PieceError, PieceWriter, StoreError};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
@@ -247,7 +247,8 @@ impl OriginRun {
     }
 
     fn describe(&mut self, facts: &Facts) -> Result<(), Failure> {
-        let digest = self.task.spec().digest;
+        let spec = self.task.spec();
+        let digest = spec.digest.clone();
         if digest.is_none() {
             if self.validator.as_deref().is_some_and(|known| !facts.is_version(known)) {
                 return Err(Failure::Malformed("the content changed while it was read".to_owned()));
@@ -258,7 +259,7 @@ impl OriginRun {
         }
         let described = self.task.stored().describe(Meta {
             length: facts.length,
-            piece_length: piece_length(facts.length),
+            piece_length: spec.piece_length(facts.length),
             content_type: facts.content_type.clone(),
             digest,
             validator: self.validator.clone(),

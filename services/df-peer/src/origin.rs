@@ -12,8 +12,8 @@ use bytes::Bytes;
 use df_api::task::{Origin, TaskSpec};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, IF_RANGE, RANGE};
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, IF_RANGE, LOCATION, RANGE};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 use url::Url;
 
@@ -46,6 +46,8 @@ pub(crate) struct Question {
     pub patience: Duration,
 }
 
+/// Of a request with headers of its own, which must not go where the redirect leads.
+const REDIRECTS_MAX: u32 = 10;
 /// Error bodies are relayed up to this size.
 const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 /// And waited for so long.
@@ -59,17 +61,20 @@ pub(crate) async fn open(
     mut question: Question,
     stillness: &Stillness,
 ) -> Result<Answer, Failure> {
-    let front = Url::parse(&spec.origin.url).map_err(|_| UpstreamRefused::Malformed(spec.origin.url.clone()))?;
+    let front = upstream.front(&spec.origin).await?;
     let mut shortcut = door.shortcut(Instant::now());
     let wanted = question.asked;
+    let mut led = 0;
     loop {
         let url = shortcut.take();
-        let short = url.is_some();
+        let short = url.is_some() && led == 0;
         let (url, asked) = (url.unwrap_or_else(|| front.clone()), question.asked);
         let queued = Instant::now();
         let permit = admit(upstream, &url).await?;
         stillness.excuse(queued.elapsed());
-        let sent = send(upstream, &url, request_headers(&spec.origin, &front, &url, &question)?, question.patience);
+        let headers = request_headers(&spec.origin, &front, &url, &question)?;
+        let own_headers = !spec.origin.headers.is_empty() && url.origin() == front.origin();
+        let sent = send(upstream, &url, (headers, own_headers), question.patience);
         let response = match sent.await {
             Ok(response) => response,
             Err(Failure::Unreachable(why)) if short => {
@@ -80,6 +85,11 @@ pub(crate) async fn open(
             Err(failure) => return Err(failure),
         };
         let status = response.status();
+        if let Some(target) = redirect(&response).filter(|_| led < REDIRECTS_MAX) {
+            led += 1;
+            shortcut = Some(target);
+            continue;
+        }
         if !is_content(status, asked) {
             if short && matches!(status.as_u16(), 401 | 403 | 404 | 410 | 500..) {
                 door.forget();
@@ -112,10 +122,15 @@ async fn admit(upstream: &Upstream, url: &Url) -> Result<StreamPermit, Failure> 
 async fn send(
     upstream: &Upstream,
     url: &Url,
-    headers: HeaderMap,
+    (headers, straight): (HeaderMap, bool),
     patience: Duration,
 ) -> Result<reqwest::Response, Failure> {
-    let sent = upstream.send(Method::GET, url.clone(), headers);
+    let sent = async {
+        match straight {
+            true => upstream.send_straight(Method::GET, url.clone(), headers).await,
+            false => upstream.send(Method::GET, url.clone(), headers).await,
+        }
+    };
     match tokio::time::timeout(patience, sent).await {
         Ok(response) => Ok(response?),
         Err(_) => Err(Failure::Unreachable(format!("no answer within {patience:?}"))),
@@ -128,6 +143,15 @@ fn is_content(status: StatusCode, asked: Asked) -> bool {
         StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => asked.to_header().is_some(),
         _ => false,
     }
+}
+
+/// An object store's own word for what is wrong, such as ` (NoSuchKey)`; nothing when it has none. Not its message: that
+/// may say more of the request than a log should.
+pub(crate) fn reason(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let code = text.split_once("<Error").and_then(|(_, rest)| rest.split_once("<Code>")?.1.split_once("</Code>"));
+    let word = |code: &&str| !code.is_empty() && code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric());
+    code.map(|(code, _)| code).filter(word).map_or_else(String::new, |code| format!(" ({code})"))
 }
 
 /// Whether asking again may help.
@@ -147,9 +171,13 @@ pub(crate) fn wait_asked_for(failure: &Failure) -> Option<Duration> {
 
 fn request_headers(origin: &Origin, front: &Url, url: &Url, question: &Question) -> Result<HeaderMap, Failure> {
     let mut headers = df_client::trace_headers();
+    let at_home = url.origin() == front.origin();
+    for (name, value) in origin.headers.iter().filter(|_| at_home) {
+        headers.extend([header(name, value, true)?]);
+    }
     // A body compressed on the way would be stored as if it were the content.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let authorization = origin.authorization.clone().filter(|_| url.origin() == front.origin());
+    let authorization = origin.authorization.clone().filter(|_| at_home);
     let range = question.asked.to_header();
     let validator = question.validator.as_deref().and_then(answer::if_range).map(str::to_owned);
     // RFC 9110 §13.1.5: without `Range` there is no `If-Range`.
@@ -157,12 +185,23 @@ fn request_headers(origin: &Origin, front: &Url, url: &Url, question: &Question)
     let given = [(AUTHORIZATION, authorization), (ACCEPT, origin.accept.clone()), (RANGE, range), (IF_RANGE, if_range)];
     for (name, value) in given {
         if let Some(value) = value {
-            let mut value = HeaderValue::from_str(&value).map_err(|_| Failure::Malformed(format!("header {name}")))?;
-            value.set_sensitive(name == AUTHORIZATION);
-            headers.insert(name, value);
+            headers.extend([header(name.as_str(), &value, name == AUTHORIZATION)?]);
         }
     }
     Ok(headers)
+}
+
+/// Where a client that follows nothing is sent.
+fn redirect(response: &reqwest::Response) -> Option<Url> {
+    let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection())?;
+    response.url().join(location.to_str().ok()?).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+fn header(name: &str, value: &str, secret: bool) -> Result<(HeaderName, HeaderValue), Failure> {
+    let wrong = || Failure::Malformed(format!("header {name}"));
+    let mut value = HeaderValue::from_str(value).map_err(|_| wrong())?;
+    value.set_sensitive(secret);
+    Ok((HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?, value))
 }
 
 /// The origin's no, for the caller; and for all tasks, when it wants to be left alone.

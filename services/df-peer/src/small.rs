@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use df_api::dfdaemon::{PIECE_LENGTH_HEADER, VALIDATOR_HEADER};
 use df_api::scheduler::Decision;
-use df_api::task::{TaskSpec, is_piece_length};
+use df_api::task::TaskSpec;
 use df_api::{ByteRange, ContentRange};
 use df_store::Meta;
 use futures_util::StreamExt as _;
@@ -71,11 +71,12 @@ async fn whole(task: &Task, answer: Response) -> Option<(Meta, Vec<u8>)> {
     let length = range.total.filter(|total| *total <= SMALL.end)?;
     let piece_length: u64 = header(PIECE_LENGTH_HEADER)?.parse().ok()?;
     let all = range.range == ByteRange::new(0, length);
-    if !all || !is_piece_length(piece_length, Some(length)) {
+    let spec = task.spec();
+    if !all || !spec.is_piece_length(piece_length, Some(length)) {
         return None;
     }
     let content_type = header(CONTENT_TYPE.as_str()).map(str::to_owned);
-    let digest = task.spec().digest;
+    let digest = spec.digest;
     let validator = header(VALIDATOR_HEADER).filter(|_| digest.is_none()).map(str::to_owned);
     let meta = Meta { length: Some(length), piece_length, content_type, digest, validator };
     let mut body = Vec::new();

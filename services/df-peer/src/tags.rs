@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use df_api::dfdaemon::{ResolveTagRequest, ResolvedTag};
-use df_api::task::{Origin, task_id_of_url};
+use df_api::task::{Origin, TaskSpec};
 
 use crate::peer::Peer;
 
@@ -23,7 +23,7 @@ impl Peer {
         if origin.node_only {
             return None;
         }
-        let seed = self.seed_of(&task_id_of_url(&origin.url, None, None))?;
+        let seed = self.seed_of(&TaskSpec::new(Origin::new(origin.url.clone()), None).id)?;
         if self.silent_seeds.contains_key(&seed.url) {
             return None;
         }

@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::download::Start;
 use crate::readers::Readers;
 use crate::stillness::Stillness;
+use crate::upstream::S3Error;
 
 /// Where bytes came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub enum Source {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The origin answered, and it was no: its own status and headers, for the caller to act on.
-    #[error("the origin answered {status}")]
+    #[error("the origin answered {status}{}", crate::origin::reason(.body))]
     Origin { status: u16, headers: Box<HeaderMap>, body: Bytes },
     #[error("the origin cannot be reached: {0}")]
     Unreachable(String),
@@ -76,6 +77,15 @@ struct Run {
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
         crate::origin::unreachable(error)
+    }
+}
+
+impl From<S3Error> for Failure {
+    fn from(error: S3Error) -> Self {
+        match error {
+            S3Error::Refused(refused) => Self::Refused(refused),
+            error => Self::Unreachable(error.to_string()),
+        }
     }
 }
 
@@ -197,9 +207,8 @@ impl Task {
         if self.stored.is_complete() {
             return false;
         }
-        // Only a credential for the same place may renew that of a running download.
-        let renews = spec.origin.authorization.is_some() && spec.origin.url == self.spec().origin.url;
-        if renews || !run.running {
+        // The newest signature is good the longest.
+        if !run.running || spec.origin.renews(&self.spec().origin) {
             *self.spec.write() = spec;
         }
         let claimed = !run.running;

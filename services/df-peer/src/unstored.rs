@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use df_api::range::Requested;
 use df_api::scheduler::Parent;
-use df_api::task::piece_length;
 use df_api::{ByteRange, ContentRange, Digest};
 use df_http::respond::Slice;
 use df_store::{Available, ContentHasher, Meta, Trust};
@@ -294,10 +293,11 @@ async fn outline(peer: &Peer, task: &Task) -> Result<Meta, Failure> {
     if let Some(meta) = task.stored().meta() {
         return Ok(meta);
     }
-    let digest = task.spec().digest;
+    let spec = task.spec();
+    let digest = spec.digest.clone();
     let told = peer.seeds_holding(task.id()).await.into_iter().find(|(_, list)| list.length.is_some());
     if let Some((_, list)) = told.filter(|_| digest.is_some() && !peer.distrusts_parents_of(task.id())) {
-        let piece_length = piece_length(list.length);
+        let piece_length = spec.piece_length(list.length);
         return Ok(Meta {
             length: list.length,
             piece_length,
@@ -311,7 +311,7 @@ async fn outline(peer: &Peer, task: &Task) -> Result<Meta, Failure> {
     let question = Question { asked, validator: None, patience: SILENCE };
     let facts = origin::open(peer.upstream(), &door, &task.spec(), question, &Stillness::default()).await?.facts;
     let validator = facts.validator().map(str::to_owned);
-    let piece_length = piece_length(facts.length);
+    let piece_length = spec.piece_length(facts.length);
     Ok(Meta { length: facts.length, piece_length, content_type: facts.content_type, digest, validator })
 }
 

@@ -11,12 +11,15 @@ mod credentials;
 mod login;
 mod origins;
 mod rules;
+mod s3;
 mod tokens;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use df_api::dfdaemon::ObjectEntry;
+use df_api::task::{Origin, StorageAccess};
 use http::header::{AUTHORIZATION, HeaderMap};
 use http::{Method, StatusCode};
 use reqwest::{Client, Response};
@@ -24,12 +27,15 @@ use url::Url;
 
 use challenge::challenge;
 pub use challenge::relayed_challenges;
+use client::Clients;
 pub use client::read_at_most;
-pub use config::{RegistryConfig, UpstreamConfig};
+pub use config::{RegistryConfig, S3Config, UpstreamConfig};
 use credentials::{Credential, Credentials};
 pub use login::{LogIn, LogInError};
 pub(crate) use origins::{Origins, StreamPermit};
 use rules::Rules;
+use s3::S3;
+pub use s3::S3Error;
 pub use tokens::Token;
 use tokens::{TokenError, Tokens};
 
@@ -37,18 +43,19 @@ use tokens::{TokenError, Tokens};
 #[derive(Clone, Debug)]
 pub struct Upstream {
     rules: Arc<Rules>,
-    http: Client,
+    clients: Clients,
     /// With certificate authorities of their own: by `host` or `host:port`.
-    special: Arc<Vec<(String, Client)>>,
+    special: Arc<Vec<(String, Clients)>>,
     credentials: Arc<Credentials>,
     tokens: Arc<Tokens>,
     origins: Arc<Origins>,
     redirect_kept: Duration,
+    s3: S3,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamRefused {
-    #[error("{0:?} is not a registry host or an http(s) URL")]
+    #[error("{0:?} is not a registry host, an http(s) URL or an s3://bucket/key")]
     Malformed(String),
     #[error("upstream {0:?} is not allowed: it is not public, and upstream.allow does not list it")]
     NotAllowed(String),
@@ -67,6 +74,8 @@ pub enum UpstreamError {
     /// Without the URL: it may hold a password.
     #[error("upstream.proxy is not an http://, https:// or socks5:// URL")]
     Proxy,
+    #[error("upstream.s3, {of}: the endpoint is an http(s) URL, and accessKeyId and secretAccessKey go together")]
+    S3 { of: String },
     #[error("cannot set up the client for upstreams")]
     Client(#[from] reqwest::Error),
 }
@@ -84,14 +93,15 @@ const DOCKER_HUB_API: &str = "registry-1.docker.io";
 impl Upstream {
     pub fn new(config: &UpstreamConfig) -> Result<Self, UpstreamError> {
         let rules = Arc::new(Rules::new(config)?);
-        let http = client::build(config, &rules, &[])?;
+        let clients = client::build(config, &rules, &[])?;
         let mut special = Vec::new();
         for registry in config.registries.iter().filter(|registry| !registry.ca_certs.is_empty()) {
             special.push((api_host(&registry.host).to_owned(), client::build(config, &rules, &registry.ca_certs)?));
         }
         Ok(Self {
+            s3: S3::new(&config.s3, clients.straight.clone(), rules.clone())?,
             rules,
-            http,
+            clients,
             special: Arc::new(special),
             credentials: Arc::new(Credentials::new(&config.registries)?),
             tokens: Arc::new(Tokens::new()),
@@ -163,8 +173,23 @@ impl Upstream {
         self.credentials.of(url).is_some()
     }
 
+    /// As [`Upstream::send`], but a redirect is an answer like others: the headers are for this place only.
+    pub(crate) async fn send_straight(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+    ) -> reqwest::Result<Response> {
+        let http = &self.clients_for(&url).straight;
+        http.request(method, url).headers(headers).send().await
+    }
+
     fn client_for(&self, url: &Url) -> &Client {
-        self.special.iter().find(|(host, _)| is_host(host, url)).map_or(&self.http, |(_, client)| client)
+        &self.clients_for(url).following
+    }
+
+    fn clients_for(&self, url: &Url) -> &Clients {
+        self.special.iter().find(|(host, _)| is_host(host, url)).map_or(&self.clients, |(_, clients)| clients)
     }
 
     /// `ghcr.io`, `reg:5000` or a URL → the base URL to ask, if it may be asked.
@@ -193,7 +218,29 @@ impl Upstream {
 
     /// Whether a URL may be asked. What its name resolves to is checked when it is.
     pub fn check(&self, url: &Url) -> Result<(), UpstreamRefused> {
-        self.rules.check(url)
+        match url.scheme() {
+            "s3" => self.rules.check(&self.s3.place_of(url)?),
+            _ => self.rules.check(url),
+        }
+    }
+
+    /// The http(s) URL to ask an origin at.
+    pub(crate) async fn front(&self, origin: &Origin) -> Result<Url, S3Error> {
+        if origin.url.starts_with("s3://") {
+            return self.s3.sign(origin).await;
+        }
+        Ok(Url::parse(&origin.url).map_err(|_| UpstreamRefused::Malformed(origin.content_url()))?)
+    }
+
+    /// What an object store has below `s3://bucket/prefix/`: `max` objects at most.
+    pub async fn list_objects(
+        &self,
+        url: &Url,
+        access: Option<&StorageAccess>,
+        max: usize,
+    ) -> Result<Vec<ObjectEntry>, S3Error> {
+        self.check(url)?;
+        self.s3.list(url, access, max).await
     }
 }
 

@@ -1,11 +1,13 @@
 //! `dfdaemon.yaml`, in the keys of the project's walk; every key also as `DF_DFDAEMON__…` in the environment.
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use df_http::serve::{Limits, ServerTls, TlsError, TlsFiles};
+use df_api::dfdaemon::DEFAULT_SOCKET;
+use df_http::serve::{self, Limits, Listener, ServerTls, TlsError, TlsFiles};
 use df_peer::UploadLimits;
 pub use df_peer::{DownloadConfig, PeerTlsConfig, RegistryConfig, UpstreamConfig};
 use df_store::{Policy, Quota};
@@ -20,6 +22,7 @@ pub struct Config {
     pub host: HostConfig,
     pub scheduler: SchedulerConfig,
     pub proxy: ProxyConfig,
+    pub local: LocalConfig,
     pub upload: UploadConfig,
     pub storage: StorageConfig,
     pub gc: GcConfig,
@@ -112,6 +115,15 @@ pub struct ProxyConfig {
     pub tag_window_ms: u64,
     /// Connections at once; further ones are answered 503 and closed. Default: 4096.
     pub connection_limit: usize,
+}
+
+/// What the listener above offers, for programs of this node without the network.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LocalConfig {
+    /// A unix socket, for its owner and group; empty for none. Default: /var/run/dragonfly/dfdaemon.sock, where it can be
+    /// made.
+    pub socket: Option<PathBuf>,
 }
 
 /// The listener for other peers.
@@ -265,6 +277,23 @@ impl Config {
 impl ProxyConfig {
     pub fn listener_limits(&self) -> Limits {
         Limits { connections: self.connection_limit, ..Limits::default() }
+    }
+}
+
+// === impl LocalConfig ===
+
+impl LocalConfig {
+    /// Only a socket that somebody wants must be made.
+    pub fn listen(&self) -> io::Result<Option<Listener>> {
+        match &self.socket {
+            Some(path) if path.as_os_str().is_empty() => Ok(None),
+            Some(path) => serve::bind_unix(path).map(Some),
+            None => Ok(serve::bind_unix(Path::new(DEFAULT_SOCKET))
+                .inspect_err(
+                    |error| tracing::warn!(%error, "local programs use the port; local.socket sets another path"),
+                )
+                .ok()),
+        }
     }
 }
 

@@ -50,6 +50,7 @@ impl Dfdaemon {
     pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Self> {
         let local = serve::bind(config.proxy.listen).await?;
         let peers = serve::bind(config.upload.listen).await?;
+        let socket = config.local.listen()?;
         let (local_addr, peer_addr) = (local.local_addr()?, peers.local_addr()?);
         let peer = Peer::open(peer_config(&config, peer_addr)?)?;
         let first_byte_timeout = Duration::from_millis(config.proxy.first_byte_timeout_ms);
@@ -63,6 +64,9 @@ impl Dfdaemon {
         let servers = TaskTracker::new();
         let local_router = routes::local_router(state(Trust::HoldLast));
         let peer_router = routes::peer_router(state(Trust::Landed), uploads);
+        if let Some(socket) = socket {
+            servers.spawn(serve::serve_within(for_programs.clone(), socket, local_router.clone(), stop.clone()));
+        }
         servers.spawn(serve::serve_within(for_programs, local, local_router, stop.clone()));
         servers.spawn(serve::serve_within(for_peers, peers, peer_router, stop.clone()));
         let workers = Workers::new(stop.clone());

@@ -46,9 +46,10 @@ struct Arguments {
     /// Keeps contents of one URL apart.
     #[arg(long, env = "DFGET_APPLICATION")]
     application: Option<String>,
-    /// The daemon of this node.
-    #[arg(long, env = "DFGET_DAEMON", default_value = "http://127.0.0.1:65001")]
-    daemon: String,
+    /// The daemon of this node: `unix:/path` or `http://…`. Default: unix:/var/run/dragonfly/dfdaemon.sock where that can
+    /// be used, else http://127.0.0.1:65001.
+    #[arg(long, env = "DFGET_DAEMON")]
+    daemon: Option<String>,
     #[arg(long, env = "DFGET_NO_PROGRESS")]
     no_progress: bool,
 }
@@ -81,8 +82,10 @@ async fn fetch(arguments: Arguments) -> Result<(), FetchError> {
         tag: arguments.tag,
         application: arguments.application,
         authorization: arguments.authorization,
+        ..CreateTaskRequest::default()
     };
-    let source = Source::open(&arguments.daemon, &arguments.url).await?;
+    let daemon = arguments.daemon.unwrap_or_else(source::default_daemon);
+    let source = Source::open(&daemon, &arguments.url).await?;
     let id = source.start(request).await?;
     let (length, mut content) = source.content(&id).await?;
     let mut progress = Progress::new(length, !arguments.no_progress);

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use df_api::dfdaemon::{CreateTaskRequest, ReceivedBytes};
+use df_api::dfdaemon::{CreateTaskRequest, DEFAULT_SOCKET, ReceivedBytes};
 use df_api::range::Requested;
-use df_api::task::{Origin, TaskSpec};
 use df_api::{Digest, TaskId};
-use df_client::{ClientError, DfdaemonClient, Transport, http_client};
+use df_client::{ClientError, DfdaemonClient, Transport};
 use df_peer::download::Start;
 use df_peer::{Delivery, DownloadConfig, Failure, Peer, PeerConfig, PeerTlsConfig, ReadError, UpstreamConfig};
 use df_store::Trust;
@@ -44,18 +43,29 @@ pub enum Source {
 /// Length, if known, and the bytes.
 pub type Content = (Option<u64>, BoxStream<'static, Result<Bytes, FetchError>>);
 
+const DEFAULT_ADDRESS: &str = "http://127.0.0.1:65001";
+
 /// Nobody waits longer than this for a first byte.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A daemon that has not said a word by then is not there.
+const DAEMON_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The daemon of this node, when nobody says which: its socket, if this user may connect to it, else its port.
+pub fn default_daemon() -> String {
+    match std::os::unix::net::UnixStream::connect(DEFAULT_SOCKET) {
+        Ok(_) => format!("unix:{DEFAULT_SOCKET}"),
+        Err(_) => DEFAULT_ADDRESS.to_owned(),
+    }
+}
 
 // === impl Source ===
 
 impl Source {
     /// A daemon that is there is used, whatever it answers; only its absence starts a peer here.
     pub async fn open(daemon: &str, url: &Url) -> Result<Self, FetchError> {
-        let transport = Transport::new(daemon, http_client()).map_err(|error| FetchError::Other(error.to_string()))?;
-        let health = transport.base().join("/healthz").map_err(|error| FetchError::Other(error.to_string()))?;
-        let asked = http_client().get(health).timeout(Duration::from_secs(2)).send().await;
-        if asked.is_ok() {
+        let transport = Transport::open(daemon).map_err(|error| FetchError::Other(error.to_string()))?;
+        if transport.answers(DAEMON_PATIENCE).await {
             return Ok(Self::Daemon(DfdaemonClient::new(transport)));
         }
         eprintln!("dfget: no daemon at {daemon}; fetching without one");
@@ -69,8 +79,7 @@ impl Source {
         match self {
             Self::Daemon(client) => Ok(client.create_task(&request).await?.id),
             Self::InProcess { peer, .. } => {
-                let CreateTaskRequest { url, digest, tag, application, authorization } = request;
-                let spec = TaskSpec::new(Origin { authorization, tag, application, ..Origin::new(url) }, digest);
+                let spec = request.into_spec().map_err(|error| FetchError::Refused(error.to_string()))?;
                 let id = spec.id.clone();
                 peer.start(spec, Start::Ask).map_err(|error| FetchError::Other(format!("cannot store it: {error}")))?;
                 Ok(id)

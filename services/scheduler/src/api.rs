@@ -13,8 +13,8 @@ use crate::state::Full;
 /// `field` must be a URL that others can use as it stands.
 fn check_url(field: &str, value: &str) -> Result<(), ApiError> {
     let url = Url::parse(value).map_err(|error| ApiError::unprocessable(format!("{field} {value:?}: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(ApiError::unprocessable(format!("{field} {value:?} is not an http:// or https:// URL")));
+    if !matches!(url.scheme(), "http" | "https" | "s3") || !url.has_host() {
+        return Err(ApiError::unprocessable(format!("{field} {value:?} is not an http://, https:// or s3:// URL")));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(ApiError::unprocessable(format!("{field} has credentials in it; they must not leave the node")));

@@ -203,6 +203,7 @@ fn daemon_config(
     config.scheduler.manager.seed_peer.enable = seed;
     config.proxy.listen = mirror;
     config.upload.listen = ANY_PORT;
+    config.local.socket = Some("".into());
     config.storage.dir = options.dir.join(name);
     config.upstream.allow = options.allow.clone();
     if let Some((own, others)) = options.tls.clone() {

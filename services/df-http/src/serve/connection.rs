@@ -10,7 +10,7 @@ use axum::extract::FromRequestParts;
 use df_socket::SendfileStream;
 use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -40,6 +40,7 @@ pub(super) struct Connection {
 
 enum Wire {
     Plain(SendfileStream),
+    Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -68,6 +69,10 @@ impl Connection {
 
     pub(super) fn plain(stream: TcpStream, patience: Duration) -> Self {
         Self::new(Wire::Plain(SendfileStream::new(stream)), patience)
+    }
+
+    pub(super) fn unix(stream: UnixStream, patience: Duration) -> Self {
+        Self::new(Wire::Unix(stream), patience)
     }
 
     pub(super) fn sendfile(&self) -> Sendfile {
@@ -130,6 +135,7 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().wire {
             Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Wire::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Wire::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -148,6 +154,7 @@ impl AsyncWrite for Connection {
         let me = self.get_mut();
         let sent = match &mut me.wire {
             Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Wire::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
         me.poll_sent(cx, sent)
@@ -161,6 +168,7 @@ impl AsyncWrite for Connection {
         let me = self.get_mut();
         let done = match &mut me.wire {
             Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
         };
         me.poll_done(cx, done)
@@ -170,6 +178,7 @@ impl AsyncWrite for Connection {
         let me = self.get_mut();
         let done = match &mut me.wire {
             Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         };
         me.poll_done(cx, done)

@@ -5,9 +5,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use df_api::{Code, Problem};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+
+use super::listener::Stream;
 
 /// Clients that are being told. Beyond these, connections are only closed.
 static TELLING: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(64)));
@@ -16,10 +18,13 @@ static TELLING: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::
 const LINGER: Duration = Duration::from_secs(1);
 
 /// The listener has as many connections as it allows.
-pub(super) fn too_many(stream: TcpStream) {
+pub(super) fn too_many(stream: Stream) {
     metrics::counter!("dragonfly_http_connections_refused_total").increment(1);
     let problem = Problem::new(Code::Unavailable, "this listener has as many connections as it allows; try again soon");
-    tell(stream, &problem, "retry-after: 1\r\n");
+    match stream {
+        Stream::Tcp(stream) => tell(stream, &problem, "retry-after: 1\r\n"),
+        Stream::Unix(stream) => tell(stream, &problem, "retry-after: 1\r\n"),
+    }
 }
 
 /// Somebody speaks HTTP where TLS is spoken.
@@ -28,7 +33,7 @@ pub(super) fn plain_on_tls(stream: TcpStream) {
     tell(stream, &Problem::new(Code::InvalidRequest, detail), "");
 }
 
-fn tell(mut stream: TcpStream, problem: &Problem, headers: &str) {
+fn tell(mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, problem: &Problem, headers: &str) {
     let Ok(telling) = TELLING.clone().try_acquire_owned() else { return };
     let body = serde_json::to_string(problem).unwrap_or_default();
     let answer = format!(

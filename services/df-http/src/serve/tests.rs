@@ -7,6 +7,7 @@ use df_testkit::until;
 use http::StatusCode;
 use reqwest::Client;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::*;
 

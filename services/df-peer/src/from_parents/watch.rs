@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use df_api::scheduler::ComplaintReason;
-use df_api::task::piece_length;
 
 use super::links::Struck;
 use super::meter::{Pace, mean};
@@ -78,7 +77,7 @@ impl Swarm<'_> {
             return;
         }
         let snapshot = self.task.stored().snapshot();
-        let piece = snapshot.meta.map_or(piece_length(None), |meta| meta.piece_length);
+        let piece = snapshot.meta.map_or_else(|| self.task.spec().piece_length(None), |meta| meta.piece_length);
         let budget = snapshot.held_bytes / HEDGED_PART + HEDGED_PIECES * piece;
         let has = |key: Key, index: u32| self.links.get(key).is_some_and(|link| link.has_told(index));
         let left = budget.saturating_sub(self.hedged_bytes);

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use df_api::Digest;
 use df_api::dfdaemon::PieceList;
 use df_api::scheduler::ComplaintReason;
-use df_api::task::is_piece_length;
 use df_store::PieceError;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -164,9 +163,10 @@ impl Swarm<'_> {
         if self.task.stored().meta().is_some_and(|meta| meta.length.is_some() || list.length.is_none()) {
             return Ok(());
         }
-        let Some(meta) = description::meta(&list, self.task.spec().digest) else { return Ok(()) };
+        let spec = self.task.spec();
+        let Some(meta) = description::meta(&list, spec.digest.clone()) else { return Ok(()) };
         // What a content is cut into follows from its length; anything else is not the task everybody has.
-        if !is_piece_length(meta.piece_length, meta.length) || !meta.is_sound() {
+        if !spec.is_piece_length(meta.piece_length, meta.length) || !meta.is_sound() {
             let why = format!("its {:?} bytes in pieces of {}", meta.length, meta.piece_length);
             self.complain(link.key, ComplaintReason::WrongBytes, &why);
             return Ok(());

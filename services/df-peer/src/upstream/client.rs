@@ -17,23 +17,43 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const REDIRECTS_MAX: usize = 10;
 
+#[derive(Clone, Debug)]
+pub(super) struct Clients {
+    /// Goes where redirects lead, if that may be asked.
+    pub following: Client,
+    pub straight: Client,
+}
+
 pub(super) fn build(
     config: &UpstreamConfig,
     rules: &Arc<Rules>,
     ca_certs: &[PathBuf],
-) -> Result<Client, UpstreamError> {
+) -> Result<Clients, UpstreamError> {
     let redirect_rules = rules.clone();
+    let following = Policy::custom(move |attempt| match redirect_rules.check(attempt.url()) {
+        Err(refused) => attempt.error(refused),
+        Ok(()) if attempt.previous().len() > REDIRECTS_MAX => attempt.error("more than 10 redirects"),
+        Ok(()) => attempt.follow(),
+    });
+    Ok(Clients {
+        following: with_policy(config, rules, ca_certs, following)?,
+        straight: with_policy(config, rules, ca_certs, Policy::none())?,
+    })
+}
+
+fn with_policy(
+    config: &UpstreamConfig,
+    rules: &Arc<Rules>,
+    ca_certs: &[PathBuf],
+    policy: Policy,
+) -> Result<Client, UpstreamError> {
     let mut http = Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
         .tcp_nodelay(true)
         .user_agent(concat!("dragonfly/", env!("CARGO_PKG_VERSION")))
         .dns_resolver(Arc::new(GuardedResolver::new(rules.clone(), config)))
-        .redirect(Policy::custom(move |attempt| match redirect_rules.check(attempt.url()) {
-            Err(refused) => attempt.error(refused),
-            Ok(()) if attempt.previous().len() > REDIRECTS_MAX => attempt.error("more than 10 redirects"),
-            Ok(()) => attempt.follow(),
-        }));
+        .redirect(policy);
     if let Some(proxy) = &config.proxy {
         let exceptions = NoProxy::from_string(&config.no_proxy.join(","));
         let proxy = Proxy::all(proxy.expose_secret()).map_err(|_| UpstreamError::Proxy)?;

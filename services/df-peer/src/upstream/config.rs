@@ -26,6 +26,11 @@ pub struct UpstreamConfig {
     pub no_proxy: Vec<String>,
     /// Registries with a credential or a certificate authority of their own. Default: none.
     pub registries: Vec<RegistryConfig>,
+    /// Object stores with an endpoint, a region or keys of their own, for `s3://` URLs; the first that fits is used. Whoever
+    /// may use this node reads with its keys. Default: none; then the usual variables (`AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL_S3`) and profile files count, never
+    /// a metadata service.
+    pub s3: Vec<S3Config>,
     /// How long a task remembers where its origin redirected to, in milliseconds. Default: 60000.
     pub redirect_ttl_ms: u64,
     /// Requests at one origin at once. Default: 100.
@@ -53,6 +58,27 @@ pub struct RegistryConfig {
     pub ca_certs: Vec<PathBuf>,
 }
 
+/// What this node knows of one object store. Requests carry no checksums of the SDK, which many stores refuse.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct S3Config {
+    /// `http://` or `https://`. One that is private must be in `allow` as well. Default: Amazon's.
+    pub endpoint: Option<String>,
+    /// Only for this bucket. Default: for all.
+    pub bucket: Option<String>,
+    /// Default: of the environment, else us-east-1.
+    pub region: Option<String>,
+    /// The bucket is part of the path, not of the host's name. Default: true with an `endpoint`.
+    pub path_style: Option<bool>,
+    /// With `secretAccessKey`. Default: none.
+    pub access_key_id: Option<String>,
+    #[serde(skip_serializing)]
+    pub secret_access_key: Option<SecretString>,
+    /// Default: none.
+    #[serde(skip_serializing)]
+    pub session_token: Option<SecretString>,
+}
+
 impl Default for UpstreamConfig {
     fn default() -> Self {
         Self {
@@ -62,6 +88,7 @@ impl Default for UpstreamConfig {
             proxy: None,
             no_proxy: Vec::new(),
             registries: Vec::new(),
+            s3: Vec::new(),
             redirect_ttl_ms: 60_000,
             concurrency_per_origin: 100,
             requests_per_second_per_origin: None,
@@ -78,6 +105,7 @@ mod tests {
         let config: UpstreamConfig = serde_json::from_value(serde_json::json!({
             "proxy": "http://user:hidden@proxy.lan:3128",
             "registries": [{ "host": "r.lan", "username": "u", "password": "hidden" }],
+            "s3": [{ "accessKeyId": "id", "secretAccessKey": "hidden", "sessionToken": "hidden" }],
         }))
         .unwrap();
         let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());

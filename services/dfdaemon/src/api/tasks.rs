@@ -12,14 +12,14 @@ use df_api::dfdaemon::{
     VALIDATOR_HEADER,
 };
 use df_api::range::Requested;
-use df_api::task::{Origin, TaskSpec};
+use df_api::task::TaskSpec;
 use df_api::{Code, TaskId};
 use df_http::extract::{Json, Path, Query, Range, Wait};
 use df_http::respond::unsatisfiable;
 use df_http::serve::Sendfile;
 use df_http::{ApiError, Problems};
 use df_peer::download::Start;
-use df_peer::{Busy, Delivery, Failure, Peer, ReadError, Task, Uploads};
+use df_peer::{Busy, Delivery, Failure, Peer, ReadError, Task, Uploads, UpstreamRefused};
 use df_store::{StoredTask, Trust};
 use http::HeaderValue;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -87,10 +87,17 @@ pub async fn fetch_task_content(
     if spec.origin.node_only {
         return Err(ApiError::unprocessable("what must not leave a node is fetched by that node"));
     }
-    let url = Url::parse(&spec.origin.url).map_err(ApiError::unprocessable)?;
-    peer.upstream().check(&url).map_err(ApiError::forbidden)?;
+    check_origin(&app, &spec.origin.url)?;
     let task = peer.start(spec, Start::Ask).map_err(ApiError::internal)?;
     content(&app, &task, app.trust, range.0, sendfile).await
+}
+
+fn check_origin(app: &AppState, url: &str) -> Result<(), ApiError> {
+    let url = Url::parse(url).map_err(ApiError::unprocessable)?;
+    app.peer.upstream().check(&url).map_err(|refused| match refused {
+        UpstreamRefused::Malformed(_) => ApiError::unprocessable(refused),
+        UpstreamRefused::NotAllowed(_) => ApiError::forbidden(refused),
+    })
 }
 
 fn shared(app: &AppState) -> Result<&Arc<Peer>, ApiError> {
@@ -215,12 +222,14 @@ pub async fn create_task(
 ) -> Result<Json<TaskStatus>, ApiError> {
     let url = Url::parse(&request.url)
         .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none())
-        .ok_or_else(|| ApiError::unprocessable(format!("url {:?} is not an http(s) URL", request.url)))?;
-    app.peer.upstream().check(&url).map_err(ApiError::forbidden)?;
-    let CreateTaskRequest { digest, tag, application, authorization, .. } = request;
-    let origin = Origin { authorization, tag, application, ..Origin::new(url.as_str()) };
-    let task = app.peer.start(TaskSpec::new(origin, digest), Start::Ask).map_err(ApiError::internal)?;
+        .filter(|url| {
+            matches!(url.scheme(), "http" | "https" | "s3") && url.username().is_empty() && url.password().is_none()
+        })
+        .ok_or_else(|| ApiError::unprocessable(format!("url {:?} is not an http(s) or s3 URL", request.url)))?;
+    let request = CreateTaskRequest { url: url.into(), ..request };
+    let spec = request.into_spec().map_err(ApiError::unprocessable)?;
+    check_origin(&app, &spec.origin.url)?;
+    let task = app.peer.start(spec, Start::Ask).map_err(ApiError::internal)?;
     task.set_for_programs();
     Ok(Json(task.status()))
 }

@@ -35,6 +35,7 @@ pub fn config(dir: &TempDir, registry: &FakeRegistry) -> Config {
     config.host.hostname = "node".to_owned();
     config.proxy.listen = "127.0.0.1:0".parse().unwrap();
     config.upload.listen = "127.0.0.1:0".parse().unwrap();
+    config.local.socket = Some("".into());
     config.storage.dir = dir.path().to_owned();
     config.upstream.allow = vec![registry.base_url()];
     // Every question reaches the registry, as if it were asked later.
@@ -76,8 +77,7 @@ impl Node {
 
     async fn create_url(&self, url: &str, authorization: Option<&str>) -> Result<TaskId, ClientError> {
         let authorization = authorization.map(str::to_owned);
-        let request =
-            CreateTaskRequest { url: url.to_owned(), digest: None, tag: None, application: None, authorization };
+        let request = CreateTaskRequest { authorization, ..CreateTaskRequest::new(url) };
         Ok(self.client().create_task(&request).await?.id)
     }
 

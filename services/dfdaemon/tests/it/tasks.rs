@@ -15,7 +15,7 @@ fn client(address: std::net::SocketAddr) -> DfdaemonClient {
 }
 
 fn request(url: &str) -> CreateTaskRequest {
-    CreateTaskRequest { url: url.to_owned(), digest: None, tag: None, application: None, authorization: None }
+    CreateTaskRequest::new(url)
 }
 
 #[tokio::test]
@@ -120,6 +120,33 @@ async fn the_base_routes_answer_on_both_listeners() {
 }
 
 #[tokio::test]
+async fn the_unix_socket_is_the_same_api() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("dfdaemon.sock");
+    let node = Node::with(RegistryAccess::Open, |config| config.local.socket = Some(socket.clone())).await;
+    node.registry.origin().put("file", df_testkit::Content::new("by socket"));
+    let local = DfdaemonClient::new(Transport::open(&format!("unix:{}", socket.display())).unwrap());
+    let id = local.create_task(&request(&node.registry.origin().url("file"))).await.unwrap().id;
+    assert_eq!(local.get_task_content(&id, None).await.unwrap().bytes().await.unwrap(), "by socket");
+    node.stop.cancel();
+    node.daemon.stopped().await;
+    assert!(!socket.exists(), "it goes with its daemon");
+}
+
+#[tokio::test]
+async fn a_socket_that_somebody_wants_must_be_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("dfdaemon.sock");
+    let node = Node::with(RegistryAccess::Open, |config| config.local.socket = Some(socket.clone())).await;
+    let mut config = crate::node::config(&tempfile::tempdir().unwrap(), &node.registry);
+    config.local.socket = Some(socket);
+    let refused = dfdaemon::Dfdaemon::start(config.clone(), node.stop.clone()).await.err().unwrap().to_string();
+    assert!(refused.contains("dfdaemon.sock") && refused.contains("another process"), "{refused}");
+    config.local.socket = Some("".into());
+    assert!(dfdaemon::Dfdaemon::start(config, node.stop.clone()).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_file_that_is_evicted_before_it_is_read_is_fetched_again() {
     let node = Node::start(RegistryAccess::Open).await;
     let body = df_testkit::random_bytes(3, 3_000_000);
@@ -131,4 +158,95 @@ async fn a_file_that_is_evicted_before_it_is_read_is_fetched_again() {
     std::fs::remove_dir_all(removed).unwrap();
     let again = node.client().get_task_content(&id, None).await.unwrap().bytes().await.unwrap();
     assert!(again == body, "wrong bytes");
+}
+
+#[tokio::test]
+async fn one_url_with_two_signatures_is_one_task() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let body = df_testkit::random_bytes(4, 3_000_000);
+    node.registry.origin().put("file", df_testkit::Content::new(body.clone()));
+    let url = node.registry.origin().url("file");
+    let signed = |signature: &str| format!("{url}?X-Amz-Date={signature}&X-Amz-Signature={signature}");
+    assert!(node.fetch_url(&signed("one"), None).await.unwrap() == body);
+    assert!(node.fetch_url(&signed("two"), None).await.unwrap() == body);
+    assert_eq!(node.registry.origin().stats("file").requests, 1);
+
+    let client = node.client();
+    let filtered = async |query: &str| {
+        let filtered_query_params = vec!["session".to_owned()];
+        let request = CreateTaskRequest { filtered_query_params, ..request(&format!("{url}?{query}")) };
+        client.create_task(&request).await.unwrap().id
+    };
+    assert_eq!(filtered("session=1&part=2").await, filtered("part=2&session=3").await);
+    assert_ne!(filtered("part=2").await, filtered("part=3").await);
+}
+
+#[tokio::test]
+async fn the_newest_signature_is_asked_with() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let body = df_testkit::random_bytes(5, 40_000_000);
+    node.registry.origin().put("file", df_testkit::Content::new(body.clone()).hold_at(5_000_000));
+    let url = node.registry.origin().url("file");
+    let client = node.client();
+    let first = client.create_task(&request(&format!("{url}?X-Amz-Signature=old"))).await.unwrap().id;
+    let reading = client.get_task_content(&first, None).await.unwrap();
+    let second = client.create_task(&request(&format!("{url}?X-Amz-Signature=new"))).await.unwrap().id;
+    assert_eq!(first, second);
+    assert!(node.daemon.peer.task(&first).unwrap().spec().origin.url.ends_with("=new"));
+    node.registry.origin().release("file");
+    assert!(reading.bytes().await.unwrap() == body);
+}
+
+#[tokio::test]
+async fn a_piece_length_that_was_asked_for_cuts_a_task_of_its_own() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let body = df_testkit::random_bytes(6, 3_000_000);
+    node.registry.origin().put("file", df_testkit::Content::new(body.clone()));
+    let client = node.client();
+    let asked = CreateTaskRequest { piece_length: Some(1 << 20), ..request(&node.registry.origin().url("file")) };
+    let id = client.create_task(&asked).await.unwrap().id;
+    let answer = client.get_task_content(&id, None).await.unwrap();
+    assert_eq!(answer.headers()["x-dragonfly-piece-length"], "1048576");
+    assert!(answer.bytes().await.unwrap() == body);
+    assert_ne!(node.create("file").await.unwrap(), id);
+}
+
+#[tokio::test]
+async fn further_headers_reach_the_origin_and_nobody_behind_it() {
+    let store = df_testkit::FakeOrigin::start().await.unwrap();
+    let node = Node::with(RegistryAccess::Open, |config| config.upstream.allow.push(store.base_url())).await;
+    let body = df_testkit::random_bytes(7, 20_000_000);
+    store.put("file", df_testkit::Content::new(body.clone()));
+    node.registry.origin().put("file", df_testkit::Content::new("").redirect_to(&store.url("file")));
+    let headers = [("X-Token".to_owned(), "hidden".to_owned())].into();
+    let asked = CreateTaskRequest { headers, ..request(&node.registry.origin().url("file")) };
+    let client = node.client();
+    let id = client.create_task(&asked).await.unwrap().id;
+    assert!(client.get_task_content(&id, None).await.unwrap().bytes().await.unwrap() == body);
+    let front = node.registry.origin().stats("file").headers;
+    assert!(!front.is_empty() && front.iter().all(|headers| headers["x-token"] == "hidden"), "{front:?}");
+    let behind = store.stats("file").headers;
+    assert!(!behind.is_empty() && behind.iter().all(|headers| !headers.contains_key("x-token")), "{behind:?}");
+}
+
+#[tokio::test]
+async fn what_of_a_request_cannot_be_is_named() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let url = node.registry.origin().url("file");
+    let refused = async |asked: CreateTaskRequest| node.client().create_task(&asked).await.unwrap_err().to_string();
+    let header = |name: &str, value: &str| CreateTaskRequest {
+        headers: [(name.to_owned(), value.to_owned())].into(),
+        ..request(&url)
+    };
+    for (asked, named) in [
+        (CreateTaskRequest { piece_length: Some(12345), ..request(&url) }, "piece_length 12345"),
+        (CreateTaskRequest { filtered_query_params: vec!["a&b".to_owned()], ..request(&url) }, "a&b"),
+        (header("host", "elsewhere.example"), "host"),
+        (header("x-a", "b\nc"), "x-a"),
+        (header("x-a", &"b".repeat(17_000)), "headers"),
+        (request(&format!("{url}?{}", "q".repeat(9000))), "url"),
+    ] {
+        let said = refused(asked).await;
+        assert!(said.contains("422") && said.contains(named), "{said}");
+    }
 }

@@ -90,8 +90,7 @@ async fn what_was_started_without_a_reader_goes_on_after_children_have_come_and_
     origin.put("file", df_testkit::Content::new(body).hold_at(9 * MIB as u64));
     let peer = cluster.peer(1);
     let daemon = DfdaemonClient::new(Transport::new(&format!("http://{}", peer.local_addr), http_client()).unwrap());
-    let request =
-        CreateTaskRequest { url: origin.url("file"), digest: None, tag: None, application: None, authorization: None };
+    let request = CreateTaskRequest::new(origin.url("file"));
     let id = daemon.create_task(&request).await.unwrap().id;
     let status = async || anyhow::Ok(Some(daemon.get_task(&id).await?));
     let some = async || Ok(status().await?.filter(|status| status.held_bytes >= 4 * MIB as u64));

@@ -103,8 +103,7 @@ impl Drop for Cluster {
 pub async fn fetch_file(daemon: &Dfdaemon, url: String) -> (Result<bytes::Bytes, String>, TaskStatus) {
     let transport = Transport::new(&format!("http://{}", daemon.local_addr), http_client()).unwrap();
     let daemon = DfdaemonClient::new(transport);
-    let request =
-        CreateTaskRequest { url, digest: None, tag: Some("t".to_owned()), application: None, authorization: None };
+    let request = CreateTaskRequest { tag: Some("t".to_owned()), ..CreateTaskRequest::new(url) };
     let id = daemon.create_task(&request).await.unwrap().id;
     let body = match daemon.get_task_content(&id, None).await {
         Ok(answer) => answer.bytes().await.map_err(|error| error.to_string()),

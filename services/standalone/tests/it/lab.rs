@@ -59,6 +59,7 @@ impl Lab {
             config.host.advertise_ip = "127.0.0.1".to_owned();
             config.proxy.listen = "127.0.0.1:0".parse().unwrap();
             config.upload.listen = "127.0.0.1:0".parse().unwrap();
+            config.local.socket = Some("".into());
             config.storage.dir = dir.path().join(name);
             config.upstream.allow = vec![registry.base_url()];
             config

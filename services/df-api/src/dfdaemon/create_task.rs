@@ -1,0 +1,242 @@
+//! What a program of this node may ask for, and what of that cannot be.
+//!
+//! **Invariant.** A request that became a [`TaskSpec`] can be sent to its origin: its headers are headers, its pieces can
+//! be cut.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::task::{Origin, StorageAccess, TaskSpec, is_explicit_piece_length};
+
+/// Longer URLs are refused by most servers.
+pub const URL_BYTES_MAX: usize = 8 * 1024;
+/// All headers of one request together, names and values.
+pub const HEADERS_BYTES_MAX: usize = 16 * 1024;
+/// Names of query parameters to filter.
+pub const FILTERED_QUERY_PARAMS_MAX: usize = 64;
+/// `tag`, `application` and names of query parameters, each.
+const NAME_BYTES_MAX: usize = 1024;
+
+/// Headers whose values follow from the request itself, from the connection, or from a field of their own.
+const OUR_HEADERS: [&str; 13] = [
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "if-range",
+    "keep-alive",
+    "range",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A program of this node asks for a URL.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateTaskRequest {
+    /// `http://`, `https://` or `s3://bucket/key`.
+    pub url: String,
+    /// Of the whole content; makes it the task's identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
+    /// `Authorization` for the origin; never logged, and only a Bearer token leaves this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<String>,
+    /// Names of query parameters that say nothing about the content, at most 64; what signs a URL for AWS, Google, OSS,
+    /// OBS, COS or Azure never counts. Compared as they are written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filtered_query_params: Vec<String>,
+    /// Bytes per piece: a power of two from 262144 to 67108864. Default: it follows from the content's length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece_length: Option<u64>,
+    /// Further headers for the origin, 16 KiB in all; never logged, and they never leave this node: it asks the origin
+    /// itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// For `s3://` URLs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageAccess>,
+}
+
+/// A program of this node asks what a store has.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ListObjectsRequest {
+    /// `s3://bucket/prefix/`.
+    pub url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageAccess>,
+    /// More are an error. Default: 100; at most 100000.
+    #[serde(default = "max_objects")]
+    pub max_objects: u32,
+}
+
+fn max_objects() -> u32 {
+    100
+}
+
+/// What a store has below a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ObjectList {
+    pub objects: Vec<ObjectEntry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ObjectEntry {
+    /// To create a task of.
+    pub url: String,
+    /// What follows the prefix. Whoever wrote the object chose it: it may try to lead out of a folder.
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length_bytes: Option<u64>,
+}
+
+/// Which field is wrong, and what it may be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTask {
+    #[error("url is longer than {URL_BYTES_MAX} bytes")]
+    LongUrl,
+    #[error("{field} is longer than {NAME_BYTES_MAX} bytes")]
+    LongName { field: &'static str },
+    #[error("piece_length {0} is not a power of two from 262144 to 67108864")]
+    PieceLength(u64),
+    #[error("filtered_query_params has more than {FILTERED_QUERY_PARAMS_MAX} names")]
+    ManyParams,
+    #[error("filtered_query_params has {0:?}, which no parameter can be called")]
+    Param(String),
+    #[error("headers are longer than {HEADERS_BYTES_MAX} bytes")]
+    LongHeaders,
+    #[error("headers has {0:?}, which is no name of a header")]
+    HeaderName(String),
+    /// Without the value: it may be a secret.
+    #[error("headers: the value of {0:?} has characters that cannot be sent")]
+    HeaderValue(String),
+    #[error("headers has {0:?}, which is set by the request itself")]
+    OurHeader(String),
+}
+
+// === impl CreateTaskRequest ===
+
+impl CreateTaskRequest {
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), ..Self::default() }
+    }
+
+    /// Everything but where the URL leads, which who asks it decides.
+    pub fn into_spec(self) -> Result<TaskSpec, InvalidTask> {
+        if self.url.len() > URL_BYTES_MAX {
+            return Err(InvalidTask::LongUrl);
+        }
+        for (field, value) in [("tag", &self.tag), ("application", &self.application)] {
+            if value.as_ref().is_some_and(|value| value.len() > NAME_BYTES_MAX) {
+                return Err(InvalidTask::LongName { field });
+            }
+        }
+        if let Some(bytes) = self.piece_length.filter(|bytes| !is_explicit_piece_length(*bytes)) {
+            return Err(InvalidTask::PieceLength(bytes));
+        }
+        check_params(&self.filtered_query_params)?;
+        let headers = checked_headers(self.headers)?;
+        let url = self.storage.as_ref().map_or_else(|| self.url.clone(), |storage| storage.place(&self.url));
+        let origin = Origin {
+            authorization: self.authorization,
+            tag: self.tag,
+            application: self.application,
+            filtered_query_params: self.filtered_query_params,
+            piece_length: self.piece_length,
+            headers,
+            storage: self.storage,
+            ..Origin::new(url)
+        };
+        Ok(TaskSpec::new(origin, self.digest))
+    }
+}
+
+fn check_params(names: &[String]) -> Result<(), InvalidTask> {
+    if names.len() > FILTERED_QUERY_PARAMS_MAX {
+        return Err(InvalidTask::ManyParams);
+    }
+    let impossible =
+        |name: &&String| name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(['&', '=', '#', '?']);
+    match names.iter().find(impossible) {
+        Some(name) => Err(InvalidTask::Param(name.chars().take(100).collect())),
+        None => Ok(()),
+    }
+}
+
+/// Names in lower case, as HTTP compares them (RFC 9110 §5.1).
+fn checked_headers(headers: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, InvalidTask> {
+    if headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > HEADERS_BYTES_MAX {
+        return Err(InvalidTask::LongHeaders);
+    }
+    let checked = |(name, value): (String, String)| {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(token) {
+            return Err(InvalidTask::HeaderName(name.chars().take(100).collect()));
+        }
+        if !value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)) {
+            return Err(InvalidTask::HeaderValue(name));
+        }
+        let name = name.to_ascii_lowercase();
+        if OUR_HEADERS.contains(&name.as_str()) || name.starts_with("proxy-") {
+            return Err(InvalidTask::OurHeader(name));
+        }
+        Ok((name, value))
+    };
+    headers.into_iter().map(checked).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_header(name: &str, value: &str) -> Result<TaskSpec, InvalidTask> {
+        let headers = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        CreateTaskRequest { headers, ..CreateTaskRequest::new("https://f/x") }.into_spec()
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        let request = || CreateTaskRequest::new("https://f/x");
+        let refused = |request: CreateTaskRequest| request.into_spec().unwrap_err().to_string();
+        assert!(refused(CreateTaskRequest { piece_length: Some(3), ..request() }).contains("piece_length 3"));
+        assert!(refused(CreateTaskRequest { tag: Some("t".repeat(2000)), ..request() }).contains("tag"));
+        assert!(refused(CreateTaskRequest::new("u".repeat(9000))).contains("url"));
+        let params = |names: Vec<String>| CreateTaskRequest { filtered_query_params: names, ..request() };
+        assert!(refused(params(vec!["a=b".to_owned()])).contains("a=b"));
+        assert!(refused(params(vec!["a".to_owned(); 65])).contains("64"));
+        for (name, value, named) in [
+            ("a b", "c", "a b"),
+            ("", "c", "name"),
+            ("x-a", "b\r\nx-c: d", "x-a"),
+            ("Host", "other.example", "host"),
+            ("Range", "bytes=0-1", "range"),
+            ("Proxy-Authorization", "Basic abc", "proxy-authorization"),
+            ("x-a", &"b".repeat(20_000), "16384"),
+        ] {
+            let refused = with_header(name, value).unwrap_err().to_string();
+            assert!(refused.contains(named), "{name}: {refused}");
+        }
+    }
+
+    #[test]
+    fn names_of_headers_are_lower_case() {
+        let spec = with_header("X-Token", "hidden").unwrap();
+        assert_eq!(spec.origin.headers.get("x-token").map(String::as_str), Some("hidden"));
+        assert!(spec.is_consistent());
+    }
+}
