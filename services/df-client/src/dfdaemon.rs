@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use df_api::dfdaemon::{CreateTaskRequest, PieceList, ResolveTagRequest, ResolvedTag, TaskStatus};
+use df_api::dfdaemon::{
+    CreateTaskRequest, ListObjectsRequest, ObjectList, PieceList, ResolveTagRequest, ResolvedTag, TaskStatus,
+};
 use df_api::task::TaskSpec;
 use df_api::{ByteRange, TaskId};
 use reqwest::{Method, Response, header::RANGE};
@@ -56,6 +58,11 @@ impl DfdaemonClient {
     /// Starts the task, or joins it when it runs already.
     pub async fn create_task(&self, body: &CreateTaskRequest) -> Result<TaskStatus, ClientError> {
         self.transport.send(Method::POST, "/v1/tasks", body).await
+    }
+
+    /// What an object store has below a prefix.
+    pub async fn list_objects(&self, body: &ListObjectsRequest) -> Result<ObjectList, ClientError> {
+        self.transport.send(Method::POST, "/v1/objects", body).await
     }
 
     pub async fn get_task(&self, id: &TaskId) -> Result<TaskStatus, ClientError> {

@@ -1,4 +1,5 @@
 //! Operations of dfdaemon, one file per resource.
 
+pub mod objects;
 pub mod tags;
 pub mod tasks;

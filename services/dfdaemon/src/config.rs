@@ -9,7 +9,7 @@ use std::time::Duration;
 use df_api::dfdaemon::DEFAULT_SOCKET;
 use df_http::serve::{self, Limits, Listener, ServerTls, TlsError, TlsFiles};
 use df_peer::UploadLimits;
-pub use df_peer::{DownloadConfig, PeerTlsConfig, RegistryConfig, UpstreamConfig};
+pub use df_peer::{DownloadConfig, PeerTlsConfig, RegistryConfig, S3Config, UpstreamConfig};
 use df_store::{Policy, Quota};
 use serde::{Deserialize, Serialize};
 

@@ -12,7 +12,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{tags, tasks};
+use crate::api::{objects, tags, tasks};
 use crate::mirror;
 use crate::state::AppState;
 
@@ -20,7 +20,10 @@ use crate::state::AppState;
 #[openapi(
     info(title = "Dragonfly dfdaemon", description = "Pieces for peers, tasks for the programs of this node.\n\nThe registry mirror at `/v2/…` speaks the OCI distribution API and is not listed here."),
     components(schemas(Problem, Code)),
-    tags((name = "tasks", description = "Contents on this host"))
+    tags(
+        (name = "tasks", description = "Contents on this host"),
+        (name = "objects", description = "What object stores have")
+    )
 )]
 struct Document;
 
@@ -36,7 +39,10 @@ fn seed_operations() -> OpenApiRouter<AppState> {
 
 /// For programs of this node: also new tasks.
 fn local_operations() -> OpenApiRouter<AppState> {
-    peer_operations().routes(routes!(tasks::create_task)).routes(routes!(tasks::get_task))
+    peer_operations()
+        .routes(routes!(tasks::create_task))
+        .routes(routes!(tasks::get_task))
+        .routes(routes!(objects::list_objects))
 }
 
 pub fn openapi() -> OpenApi {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use df_api::dfdaemon::ReceivedBytes;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Draws on a terminal only.
 pub struct Progress {
@@ -16,15 +16,16 @@ pub struct Progress {
 impl Progress {
     pub const REFRESH: Duration = Duration::from_millis(250);
 
-    /// Without a length: a counter instead of a bar.
-    pub fn new(length: Option<u64>, wanted: bool) -> Self {
+    /// Without a length: a counter instead of a bar. Without `bars` nothing is drawn.
+    pub fn new(length: Option<u64>, bars: Option<&MultiProgress>) -> Self {
         let bar = match length {
             Some(length) => ProgressBar::new(length),
             None => ProgressBar::no_length(),
         };
-        if !wanted {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
+        let bar = match bars {
+            Some(bars) => bars.add(bar),
+            None => ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden()),
+        };
         let template = match length {
             Some(_) => "{bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left {msg}",
             None => "{spinner} {bytes} {binary_bytes_per_sec} {msg}",

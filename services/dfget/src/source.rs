@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use df_api::dfdaemon::{CreateTaskRequest, DEFAULT_SOCKET, ReceivedBytes};
-use df_api::range::Requested;
-use df_api::{Digest, TaskId};
+use df_api::dfdaemon::{CreateTaskRequest, DEFAULT_SOCKET, ListObjectsRequest, ObjectEntry, ReceivedBytes};
+use df_api::range::{RangeSpec, Requested};
+use df_api::task::StorageAccess;
+use df_api::{ByteRange, Digest, TaskId};
 use df_client::{ClientError, DfdaemonClient, Transport};
 use df_peer::download::Start;
-use df_peer::{Delivery, DownloadConfig, Failure, Peer, PeerConfig, PeerTlsConfig, ReadError, UpstreamConfig};
+use df_peer::{Delivery, DownloadConfig, Failure, Peer, PeerConfig, PeerTlsConfig, ReadError, S3Error, UpstreamConfig};
 use df_store::Trust;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use tempfile::TempDir;
@@ -19,6 +20,8 @@ use url::Url;
 /// Why there is no file. Each kind has its exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
+    #[error("{0}")]
+    Usage(String),
     #[error("{0}")]
     Refused(String),
     #[error("{0}")]
@@ -63,15 +66,23 @@ pub fn default_daemon() -> String {
 
 impl Source {
     /// A daemon that is there is used, whatever it answers; only its absence starts a peer here.
-    pub async fn open(daemon: &str, url: &Url) -> Result<Self, FetchError> {
+    pub async fn open(
+        daemon: &str,
+        urls: &[&str],
+        storage: Option<&StorageAccess>,
+        quiet: bool,
+    ) -> Result<Self, FetchError> {
         let transport = Transport::open(daemon).map_err(|error| FetchError::Other(error.to_string()))?;
         if transport.answers(DAEMON_PATIENCE).await {
             return Ok(Self::Daemon(DfdaemonClient::new(transport)));
         }
-        eprintln!("dfget: no daemon at {daemon}; fetching without one");
+        if !quiet {
+            eprintln!("dfget: no daemon at {daemon}; fetching without one");
+        }
         let folder = tempfile::Builder::new().prefix("dfget-").tempdir();
         let folder = folder.map_err(|error| FetchError::Other(format!("no temporary folder: {error}")))?;
-        let peer = Peer::open(peer_config(&folder, url)?).map_err(|error| FetchError::Other(error.to_string()))?;
+        let peer = Peer::open(peer_config(&folder, allowed(urls, storage))?)
+            .map_err(|error| FetchError::Other(error.to_string()))?;
         Ok(Self::InProcess { peer, _folder: folder })
     }
 
@@ -87,17 +98,40 @@ impl Source {
         }
     }
 
-    pub async fn content(&self, id: &TaskId) -> Result<Content, FetchError> {
+    /// All objects below a prefix.
+    pub async fn list(&self, request: ListObjectsRequest) -> Result<Vec<ObjectEntry>, FetchError> {
+        match self {
+            Self::Daemon(client) => Ok(client.list_objects(&request).await?.objects),
+            Self::InProcess { peer, .. } => {
+                let ListObjectsRequest { url, storage, max_objects } = request;
+                let place = storage.as_ref().map_or_else(|| url.clone(), |storage| storage.place(&url));
+                let url = Url::parse(&place).map_err(|error| FetchError::Usage(format!("{url}: {error}")))?;
+                let listed = peer.upstream().list_objects(&url, storage.as_ref(), max_objects as usize).await;
+                listed.map_err(|error| match error {
+                    S3Error::Unreachable(_) => FetchError::Unanswered(error.to_string()),
+                    _ => FetchError::Refused(error.to_string()),
+                })
+            }
+        }
+    }
+
+    pub async fn content(&self, id: &TaskId, range: Option<ByteRange>) -> Result<Content, FetchError> {
         match self {
             Self::Daemon(client) => {
-                let response = client.get_task_content(id, None).await?;
+                let response = client.get_task_content(id, range).await?;
                 let broken = |error: reqwest::Error| FetchError::Unanswered(format!("the daemon broke off: {error}"));
                 Ok((response.content_length(), response.bytes_stream().map_err(broken).boxed()))
             }
             Self::InProcess { peer, .. } => {
                 let task = peer.task(id).ok_or_else(|| FetchError::Other(format!("task {id} is gone")))?;
-                let content = task.open(peer, Requested::Whole, Trust::HoldLast, PATIENCE).await?;
-                let length = content.slice.and_then(|slice| slice.total);
+                let requested = range.map_or(Requested::Whole, |range| {
+                    Requested::One(RangeSpec::Bounded { start: range.start, last: range.end - 1 })
+                });
+                let content = task.open(peer, requested, Trust::HoldLast, PATIENCE).await?;
+                let length = content.slice.and_then(|slice| match range {
+                    Some(_) => slice.range.map(ByteRange::length),
+                    None => slice.total,
+                });
                 let broken = |error: std::io::Error| match error.downcast::<ReadError>() {
                     Ok(error) => error.into(),
                     Err(error) => FetchError::Other(error.to_string()),
@@ -117,9 +151,7 @@ impl Source {
 }
 
 /// Gives nothing to others: it will be gone in a moment. What the user typed may be asked, private or not.
-fn peer_config(folder: &TempDir, url: &Url) -> Result<PeerConfig, FetchError> {
-    let host = url.host_str().ok_or_else(|| FetchError::Refused(format!("{url} names no host")))?;
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+fn peer_config(folder: &TempDir, allow: Vec<String>) -> Result<PeerConfig, FetchError> {
     let host_id = format!("dfget-{}", std::process::id());
     Ok(PeerConfig {
         host_id: host_id.parse().map_err(|error| FetchError::Other(format!("{error}")))?,
@@ -130,15 +162,24 @@ fn peer_config(folder: &TempDir, url: &Url) -> Result<PeerConfig, FetchError> {
         upload_slots: 0,
         storage_dir: folder.path().to_owned(),
         storage_policy: df_store::Policy::default(),
-        upstream: UpstreamConfig {
-            allow: vec![format!("{}://{host}{port}", url.scheme())],
-            ..UpstreamConfig::default()
-        },
+        upstream: UpstreamConfig { allow, ..UpstreamConfig::default() },
         download: DownloadConfig::default(),
         schedulers: Vec::new(),
         join_open: true,
         peer_tls: PeerTlsConfig::default(),
     })
+}
+
+/// The hosts that were typed, and the store's.
+fn allowed(urls: &[&str], storage: Option<&StorageAccess>) -> Vec<String> {
+    let environment = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().filter_map(|name| std::env::var(name).ok());
+    let stores = storage.and_then(|storage| storage.endpoint.clone()).into_iter().chain(environment);
+    let entry = |url: String| {
+        let url = Url::parse(&url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Some(format!("{}://{}{port}", url.scheme(), url.host_str()?))
+    };
+    urls.iter().map(ToString::to_string).chain(stores).filter_map(entry).collect()
 }
 
 // === impl FetchError ===
@@ -147,6 +188,7 @@ impl FetchError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Other(_) => 1,
+            Self::Usage(_) => 2,
             Self::Refused(_) => 3,
             Self::Unanswered(_) => 4,
             Self::WrongDigest { .. } => 5,

@@ -14,6 +14,7 @@ mod origins;
 mod real_registry;
 mod refusals;
 mod restart;
+mod s3;
 mod tasks;
 mod trace;
 mod uploads;

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use df_testkit::{Content, FakeOrigin, free_port, random_bytes, sha256_hex};
+use df_testkit::{Content, FakeOrigin, S3Server, free_port, random_bytes, sha256_hex};
 
 /// Runs dfget without a daemon; its output file is `dir/out`.
 async fn dfget(origin: &FakeOrigin, dir: &Path, arguments: &[&str]) -> Output {
@@ -92,4 +92,111 @@ async fn a_length_that_nobody_told_is_no_trouble() {
     let output = dfget(&origin, dir.path(), &["--no-progress"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(std::fs::read(dir.path().join("out")).unwrap(), body);
+}
+
+#[tokio::test]
+async fn headers_reach_the_origin_and_a_range_is_all_that_is_written() {
+    let body = random_bytes(4, 3_000_000);
+    let (origin, dir) = origin(Content::new(body.clone())).await;
+    let output = dfget(&origin, dir.path(), &["-H", "X-Token: hidden", "--range", "1000-1999999", "--quiet"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(said(&output), "", "quiet");
+    assert!(std::fs::read(dir.path().join("out")).unwrap() == body[1000..2_000_000]);
+    assert!(origin.stats("file").headers.iter().all(|headers| headers["x-token"] == "hidden"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_typed_is_wrong_usage() {
+    let (origin, dir) = origin(Content::new("x")).await;
+    for wrong in [
+        ["--range", "9-1"],
+        ["--range", "bytes=0-1"],
+        ["--header", "no colon"],
+        ["--timeout", "soon"],
+        ["--max-files", "0"],
+        ["--storage-access-key-id", "half"],
+        ["--digest", "md5:abc"],
+    ] {
+        let output = dfget(&origin, dir.path(), &wrong).await;
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", said(&output));
+    }
+    let long = format!("x-a: {}", "b".repeat(20_000));
+    for refused in [["--header", &long], ["--header", "Host: elsewhere"], ["--piece-length", "12345"]] {
+        let output = dfget(&origin, dir.path(), &refused).await;
+        assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    }
+    assert_eq!(origin.stats("file").requests, 0);
+    assert!(!dir.path().join("out").exists());
+}
+
+#[tokio::test]
+async fn json_has_an_object_per_file_and_one_for_all() {
+    let (origin, dir) = origin(Content::new("hello")).await;
+    let output = dfget(&origin, dir.path(), &["--json"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!((lines[0]["bytes"].as_u64(), lines[0]["origin_bytes"].as_u64()), (Some(5), Some(5)));
+    assert_eq!(lines[1], serde_json::json!({ "files": 1, "failed": 0, "bytes": 5 }));
+}
+
+/// Runs dfget without a daemon, with these arguments alone.
+async fn run(arguments: Vec<String>) -> Output {
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dfget"));
+    command.args(arguments).arg("--daemon").arg(format!("http://127.0.0.1:{}", free_port().unwrap()));
+    command.env_remove("DFGET_DAEMON").env("RUST_BACKTRACE", "0");
+    command.env("DFGET_STORAGE_ACCESS_KEY_ID", S3Server::ACCESS_KEY_ID);
+    command.env("DFGET_STORAGE_ACCESS_KEY_SECRET", S3Server::ACCESS_KEY_SECRET);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_prefix_of_a_store_becomes_a_folder() {
+    let (server, dir) = (S3Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    for key in ["dir/one", "dir/sub/two", "other"] {
+        server.put("bucket", key, key.as_bytes()).unwrap();
+    }
+    let out = dir.path().join("out");
+    let arguments = |max: &str| {
+        let [out, endpoint] = [out.to_str().unwrap().to_owned(), server.endpoint()];
+        let given = ["s3://bucket/dir/", "-r", "-O", &out, "--storage-endpoint", &endpoint, "--max-files", max];
+        given.map(str::to_owned).to_vec()
+    };
+    let refused = run(arguments("1")).await;
+    assert_ne!(refused.status.code(), Some(0));
+    assert!(said(&refused).contains("more than 1"), "{}", said(&refused));
+    assert!(!out.exists());
+    let output = run(arguments("10")).await;
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(std::fs::read(out.join("one")).unwrap(), b"dir/one");
+    assert_eq!(std::fs::read(out.join("sub/two")).unwrap(), b"dir/sub/two");
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn a_list_is_fetched_below_its_folder_and_nowhere_else() {
+    let (origin, dir) = origin(Content::new("hello")).await;
+    origin.put("second", Content::new("world"));
+    let (list, out) = (dir.path().join("list"), dir.path().join("out"));
+    let arguments = || ["--list", list.to_str().unwrap(), "-O", out.to_str().unwrap()].map(str::to_owned).to_vec();
+    std::fs::write(&list, format!("{}\n{} ../escaped\n", origin.url("file"), origin.url("second"))).unwrap();
+    let refused = run(arguments()).await;
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(!out.exists() && !dir.path().join("escaped").exists() && origin.stats("file").requests == 0);
+
+    let lines = [origin.url("file"), format!("{} sub/x", origin.url("second")), origin.url("none")];
+    std::fs::write(&list, lines.join("\n")).unwrap();
+    let output = run(arguments()).await;
+    assert_eq!(output.status.code(), Some(3), "one is not there: {}", said(&output));
+    assert_eq!(std::fs::read(out.join("file")).unwrap(), b"hello");
+    assert_eq!(std::fs::read(out.join("sub/x")).unwrap(), b"world");
+
+    std::fs::remove_dir_all(&out).unwrap();
+    std::fs::create_dir(&out).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), out.join("sub")).unwrap();
+    let output = run(arguments()).await;
+    assert!(said(&output).contains("symbolic link"), "{}", said(&output));
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }
