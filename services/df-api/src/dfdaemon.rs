@@ -21,7 +21,9 @@ pub const PIECE_LENGTH_HEADER: &str = "x-dragonfly-piece-length";
 pub const VALIDATOR_HEADER: &str = "x-dragonfly-validator";
 /// On every answer with a task's bytes.
 pub const TASK_ID_HEADER: &str = "x-dragonfly-task-id";
-/// On error answers of the mirror: who failed, `upstream` or `dfdaemon`.
+/// On answers of the forward proxy with a task's bytes: whether this node has all of them already.
+pub const TASK_FINISHED_HEADER: &str = "x-dragonfly-task-download-finished";
+/// On error answers of the mirror and the forward proxy: who failed, `upstream` or `dfdaemon`.
 pub const ERROR_TYPE_HEADER: &str = "x-dragonfly-error-type";
 
 /// Where a dfdaemon listens for programs of its node, unless it is told another place.

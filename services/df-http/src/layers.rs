@@ -33,9 +33,15 @@ pub fn request_id() -> Option<String> {
 /// Outermost first: request id and span (so that all below is logged with them), then panics become 500 inside the span,
 /// then the body limit. Unknown paths and methods fail like everything else.
 pub fn apply(router: Router, component: &'static str) -> Router {
-    router
+    let router = router
         .fallback(async || ApiError::not_found("no such path; /openapi.json lists those there are"))
-        .method_not_allowed_fallback(async || ApiError::new(Code::MethodNotAllowed, "this path takes other methods"))
+        .method_not_allowed_fallback(async || ApiError::new(Code::MethodNotAllowed, "this path takes other methods"));
+    wear(router, component)
+}
+
+/// As [`apply`], for a router that answers every path itself.
+pub fn wear(router: Router, component: &'static str) -> Router {
+    router
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(on_panic))
         .layer(from_fn_with_state(component, observe))
@@ -101,8 +107,17 @@ async fn observe(
     response
 }
 
+/// What is meant for another server goes without its query and user, which may be secrets of that server.
 fn target(request: &Request) -> String {
-    request.uri().path_and_query().map_or_else(|| request.uri().to_string(), |target| target.to_string())
+    let uri = request.uri();
+    match (uri.scheme(), uri.host(), uri.path_and_query()) {
+        (None, _, Some(target)) => target.to_string(),
+        (scheme, host, _) => {
+            let scheme = scheme.map(|scheme| format!("{scheme}://")).unwrap_or_default();
+            let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+            format!("{scheme}{}{port}{}", host.unwrap_or_default(), uri.path())
+        }
+    }
 }
 
 fn on_panic(panic: Box<dyn std::any::Any + Send>) -> Response {

@@ -6,30 +6,38 @@
 
 mod connection;
 mod listener;
+mod moved;
 mod refuse;
 mod tls;
+mod tunnel;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::Request;
+use axum::response::Response;
 use hyper::body::Incoming;
+use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
+use tokio_util::task::TaskTracker;
+use tower::{Service, ServiceExt as _};
 
 use connection::Connection;
 pub use connection::Sendfile;
 use listener::Stream;
 pub use listener::{Listener, bind_unix};
+pub use moved::Moved;
 pub use tls::{ServerTls, TlsError, TlsFiles};
+use tunnel::Place;
+pub use tunnel::{OpenTunnel, Tunnel};
 
 /// A client must send its headers within this time, also after idling on a kept-alive connection.
 /// Runtimes keep connections for up to 90 s.
@@ -73,7 +81,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 /// Serves until `stop`, then lets open answers end.
 pub async fn serve_within(limits: Limits, listener: impl Into<Listener>, router: Router, stop: CancellationToken) {
     let listener = listener.into();
-    let graceful = GracefulShutdown::new();
+    let conversations = TaskTracker::new();
     let room = Arc::new(Semaphore::new(limits.connections));
     let port = listener.port();
     loop {
@@ -94,21 +102,28 @@ pub async fn serve_within(limits: Limits, listener: impl Into<Listener>, router:
             refuse::too_many(stream);
             continue;
         };
-        let (limits, router, watcher, port) = (limits.clone(), router.clone(), graceful.watcher(), port.clone());
-        tokio::spawn(async move {
+        let (limits, router, stop, port) = (limits.clone(), router.clone(), stop.clone(), port.clone());
+        conversations.spawn(async move {
             metrics::gauge!("dragonfly_http_connections", "port" => port.clone()).increment(1);
-            converse(limits, stream, router, watcher, place).await;
+            converse(limits, stream, router, stop, place).await;
             metrics::gauge!("dragonfly_http_connections", "port" => port).decrement(1);
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+    conversations.close();
+    if tokio::time::timeout(DRAIN_TIMEOUT, conversations.wait()).await.is_err() {
         tracing::warn!("some answers did not end within {DRAIN_TIMEOUT:?}");
     }
 }
 
 /// One connection, from its greeting to its end.
-async fn converse(limits: Limits, stream: Stream, router: Router, watcher: Watcher, _place: OwnedSemaphorePermit) {
+async fn converse(
+    limits: Limits,
+    stream: Stream,
+    router: Router,
+    stop: CancellationToken,
+    place: OwnedSemaphorePermit,
+) {
     let connection = match (stream, &limits.tls) {
         // Nobody else hears what is said there.
         (Stream::Unix(stream), _) => Connection::unix(stream, limits.write_patience),
@@ -124,19 +139,41 @@ async fn converse(limits: Limits, stream: Stream, router: Router, watcher: Watch
         }
     };
     let sendfile = connection.sendfile();
+    let place = Place::new(place);
     let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(sendfile);
+        if *request.method() == Method::CONNECT {
+            request.extensions_mut().insert(place.clone());
+        }
         request
     });
+    if let Err(error) = speak(connection, service, stop).await {
+        tracing::debug!(error = crate::error::chain(&error), "connection ended early");
+    }
+}
+
+/// HTTP/1.1 until the client ends it, or, after `stop`, the answer that is open.
+async fn speak<S>(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: S,
+    stop: CancellationToken,
+) -> hyper::Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send,
+{
     // Its writes are vectored, so that hyper hands bodies down as they are: df-socket depends on it.
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
         .writev(true)
-        .serve_connection(TokioIo::new(connection), TowerToHyperService::new(service));
-    if let Err(error) = watcher.watch(served).await {
-        tracing::debug!(error = crate::error::chain(&error), "connection ended early");
+        .serve_connection(TokioIo::new(io), TowerToHyperService::new(service))
+        .with_upgrades();
+    let mut served = std::pin::pin!(served);
+    tokio::select! {
+        ended = served.as_mut() => return ended,
+        () = stop.cancelled() => served.as_mut().graceful_shutdown(),
     }
+    served.await
 }
 
 /// Resolves on SIGTERM or Ctrl-C.

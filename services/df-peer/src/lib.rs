@@ -40,4 +40,4 @@ pub use peer_tls::PeerTlsConfig;
 pub use reader::{Content, Delivery, ReadError};
 pub use task::{Failure, Task};
 pub use uploads::{Busy, UploadLimits, Uploads};
-pub use upstream::{RegistryConfig, S3Config, S3Error, Upstream, UpstreamConfig, UpstreamRefused};
+pub use upstream::{ConnectError, RegistryConfig, S3Config, S3Error, Upstream, UpstreamConfig, UpstreamRefused};

@@ -7,6 +7,7 @@
 mod challenge;
 mod client;
 mod config;
+mod connect;
 mod credentials;
 mod login;
 mod origins;
@@ -22,7 +23,7 @@ use df_api::dfdaemon::ObjectEntry;
 use df_api::task::{Origin, StorageAccess};
 use http::header::{AUTHORIZATION, HeaderMap};
 use http::{Method, StatusCode};
-use reqwest::{Client, Response};
+use reqwest::{Body, Client, Response};
 use url::Url;
 
 use challenge::challenge;
@@ -30,6 +31,7 @@ pub use challenge::relayed_challenges;
 use client::Clients;
 pub use client::read_at_most;
 pub use config::{RegistryConfig, S3Config, UpstreamConfig};
+pub use connect::ConnectError;
 use credentials::{Credential, Credentials};
 pub use login::{LogIn, LogInError};
 pub(crate) use origins::{Origins, StreamPermit};
@@ -171,6 +173,19 @@ impl Upstream {
     /// Whether this node has a credential for the registry of `url`.
     pub fn has_credential(&self, url: &Url) -> bool {
         self.credentials.of(url).is_some()
+    }
+
+    /// Passes a request on as it is: no redirect is followed, no credential of this node is added, and how long to wait
+    /// is the caller's to say. The host is checked, as with [`Upstream::send`].
+    pub async fn relay(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Option<Body>,
+    ) -> reqwest::Result<Response> {
+        let request = self.clients_for(&url).relaying.request(method, url).headers(headers);
+        body.into_iter().fold(request, reqwest::RequestBuilder::body).send().await
     }
 
     /// As [`Upstream::send`], but a redirect is an answer like others: the headers are for this place only.

@@ -6,22 +6,25 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, NoProxy, Proxy};
+use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy};
 use secrecy::ExposeSecret as _;
 
 use super::rules::{GuardedResolver, Rules};
 use super::{UpstreamConfig, UpstreamError};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence of an origin within a body; a slow origin is fine, a dead one is not.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const REDIRECTS_MAX: usize = 10;
 
+/// How origins are asked.
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
     /// Goes where redirects lead, if that may be asked.
     pub following: Client,
     pub straight: Client,
+    /// For requests of others, passed on as they are: their sender follows redirects and knows how long to wait.
+    pub relaying: Client,
 }
 
 pub(super) fn build(
@@ -35,25 +38,26 @@ pub(super) fn build(
         Ok(()) if attempt.previous().len() > REDIRECTS_MAX => attempt.error("more than 10 redirects"),
         Ok(()) => attempt.follow(),
     });
+    let fetching = |policy| -> Result<Client, UpstreamError> {
+        let client = guarded(config, rules, ca_certs)?
+            .redirect(policy)
+            .read_timeout(READ_TIMEOUT)
+            .user_agent(concat!("dragonfly/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(client)
+    };
     Ok(Clients {
-        following: with_policy(config, rules, ca_certs, following)?,
-        straight: with_policy(config, rules, ca_certs, Policy::none())?,
+        following: fetching(following)?,
+        straight: fetching(Policy::none())?,
+        relaying: guarded(config, rules, ca_certs)?.redirect(Policy::none()).build()?,
     })
 }
 
-fn with_policy(
-    config: &UpstreamConfig,
-    rules: &Arc<Rules>,
-    ca_certs: &[PathBuf],
-    policy: Policy,
-) -> Result<Client, UpstreamError> {
+fn guarded(config: &UpstreamConfig, rules: &Arc<Rules>, ca_certs: &[PathBuf]) -> Result<ClientBuilder, UpstreamError> {
     let mut http = Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
         .tcp_nodelay(true)
-        .user_agent(concat!("dragonfly/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(Arc::new(GuardedResolver::new(rules.clone(), config)))
-        .redirect(policy);
+        .dns_resolver(Arc::new(GuardedResolver::new(rules.clone(), config)));
     if let Some(proxy) = &config.proxy {
         let exceptions = NoProxy::from_string(&config.no_proxy.join(","));
         let proxy = Proxy::all(proxy.expose_secret()).map_err(|_| UpstreamError::Proxy)?;
@@ -68,7 +72,7 @@ fn with_policy(
         }
         http = bundle.into_iter().fold(http, |http, certificate| http.add_root_certificate(certificate));
     }
-    Ok(http.build()?)
+    Ok(http)
 }
 
 /// A body that need not be whole: what has come of it, up to `max_bytes` and within `patience`.

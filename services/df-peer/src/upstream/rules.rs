@@ -1,5 +1,6 @@
 //! Which origins may be asked: by name before asking, by address when the name resolves.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -40,6 +41,17 @@ impl Rules {
     fn lists_host(&self, name: &str) -> bool {
         let host = |entry: &str| entry.rsplit_once(':').map_or(entry.to_owned(), |(host, _)| host.to_owned());
         self.listed.iter().any(|(entry, _)| host(entry).eq_ignore_ascii_case(name))
+    }
+
+    /// What a name resolves to, without what may not be asked.
+    pub async fn resolve(&self, name: &str, port: u16) -> io::Result<Result<Vec<SocketAddr>, UpstreamRefused>> {
+        let listed = self.lists_host(name);
+        let found = tokio::net::lookup_host((name, port)).await?;
+        let allowed: Vec<_> = found.filter(|address| listed || is_public(address.ip())).collect();
+        Ok(match allowed.is_empty() {
+            true => Err(UpstreamRefused::NotAllowed(name.to_owned())),
+            false => Ok(allowed),
+        })
     }
 
     pub fn check(&self, url: &Url) -> Result<(), UpstreamRefused> {
@@ -106,13 +118,11 @@ impl Resolve for GuardedResolver {
         let rules = self.rules.clone();
         let passes = self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
         Box::pin(async move {
-            let listed = passes || rules.lists_host(name.as_str());
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let allowed: Vec<_> = found.into_iter().filter(|address| listed || is_public(address.ip())).collect();
-            match allowed.is_empty() {
-                true => Err(UpstreamRefused::NotAllowed(name.as_str().to_owned()).into()),
-                false => Ok(Box::new(allowed.into_iter()) as Addrs),
-            }
+            let allowed = match passes {
+                true => tokio::net::lookup_host((name.as_str(), 0)).await?.collect(),
+                false => rules.resolve(name.as_str(), 0).await??,
+            };
+            Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
 }
