@@ -50,6 +50,9 @@ tests() {
   need node nodejs
   need npm npm
   need chromium chromium
+  need git git
+  need git-lfs git-lfs
+  need python3 python3 python3-pip
 }
 lint() {
   server

@@ -13,6 +13,9 @@ pub use df_peer::{DownloadConfig, PeerTlsConfig, RegistryConfig, S3Config, Upstr
 use df_store::{Policy, Quota};
 use serde::{Deserialize, Serialize};
 
+use crate::proxy::default_rules;
+pub use crate::proxy::{BasicAuthConfig, CaConfig, RuleConfig};
+
 /// Settings of one node's daemon, or of a seed peer.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -97,7 +100,7 @@ pub struct SeedPeerConfig {
     pub cluster_id: Option<i64>,
 }
 
-/// The listener for this node's own programs: registry mirror, and tasks for dfget.
+/// The listener for this node's own programs: registry mirror, forward proxy, and tasks for dfget.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ProxyConfig {
@@ -115,6 +118,21 @@ pub struct ProxyConfig {
     pub tag_window_ms: u64,
     /// Connections at once; further ones are answered 503 and closed. Default: 4096.
     pub connection_limit: usize,
+    /// What the forward proxy sends through the peers, and what elsewhere. The registry mirror has no rules. Default: one
+    /// for `/blobs/sha256:`.
+    pub rules: Vec<RuleConfig>,
+    /// Hosts whose TLS the forward proxy ends, to see what is asked there: `host`, `host:port` or `*.domain`. Their clients
+    /// must trust its authority, see `ca`. To others it tunnels. Default: none.
+    pub intercept: Vec<String>,
+    /// The authority that signs for intercepted hosts. Default: one is made for them, and kept in `proxy-ca/ca.pem` of
+    /// `storage.dir`; `dfdaemon ca` prints it.
+    pub ca: Option<CaConfig>,
+    /// Who may use the forward proxy (`Proxy-Authorization`). Default: every program that reaches it.
+    pub basic_auth: Option<BasicAuthConfig>,
+    /// Fetch a whole content when a range of it is asked for through the forward proxy. Default: false.
+    pub prefetch: bool,
+    /// A tunnel, and a request that is passed on, end when nothing moves for so long. In milliseconds. Default: 300000.
+    pub idle_timeout_ms: u64,
 }
 
 /// What the listener above offers, for programs of this node without the network.
@@ -208,6 +226,12 @@ impl Default for ProxyConfig {
             refusal_ttl_ms: 5000,
             tag_window_ms: 5000,
             connection_limit: 4096,
+            rules: default_rules(),
+            intercept: Vec::new(),
+            ca: None,
+            basic_auth: None,
+            prefetch: false,
+            idle_timeout_ms: 300_000,
         }
     }
 }

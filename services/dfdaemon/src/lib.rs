@@ -1,4 +1,5 @@
-//! A node: the registry mirror for its container runtime, pieces for other peers. The same program is the seed peer.
+//! A node: the registry mirror for its container runtime, a forward proxy, pieces for other peers. The same program is
+//! the seed peer.
 //!
 //! **Invariants.** Two listeners: one for this node's programs (loopback), one for peers (with a cluster credential).
 //! Handlers are thin: what to fetch, from whom, and when to give up is `df-peer`'s.
@@ -8,6 +9,7 @@ pub mod config;
 mod mirror;
 pub mod namespace;
 pub mod oci;
+pub mod proxy;
 mod routes;
 mod state;
 
@@ -30,6 +32,7 @@ pub use config::Config;
 pub use routes::openapi;
 
 use crate::mirror::Mirror;
+use crate::proxy::Proxy;
 use crate::state::AppState;
 
 /// A daemon that is listening.
@@ -62,7 +65,8 @@ impl Dfdaemon {
         let uploads = Uploads::new(&config.upload.limits());
         let (for_programs, for_peers) = (config.proxy.listener_limits(), config.upload.listener_limits()?);
         let servers = TaskTracker::new();
-        let local_router = routes::local_router(state(Trust::HoldLast));
+        let proxy = Proxy::new(mirror.clone(), &config, servers.clone(), stop.clone())?;
+        let local_router = proxy::before(routes::local_router(state(Trust::HoldLast)), proxy);
         let peer_router = routes::peer_router(state(Trust::Landed), uploads);
         if let Some(socket) = socket {
             servers.spawn(serve::serve_within(for_programs.clone(), socket, local_router.clone(), stop.clone()));

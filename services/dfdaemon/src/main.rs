@@ -20,6 +20,8 @@ struct Arguments {
 enum Command {
     /// Print the OpenAPI document.
     Openapi,
+    /// Print the certificate that clients of `proxy.intercept` must trust; it is made now when there is none yet.
+    Ca,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -29,6 +31,10 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     let config: Config = df_http::config::load("dfdaemon", arguments.config.as_deref())?;
+    if let Some(Command::Ca) = arguments.command {
+        print!("{}", std::fs::read_to_string(dfdaemon::proxy::authority_file(&config)?)?);
+        return Ok(());
+    }
     let _telemetry = df_http::telemetry::init("dfdaemon", config.verbose)?;
     raise_file_limit();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {

@@ -26,11 +26,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use df_peer::Peer;
 use http::Method;
+use url::Url;
 
 use crate::config::ProxyConfig;
 use crate::namespace;
 use crate::oci::{OciPath, Reference};
-use access::Access;
+pub use access::{Access, Proof, Refused};
 use caller::Caller;
 use login::Words;
 use refusal::Refusal;
@@ -62,6 +63,35 @@ impl Mirror {
             default_registry: config.default_registry.as_str().into(),
             first_byte_timeout: millis(config.first_byte_timeout_ms),
         })
+    }
+
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+}
+
+/// The blob or manifest that a registry has at `url`, when it is one by digest.
+pub fn by_digest(url: &Url) -> Option<OciPath> {
+    let wanted = url.path().strip_prefix("/v2/").and_then(|path| OciPath::parse(path).ok());
+    wanted.filter(|wanted| {
+        matches!(wanted, OciPath::Blob { .. } | OciPath::Manifest { reference: Reference::Digest(_), .. })
+    })
+}
+
+/// What [`by_digest`] found, for a client of the forward proxy: as if it had asked the mirror.
+pub fn answer_url<'a>(
+    mirror: &'a Mirror,
+    request: &Request,
+    url: Url,
+    wanted: OciPath,
+) -> impl Future<Output = Response> + use<'a> {
+    let caller = Caller::from_request(mirror, request, url);
+    async move {
+        let answered = match caller {
+            Ok(caller) => give(mirror, &caller, wanted).await,
+            Err(refusal) => Err(refusal),
+        };
+        answered.unwrap_or_else(Refusal::into_response)
     }
 }
 
@@ -101,16 +131,20 @@ async fn answer(mirror: &Mirror, mut request: Request) -> Result<Response, Refus
     let url = caller::url(mirror, request.uri(), &located)?;
     mirror.words.open(request.headers_mut(), &url.origin().ascii_serialization()).await?;
     let caller = Caller::from_request(mirror, &request, url)?;
+    give(mirror, &caller, wanted).await
+}
+
+async fn give(mirror: &Mirror, caller: &Caller, wanted: OciPath) -> Result<Response, Refusal> {
     match wanted {
-        OciPath::Blob { repository, digest } => content::answer(mirror, &caller, &repository, digest).await,
+        OciPath::Blob { repository, digest } => content::answer(mirror, caller, &repository, digest).await,
         OciPath::Manifest { repository, reference: Reference::Digest(digest) } => {
-            content::answer(mirror, &caller, &repository, digest).await
+            content::answer(mirror, caller, &repository, digest).await
         }
         OciPath::Manifest { repository, reference: Reference::Tag(tag) } => {
-            tags::answer(mirror, &caller, &repository, &tag).await
+            tags::answer(mirror, caller, &repository, &tag).await
         }
         OciPath::Listing { repository } => {
-            Ok(relay::forward(mirror, &caller, repository.as_deref()).await?.respond(&caller))
+            Ok(relay::forward(mirror, caller, repository.as_deref()).await?.respond(caller))
         }
     }
 }

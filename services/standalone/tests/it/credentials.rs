@@ -25,13 +25,15 @@ async fn basic_credentials_stay_on_the_node_and_it_fetches_itself() {
 
 #[tokio::test]
 async fn a_bearer_token_travels_to_the_seed() {
-    let cluster = Cluster::with(RegistryAccess::AnonymousToken, 3_000_000).await;
+    let access = RegistryAccess::Token { user: "ann".to_owned(), password: "secret".to_owned() };
+    let cluster = Cluster::with(access, 3_000_000).await;
     let layer = cluster.layer().clone();
     let challenge = cluster.get(1, &layer).send().await.unwrap();
     assert_eq!(challenge.status(), 401);
     let header = challenge.headers()["www-authenticate"].to_str().unwrap().to_owned();
     let realm = header.split('"').nth(1).unwrap();
-    let token: serde_json::Value = cluster.http.get(realm).send().await.unwrap().json().await.unwrap();
+    let token: serde_json::Value =
+        cluster.http.get(realm).basic_auth("ann", Some("secret")).send().await.unwrap().json().await.unwrap();
     let bearer = format!("Bearer {}", token["token"].as_str().unwrap());
     let answer = cluster.get(1, &layer).header("authorization", bearer).send().await.unwrap();
     assert_eq!(answer.bytes().await.unwrap(), layer.bytes);

@@ -1,0 +1,209 @@
+//! What comes through the peers: the task of a URL, for whom its server gives it to.
+//!
+//! **Invariant.** This way is never worse than none: what it cannot bring before the first byte is asked of the server.
+
+use std::sync::Arc;
+
+use axum::body::{Body, HttpBody as _};
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use df_api::dfdaemon::{CreateTaskRequest, ERROR_TYPE_HEADER, InvalidTask, TASK_FINISHED_HEADER, TASK_ID_HEADER};
+use df_api::range::Requested;
+use df_api::task::TaskSpec;
+use df_http::serve::Sendfile;
+use df_http::{ApiError, error};
+use df_peer::download::Start;
+use df_peer::{Content, Delivery, Failure, ReadError, Task};
+use df_store::Trust;
+use futures_util::StreamExt as _;
+use http::StatusCode;
+use http::header::{
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    LAST_MODIFIED, RANGE,
+};
+use url::Url;
+
+use super::access::{self, Asker};
+use super::forwarded::{self, Credential};
+use super::wishes::Wishes;
+use super::{Proxy, relay};
+use crate::mirror;
+
+/// A GET that the rules send here.
+pub struct Asked {
+    pub url: Url,
+    pub filtered_query_params: Vec<String>,
+    pub wishes: Wishes,
+}
+
+pub async fn answer(proxy: &Proxy, request: Request, asked: Asked) -> Result<Response, ApiError> {
+    let Some(range) = plain_range(&request) else { return relay::answer(proxy, request, asked.url).await };
+    if let Some(wanted) = mirror::by_digest(&asked.url) {
+        return Ok(mirror::answer_url(&proxy.0.mirror, &request, asked.url, wanted).await);
+    }
+    let headers = forwarded::request_headers(request.headers(), &proxy.0.via);
+    let credential = forwarded::credential(&headers, &asked.url);
+    if credential.is_unusual {
+        return relay::answer(proxy, request, asked.url).await;
+    }
+    let prefetch = range != Requested::Whole && asked.wishes.prefetch.unwrap_or(proxy.0.prefetch);
+    let (url, spec) = (asked.url.clone(), spec(asked, &headers, &credential));
+    let spec = match spec {
+        Ok(spec) => spec,
+        // What this node cannot keep in mind, its server may take.
+        Err(InvalidTask::LongUrl | InvalidTask::LongHeaders) => return relay::answer(proxy, request, url).await,
+        Err(error) => return Err(ApiError::invalid(error)),
+    };
+    tracing::Span::current().record("dragonfly.task_id", spec.id.as_str());
+    let asker = Asker { url: &url, headers: &headers, credential: &credential };
+    let Some(leave) = access::leave(proxy, &spec, &asker).await else {
+        return relay::answer(proxy, request, url).await;
+    };
+    let Sendfile(sendfile) = request.extensions().get().copied().unwrap_or_default();
+    let task = match proxy.0.peer.start(spec, Start::Ask) {
+        Ok(task) => task,
+        Err(error) => {
+            tracing::warn!(error = error::chain(&error), "a content is not stored; its server is asked instead");
+            return relay::answer(proxy, request, url).await;
+        }
+    };
+    match task.open(&proxy.0.peer, range, Trust::HoldLast, proxy.0.first_byte_timeout).await {
+        Ok(content) => {
+            if !access::is_for(proxy, &task, &asker, &leave).await {
+                return relay::answer(proxy, request, url).await;
+            }
+            if prefetch {
+                fetch_whole(proxy, &task);
+            }
+            Ok(respond(&task, content, sendfile))
+        }
+        Err(ReadError::Unsatisfiable { .. }) => relay::answer(proxy, request, url).await,
+        Err(error) if let Some(response) = told(proxy, &error)? => Ok(response),
+        Err(error) => {
+            tracing::warn!(task = %task.id(), %error, "the peers do not bring a content; its server is asked instead");
+            metrics::counter!("dragonfly_proxy_fallbacks_total").increment(1);
+            relay::answer(proxy, request, url).await
+        }
+    }
+}
+
+/// The one range, or all of it. `None` for what only its server can answer: conditions, several ranges, a request with a
+/// body, and what must not be stored.
+fn plain_range(request: &Request) -> Option<Requested> {
+    let headers = request.headers();
+    let conditional = headers.keys().any(|name| name.as_str().starts_with("if-"));
+    if conditional || !request.body().is_end_stream() || says(headers, &["no-store"]) {
+        return None;
+    }
+    let Some(range) = headers.get(RANGE) else { return Some(Requested::Whole) };
+    Requested::parse(range.to_str().ok()).ok().filter(|range| *range != Requested::Whole)
+}
+
+pub fn says(headers: &HeaderMap, directives: &[&str]) -> bool {
+    let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|word| directives.iter().any(|it| word.trim().eq_ignore_ascii_case(it)))
+}
+
+/// What a caller shows besides `Authorization` and a signature never leaves this node.
+fn spec(asked: Asked, headers: &HeaderMap, credential: &Credential) -> Result<TaskSpec, InvalidTask> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let Wishes { tag, application, piece_length, .. } = asked.wishes;
+    let filtered_query_params = [asked.filtered_query_params, asked.wishes.filtered_query_params].concat();
+    let request = CreateTaskRequest {
+        authorization: text(AUTHORIZATION),
+        tag,
+        application,
+        piece_length,
+        filtered_query_params,
+        headers: credential.headers.clone(),
+        ..CreateTaskRequest::new(asked.url)
+    };
+    let mut spec = request.into_spec()?;
+    spec.origin.accept = text(ACCEPT);
+    Ok(spec)
+}
+
+/// What the server itself has said, when asking it again would get the same, or nothing better.
+fn told(proxy: &Proxy, error: &ReadError) -> Result<Option<Response>, ApiError> {
+    let ReadError::Failed(failure) = error else { return Ok(None) };
+    match &**failure {
+        Failure::Refused(refused) => Err(ApiError::forbidden(refused)),
+        Failure::Origin { status, headers, body } if matches!(*status, 429 | 500..) => {
+            let mut response = Body::from(body.clone()).into_response();
+            *response.status_mut() = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
+            *response.headers_mut() = forwarded::response_headers(headers, &proxy.0.via);
+            // The body may have been cut short.
+            response.headers_mut().remove(CONTENT_LENGTH);
+            response.headers_mut().insert(ERROR_TYPE_HEADER, HeaderValue::from_static("upstream"));
+            Ok(Some(response))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn respond(task: &Task, content: Content, sendfile: bool) -> Response {
+    let (meta, finished) = (task.stored().meta(), task.stored().is_complete());
+    let validator = meta.and_then(|meta| meta.validator);
+    let validator_name = validator.as_deref().map(|it| if it.ends_with('"') { ETAG } else { LAST_MODIFIED });
+    let mut response = content.slice.map_or_else(|| Response::new(Body::empty()), |slice| slice.respond(Body::empty()));
+    let headers = response.headers_mut();
+    let given = [
+        (Some(CONTENT_TYPE), content.content_type.clone()),
+        (validator_name, validator),
+        (Some(HeaderName::from_static(TASK_ID_HEADER)), Some(task.id().to_string())),
+        (Some(HeaderName::from_static(TASK_FINISHED_HEADER)), Some(finished.to_string())),
+    ];
+    for (name, value) in given {
+        if let (Some(name), Some(value)) = (name, value.and_then(|value| HeaderValue::try_from(value).ok())) {
+            headers.insert(name, value);
+        }
+    }
+    *response.body_mut() = Body::from_stream(content.stream(Delivery { sendfile, upload: None }));
+    response
+}
+
+/// Reads all of it for nobody, so that the download goes on; once per task.
+fn fetch_whole(proxy: &Proxy, task: &Arc<Task>) {
+    if task.stored().is_complete() || !proxy.0.prefetching.lock().insert(task.id().clone()) {
+        return;
+    }
+    let (proxy, task) = (proxy.clone(), task.clone());
+    proxy.0.tasks.clone().spawn(async move {
+        let read = async {
+            let opened = task.open(&proxy.0.peer, Requested::Whole, Trust::Landed, proxy.0.first_byte_timeout).await;
+            let Ok(content) = opened else { return };
+            let mut bytes = std::pin::pin!(content.stream(Delivery::default()));
+            while let Some(Ok(_)) = bytes.next().await {}
+        };
+        proxy.0.stop.run_until_cancelled(read).await;
+        proxy.0.prefetching.lock().remove(task.id());
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(given: &[(&str, &str)]) -> Request {
+        let request =
+            given.iter().fold(http::Request::builder(), |request, (name, value)| request.header(*name, *value));
+        request.body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn only_what_a_content_can_answer_goes_through_the_peers() {
+        assert_eq!(plain_range(&request(&[])), Some(Requested::Whole));
+        assert!(matches!(plain_range(&request(&[("range", "bytes=1-2")])), Some(Requested::One(_))));
+        for other in [
+            ("range", "bytes=1-2,4-5"),
+            ("range", "nonsense"),
+            ("if-none-match", "\"x\""),
+            ("if-range", "\"x\""),
+            ("cache-control", "max-age=0, no-store"),
+        ] {
+            assert_eq!(plain_range(&request(&[other])), None, "{other:?}");
+        }
+        let with_body = http::Request::builder().body(Body::from("x")).unwrap();
+        assert_eq!(plain_range(&with_body), None);
+    }
+}
