@@ -79,6 +79,7 @@ impl Ground {
             nodes: nodes.to_vec(),
             origins: vec![format!("http://{origin}")],
             ca_certs: Vec::new(),
+            intercept: Vec::new(),
             verbose: false,
         })
     }

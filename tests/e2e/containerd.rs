@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use df_testkit::{Program, command_in, until};
+use df_testkit::{Program, command_in, snippet, until};
 use tests::cluster::only_environment;
 
 use crate::command::go_tool;
 use crate::crictl::Crictl;
-use crate::snippet::snippet;
 use crate::upstreams::CA_FILE;
 
 const START_BOUND: Duration = Duration::from_secs(30);

@@ -6,14 +6,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use df_testkit::{Image, Layer, Program, until};
+use df_testkit::{Image, Layer, Program, snippet, until};
 use tests::cluster::only_environment;
 use tests::netns::Namespace;
 
 use crate::command::{go_tool, installed, path_with, run};
 use crate::lab::Lab;
 use crate::node::Node;
-use crate::snippet::snippet;
 use crate::traffic::{Mark, Traffic};
 use crate::upstreams::Upstream;
 

@@ -4,12 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use df_testkit::{Image, Layer};
+use df_testkit::{Image, Layer, snippet};
 
 use crate::command::{go_tool, installed, path_with, run};
 use crate::lab::Lab;
 use crate::node::Node;
-use crate::snippet::snippet;
 use crate::traffic::{Mark, Traffic};
 use crate::upstreams::Upstream;
 

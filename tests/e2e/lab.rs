@@ -109,6 +109,7 @@ impl Lab {
             seed,
             nodes: self.network.nodes().to_vec(),
             origins: open.chain(self.upstreams.iter().flat_map(Upstreams::origins)).collect(),
+            intercept: self.upstreams.iter().map(|_| Upstream::Secure.host().to_owned()).collect(),
             ca_certs: self.upstreams.iter().map(|upstreams| upstreams.ca.clone()).collect(),
             verbose: true,
         };
@@ -161,6 +162,10 @@ impl Lab {
     pub(crate) async fn push(&self, name: &str, image: &Image) -> anyhow::Result<()> {
         let (repository, tag) = name.split_once(':').context("an image without a tag")?;
         push_image(&self.registry.base_url(), repository, tag, image).await
+    }
+
+    pub(crate) fn cluster_ref(&self) -> anyhow::Result<&Cluster> {
+        self.cluster.as_ref().context("this lab has no Dragonfly")
     }
 
     pub(crate) fn cluster(&mut self) -> anyhow::Result<&mut Cluster> {

@@ -4,13 +4,12 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::ensure;
-use df_testkit::Image;
+use df_testkit::{Image, snippet};
 use tests::netns::Namespace;
 
 use crate::command::{Said, run};
 use crate::containerd::{Containerd, Release};
 use crate::crictl::Crictl;
-use crate::snippet::snippet;
 use crate::upstreams::Upstream;
 
 /// Where a node's dfdaemon serves clients.

@@ -8,10 +8,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use df_testkit::docker_registry::{BASIC_PASSWORD, BASIC_USER};
 
+use df_testkit::snippet;
+
 use crate::command::{Said, installed, run};
 use crate::lab::{Lab, small_image};
 use crate::node::Node;
-use crate::snippet::snippet;
 use crate::traffic::{Mark, Traffic};
 use crate::upstreams::{Upstream, login};
 

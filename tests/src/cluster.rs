@@ -38,6 +38,8 @@ pub struct Setting {
     pub origins: Vec<String>,
     /// Authorities they trust besides the system's, as PEM files.
     pub ca_certs: Vec<PathBuf>,
+    /// Hosts whose TLS the daemons' proxies end.
+    pub intercept: Vec<String>,
     pub verbose: bool,
 }
 
@@ -96,6 +98,10 @@ impl Cluster {
     pub async fn restart(&mut self, number: usize) -> anyhow::Result<()> {
         self.dfdaemons[number] = self.setting.start_node(number).await?;
         Ok(())
+    }
+
+    pub fn store_of(&self, number: usize) -> PathBuf {
+        self.setting.store_of(number)
     }
 
     pub fn seed_store(&self) -> PathBuf {
@@ -184,6 +190,7 @@ impl Setting {
             "host": { "hostname": name, "advertiseIP": namespace.address.to_string() },
             "storage": { "dir": self.folder.join(name) },
             "upstream": { "allow": self.origins, "anyPublic": false, "caCerts": self.ca_certs },
+            "proxy": { "intercept": self.intercept },
         });
         if role != Role::Alone {
             config["scheduler"] = json!({ "manager": {

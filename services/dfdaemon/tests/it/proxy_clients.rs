@@ -8,7 +8,7 @@ use axum::routing::post;
 use df_http::serve;
 use df_testkit::process::find_program;
 use df_testkit::registry::RegistryAccess;
-use df_testkit::{Content, FakeOrigin, TlsFront, random_bytes, sha256_hex, skip};
+use df_testkit::{Content, FakeOrigin, TlsFront, random_bytes, sha256_hex, skip, snippet};
 use dfdaemon::Config;
 use dfdaemon::config::{BasicAuthConfig, RuleConfig};
 use tokio::process::Command;
@@ -122,24 +122,18 @@ async fn pip_downloads_by_http_and_https() {
     origin.put(&format!("files/{name}"), Content::new(wheel.clone()));
     let (node, front) = behind_tls(&origin).await;
     let proxy = format!("http://user:word@{}", node.daemon.local_addr);
-    for (number, base) in
-        [origin.base_url(), format!("https://localhost:{}", front.address().port())].into_iter().enumerate()
-    {
-        let mut pip = command("python3", home.path());
-        pip.args([
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--no-cache-dir",
-            "--disable-pip-version-check",
-            "--retries",
-            "0",
-        ])
-        .args(["--proxy", &proxy, "--index-url", &format!("{base}/simple"), "-d", &format!("out{number}"), "dftest"])
-        .env("PIP_CERT", node.dir.path().join("proxy-ca/ca.pem"));
-        run(&mut pip).await;
-        assert_eq!(std::fs::read(home.path().join(format!("out{number}/{name}"))).unwrap(), wheel);
+    let ca = node.dir.path().join("proxy-ca/ca.pem").display().to_string();
+    for base in [origin.base_url(), format!("https://localhost:{}", front.address().port())] {
+        let replaced = [
+            ("http://127.0.0.1:65001", proxy.as_str()),
+            ("/var/lib/dragonfly/proxy-ca/ca.pem", &ca),
+            ("https://files.example", &base),
+        ];
+        let mut pip = command("sh", home.path());
+        pip.env("PIP_NO_CACHE_DIR", "1").env("PIP_RETRIES", "0").env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
+        std::fs::remove_file(home.path().join(name)).unwrap();
+        run(pip.args(["-euc", &snippet("pip", &replaced).unwrap()])).await;
+        assert_eq!(std::fs::read(home.path().join(name)).unwrap(), wheel);
     }
     // By http and by https they are two contents, each fetched once.
     fetched_once(&origin, &format!("files/{name}"), 2 * wheel.len());
@@ -194,12 +188,7 @@ async fn git_lfs_asks_for_a_batch_and_gets_its_object_through_the_peers() {
     run(git().args(["init", "-q", "."])).await;
     run(git().args(["lfs", "install", "--local"])).await;
     let proxy = format!("http://{}", node.daemon.local_addr);
-    for (key, value) in [
-        ("http.proxy", proxy.as_str()),
-        ("lfs.url", "http://lfs.example/lfs"),
-        ("user.name", "t"),
-        ("user.email", "t@example"),
-    ] {
+    for (key, value) in [("lfs.url", "http://lfs.example/lfs"), ("user.name", "t"), ("user.email", "t@example")] {
         run(git().args(["config", key, value])).await;
     }
     std::fs::write(home.path().join(".gitattributes"), "file filter=lfs diff=lfs merge=lfs -text\n").unwrap();
@@ -207,7 +196,8 @@ async fn git_lfs_asks_for_a_batch_and_gets_its_object_through_the_peers() {
     std::fs::write(home.path().join("file"), pointer).unwrap();
     run(git().args(["add", "."])).await;
     run(git().args(["commit", "-qm", "pointer"])).await;
-    run(git().args(["lfs", "pull"])).await;
+    let script = snippet("git-lfs", &[("http://127.0.0.1:65001", &proxy)]).unwrap();
+    run(command("sh", home.path()).args(["-euc", &script])).await;
     assert_eq!(std::fs::read(home.path().join("file")).unwrap(), body);
     fetched_once(&origin, &object, body.len());
 }
