@@ -12,17 +12,19 @@ use crate::upstreams::Upstream;
 const MIB: usize = 1 << 20;
 const RELEASES: [Release; 4] = [Release::V1_7, Release::V2_1, Release::V2_1Parallel, Release::V2_3];
 
-/// One of each kind, which share no blob with each other nor with those of another seed.
-fn images(seed: u64) -> anyhow::Result<Vec<(&'static str, Image)>> {
+/// One of each kind, which share no blob with each other nor with those of another seed; nor a tag, which is taken to
+/// mean the same for a moment.
+fn images(seed: u64) -> anyhow::Result<Vec<(String, Image)>> {
     let build = |kind: u64, layers: &[Layer]| Image::build(seed * 10 + kind, layers);
     let many: Vec<Layer> = (1..=60).map(|number| Layer::gzip(1000 * number)).collect();
+    let named = |kind: &str| format!("kind/{kind}:v{seed}");
     Ok(vec![
-        ("kind/index:v1", build(0, &[Layer::gzip(6 * MIB), Layer::tar(70_000)])?.in_index()),
-        ("kind/docker:v1", build(1, &[Layer::gzip(2 * MIB), Layer::tar(512)])?.in_docker_types().in_index()),
-        ("kind/docker-plain:v1", build(2, &[Layer::gzip(100_000)])?.in_docker_types()),
-        ("kind/zstd:v1", build(3, &[Layer::zstd(3 * MIB), Layer::gzip(10)])?.in_index()),
-        ("kind/nested:v1", build(4, &[Layer::gzip(MIB)])?.in_index().in_index()),
-        ("kind/many:v1", build(5, &many)?.in_index()),
+        (named("index"), build(0, &[Layer::gzip(6 * MIB), Layer::tar(70_000)])?.in_index()),
+        (named("docker"), build(1, &[Layer::gzip(2 * MIB), Layer::tar(512)])?.in_docker_types().in_index()),
+        (named("docker-plain"), build(2, &[Layer::gzip(100_000)])?.in_docker_types()),
+        (named("zstd"), build(3, &[Layer::zstd(3 * MIB), Layer::gzip(10)])?.in_index()),
+        (named("nested"), build(4, &[Layer::gzip(MIB)])?.in_index().in_index()),
+        (named("many"), build(5, &many)?.in_index()),
     ])
 }
 
@@ -50,10 +52,10 @@ async fn every_containerd_pulls_every_kind_of_image() -> anyhow::Result<()> {
             lab.use_mirror(node)?;
         }
         for (name, image) in images(seed)? {
-            lab.push(name, &image).await?;
+            lab.push(&name, &image).await?;
             let mark = Mark::now(&lab.registry).await?;
             for node in &nodes {
-                pull_every_way(node, name, &image)
+                pull_every_way(node, &name, &image)
                     .await
                     .map_err(|error| error.context(format!("{release:?}: {name}")))?;
             }
