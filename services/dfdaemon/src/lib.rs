@@ -6,6 +6,7 @@
 
 mod api;
 pub mod config;
+mod hop_by_hop;
 mod mirror;
 pub mod namespace;
 pub mod oci;

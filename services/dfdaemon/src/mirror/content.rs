@@ -62,12 +62,10 @@ pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Di
         }
         None => None,
     };
-    let is_several = several.is_some();
     let mut response = several.unwrap_or_else(|| whole_or_one(caller, content));
     for (name, value) in &headers {
-        if !is_several || name != CONTENT_TYPE {
-            response.headers_mut().insert(name, value.clone());
-        }
+        // Several parts have a type of their own.
+        response.headers_mut().entry(name).or_insert_with(|| value.clone());
     }
     response.headers_mut().extend(task_header(&task));
     Ok(response)
@@ -100,10 +98,16 @@ async fn unproven(
     digest: &Digest,
 ) -> Result<Option<Response>, Refusal> {
     let (registry, authorization) = (caller.registry(), caller.authorization());
+    let known = async || {
+        let proof = mirror.access.proof(&registry, repository, authorization).await;
+        (proof, mirror.access.is_member(&registry, repository, digest).await)
+    };
+    if known().await == (Proof::Fresh, true) {
+        return Ok(None);
+    }
     // Of many who ask the same at once, the first asks for all.
     let _turn = mirror.access.turn(&registry, repository, authorization, &digest.to_string()).await;
-    let proof = mirror.access.proof(&registry, repository, authorization).await;
-    let member = mirror.access.is_member(&registry, repository, digest).await;
+    let (proof, member) = known().await;
     if proof == Proof::Fresh && member {
         return Ok(None);
     }

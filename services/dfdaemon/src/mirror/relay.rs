@@ -11,8 +11,8 @@ use df_api::dfdaemon::ERROR_TYPE_HEADER;
 use df_peer::upstream::{TokenServiceDown, read_at_most, relayed_challenges};
 use df_peer::{Failure, retry_after};
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, RANGE,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, RANGE,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, Method, StatusCode};
 
@@ -20,13 +20,11 @@ use super::Mirror;
 use super::access::{Proof, Refused};
 use super::caller::Caller;
 use super::refusal::{self, Refusal};
+use crate::hop_by_hop::end_to_end;
 
 /// What a runtime says that an upstream should hear. Everything else stays here: cookies, `X-Dragonfly-*`, hop-by-hop,
 /// and conditions, because a 304 is the end of a pull for containerd.
 const FORWARDED: [HeaderName; 3] = [ACCEPT, AUTHORIZATION, RANGE];
-
-/// RFC 9110 §7.6.1.
-const HOP_BY_HOP: [HeaderName; 5] = [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
 /// The body of a no is told up to this size, if it comes within this time.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
@@ -129,10 +127,7 @@ async fn remember(mirror: &Mirror, caller: &Caller, repository: &str, said: Stat
 
 /// End-to-end headers of an upstream's answer. Content is never encoded: ranges would count other bytes than ours.
 pub fn relayed_headers(upstream: &HeaderMap) -> HeaderMap {
-    let mut headers = upstream.clone();
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
+    let mut headers = end_to_end(upstream);
     if headers.get(CONTENT_ENCODING).is_some_and(|value| value == "identity") {
         headers.remove(CONTENT_ENCODING);
     }

@@ -21,6 +21,7 @@ use super::caller::Caller;
 use super::refusal::Refusal;
 use super::tag_files::{Meant, TagFiles};
 use super::{content, relay};
+use crate::oci::{OciPath, Reference};
 
 /// What a tag last meant.
 #[derive(Clone)]
@@ -43,7 +44,7 @@ struct Known {
 
 enum Meaning {
     Known {
-        known: Known,
+        meant: Meant,
         stale: bool,
     },
     /// No meaning; or one without a digest to name it.
@@ -73,7 +74,7 @@ impl Tags {
 pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, tag: &str) -> Result<Response, Refusal> {
     let (Meant { digest, content_type, length }, stale) =
         match mean(mirror, caller, repository, tag, Ask::SeedFirst).await? {
-            Meaning::Known { known, stale } => (known.meant, stale),
+            Meaning::Known { meant, stale } => (meant, stale),
             Meaning::Relayed(answer)
                 if caller.method == Method::HEAD || !(answer.wants_get() || answer.status().is_success()) =>
             {
@@ -104,8 +105,7 @@ pub async fn resolve_for_node(mirror: &Mirror, origin: &Origin) -> Result<Resolv
     mirror.peer.upstream().check(&caller.url).map_err(ApiError::forbidden)?;
     let meaning = mean(mirror, &caller, &repository, &tag, Ask::Registry).await;
     match meaning.map_err(|refusal| ApiError::new(df_api::Code::BadGateway, refusal.message()))? {
-        Meaning::Known { known, stale } => {
-            let Meant { digest, content_type, length } = known.meant;
+        Meaning::Known { meant: Meant { digest, content_type, length }, stale } => {
             Ok(ResolvedTag { digest, content_type, length, stale })
         }
         Meaning::Relayed(answer) => {
@@ -135,7 +135,7 @@ async fn mean(mirror: &Mirror, caller: &Caller, repository: &str, tag: &str, ask
         && proof == Proof::Fresh
         && known.asked.is_some_and(|asked| asked.elapsed() < mirror.tags.window)
     {
-        return Ok(Meaning::Known { known: known.clone(), stale: false });
+        return Ok(Meaning::Known { meant: known.meant.clone(), stale: false });
     }
     if ask == Ask::SeedFirst
         && let Some(meaning) = ask_seed(mirror, caller, repository, &key).await
@@ -146,14 +146,14 @@ async fn mean(mirror: &Mirror, caller: &Caller, repository: &str, tag: &str, ask
     let answered = relay::forward(mirror, &question, Some(repository)).await;
     let outage = answered.as_ref().map_or_else(Refusal::is_outage, relay::Relayed::is_outage);
     if let Some(known) = known.filter(|_| outage) {
-        return Ok(last_known(&key, known));
+        return Ok(last_known(&key, known.meant));
     }
     let answer = answered?;
     if answer.status() == StatusCode::OK {
         mirror.access.prove(&registry, repository, authorization).await;
         if let Some(known) = Known::from_answer(&answer) {
             remember(mirror, caller, key, &known).await;
-            return Ok(Meaning::Known { known, stale: false });
+            return Ok(Meaning::Known { meant: known.meant, stale: false });
         }
     }
     Ok(Meaning::Relayed(answer))
@@ -180,10 +180,10 @@ async fn recall(mirror: &Mirror, key: &Key) {
     }
 }
 
-fn last_known((registry, repository, tag, _): &Key, known: Known) -> Meaning {
-    tracing::warn!(registry, repository, tag, digest = %known.meant.digest, "the registry does not answer; serving the last known digest");
+fn last_known((registry, repository, tag, _): &Key, meant: Meant) -> Meaning {
+    tracing::warn!(registry, repository, tag, digest = %meant.digest, "the registry does not answer; serving the last known digest");
     metrics::counter!("dragonfly_client_stale_tags_total").increment(1);
-    Meaning::Known { known, stale: true }
+    Meaning::Known { meant, stale: true }
 }
 
 /// The seed has the registry's yes for the same credential.
@@ -194,11 +194,11 @@ async fn ask_seed(mirror: &Mirror, caller: &Caller, repository: &str, key: &Key)
     if stale {
         mirror.access.add_member(&key.0, repository, &known.meant.digest).await;
         mirror.access.prove_stale(&key.0, repository, caller.authorization()).await;
-        return Some(last_known(key, known));
+        return Some(last_known(key, known.meant));
     }
     mirror.access.prove(&key.0, repository, caller.authorization()).await;
     remember(mirror, caller, key.clone(), &known).await;
-    Some(Meaning::Known { known, stale: false })
+    Some(Meaning::Known { meant: known.meant, stale: false })
 }
 
 // === impl Known ===
@@ -221,7 +221,6 @@ impl Known {
 impl Caller {
     /// A node that wants to know a tag; with the repository and the tag.
     fn for_tag(mirror: &Mirror, origin: &Origin) -> Option<(Self, String, String)> {
-        use crate::oci::{OciPath, Reference};
         let url = url::Url::parse(&origin.url).ok()?;
         let OciPath::Manifest { repository, reference: Reference::Tag(tag) } =
             OciPath::parse(url.path().strip_prefix("/v2/")?).ok()?

@@ -3,26 +3,14 @@
 use std::collections::BTreeMap;
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST,
-    HeaderMap, HeaderName, HeaderValue, PRAGMA, RANGE, REFERER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
-    VIA,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, EXPECT, HOST, HeaderMap,
+    HeaderName, HeaderValue, PRAGMA, RANGE, REFERER, USER_AGENT, VIA,
 };
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::wishes::PREFIX;
-
-/// About one connection only.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("proxy-authorization"),
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+use crate::hop_by_hop::end_to_end;
 
 /// What no server decides by who may read. Any other header may be a credential.
 const HARMLESS: [HeaderName; 10] =
@@ -61,21 +49,6 @@ pub fn response_headers(headers: &HeaderMap, via: &HeaderValue) -> HeaderMap {
     forwarded
 }
 
-fn end_to_end(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = headers.clone();
-    for value in headers.get_all(CONNECTION) {
-        for name in value.to_str().unwrap_or_default().split(',') {
-            if let Ok(name) = name.trim().parse::<HeaderName>() {
-                kept.remove(name);
-            }
-        }
-    }
-    for name in HOP_BY_HOP {
-        kept.remove(name);
-    }
-    kept
-}
-
 /// Of headers as they are forwarded.
 pub fn credential(headers: &HeaderMap, url: &Url) -> Credential {
     let harmless = |name: &HeaderName| {
@@ -104,6 +77,7 @@ pub fn credential(headers: &HeaderMap, url: &Url) -> Credential {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONNECTION;
     use proptest::prelude::*;
 
     use super::*;
