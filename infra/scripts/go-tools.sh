@@ -87,6 +87,8 @@ for tool in "$@"; do
     containerd-1.7) build github.com/containerd/containerd v1.7.24 "$lean" ./cmd/containerd ./cmd/ctr ;;
     containerd-2.1) build github.com/containerd/containerd/v2 v2.1.9 "$lean" ./cmd/containerd ./cmd/ctr ;;
     containerd-2.3) build github.com/containerd/containerd/v2 v2.3.4 "$lean" ./cmd/containerd ./cmd/ctr ;;
+    conformance)
+      build github.com/opencontainers/distribution-spec/conformance v0.0.0-20260831232431-97274622c111 "" . ;;
     dockerd) build github.com/docker/docker v28.5.2+incompatible exclude_graphdriver_btrfs ./cmd/dockerd ;;
     *) echo "go-tools.sh: no tool $tool" >&2 && exit 2 ;;
   esac

@@ -90,7 +90,7 @@ fi
 
 # Not packaged, or too old there: built once, from source. The tests that want one say why they do not run.
 if [[ " ${*:-test} " == *" test "* ]]; then
-  for tool in crictl crane oras containerd-1.7 containerd-2.1 containerd-2.3 dockerd; do
+  for tool in crictl crane oras conformance containerd-1.7 containerd-2.1 containerd-2.3 dockerd; do
     infra/scripts/go-tools.sh "$tool" >/dev/null || true
   done
 fi

@@ -13,7 +13,7 @@ use tests::netns::Namespace;
 use tokio::process::Command;
 
 /// For one pull; most clients would wait for ever.
-const BOUND: Duration = Duration::from_secs(300);
+pub(crate) const BOUND: Duration = Duration::from_secs(300);
 const GO_TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/scripts/go-tools.sh");
 
 /// What a client said, when it ended well.

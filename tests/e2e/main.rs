@@ -7,6 +7,7 @@
 
 mod broken_mirror;
 mod command;
+mod conformance;
 mod containerd;
 mod containerd_releases;
 mod crictl;

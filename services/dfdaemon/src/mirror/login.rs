@@ -40,6 +40,8 @@ struct Word {
 const OURS: &str = "dragonfly.";
 /// Stands for no credential at all.
 const ANYBODY: &str = "dragonfly.anybody";
+/// `:` in base64, which clients without a password send: no user, no password.
+const NOBODY: &str = "Og==";
 const KEPT: Duration = Duration::from_secs(3600);
 /// A client is told to come again so much earlier.
 const MARGIN_S: u64 = 300;
@@ -167,6 +169,7 @@ impl Asked {
         let scopes = scopes.flat_map(|(_, value)| value.split(' ').map(str::to_owned)).collect();
         let shown = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let shown = shown.filter(|value| value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("basic ")));
+        let shown = shown.filter(|value| value[6..].trim() != NOBODY);
         let pair = field("username").zip(field("password"));
         let basic = match (shown, pair) {
             (Some(shown), _) => Some(shown.to_owned()),
