@@ -36,9 +36,6 @@ enum Fetched {
 
 /// A scheduler that has not answered by then is worked around.
 pub(crate) const FIRST_ADVICE: Duration = Duration::from_millis(1500);
-/// Without any reader for this long a download stops, unless it is nearly done. A runtime that was only restarted is back
-/// by then, and a child asks piece by piece.
-const UNWANTED_AFTER: Duration = Duration::from_secs(10);
 /// Suppliers of a wrong content are asked for so long whether they have compared the whole.
 const WHOLE_PATIENCE: Duration = Duration::from_millis(500);
 const ABANDONED_CHECK: Duration = Duration::from_millis(200);
@@ -62,7 +59,7 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
         };
         task.stored().without_writers().await;
         // Somebody may have come while it was being stopped.
-        if result.is_some() || task.readers().absent_for().is_some() {
+        if result.is_some() || task.readers().unwanted_in() == Some(Duration::ZERO) {
             break result;
         }
     };
@@ -241,14 +238,18 @@ async fn dismissed(task: &Task, sync: &Sync) {
 /// Resolves when the download is worth nobody's while any more.
 async fn abandoned(task: &Task) {
     loop {
-        let absent = task.readers().absent_for();
-        if absent.is_some_and(|absent| absent >= UNWANTED_AFTER) {
-            let snapshot = task.stored().snapshot();
-            if !nearly_done(snapshot.landed_bytes, snapshot.meta.and_then(|meta| meta.length)) {
-                return;
+        let leaves = task.readers().leaves();
+        match task.readers().unwanted_in() {
+            None => leaves.await,
+            Some(Duration::ZERO) => {
+                let snapshot = task.stored().snapshot();
+                if !nearly_done(snapshot.landed_bytes, snapshot.meta.and_then(|meta| meta.length)) {
+                    return;
+                }
+                tokio::time::sleep(ABANDONED_CHECK).await;
             }
+            Some(rest) => tokio::time::sleep(rest).await,
         }
-        tokio::time::sleep(UNWANTED_AFTER.saturating_sub(absent.unwrap_or_default()).max(ABANDONED_CHECK)).await;
     }
 }
 

@@ -5,13 +5,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::task::Task;
+
+/// A program that hung up and comes back for the rest does so at once: what is here by then stays.
+const PROGRAM_AWAY: Duration = Duration::from_secs(1);
+/// A child asks piece by piece, and others in between.
+const CHILD_AWAY: Duration = Duration::from_secs(10);
 
 /// The readers of one task: the runtime's, those of programs of this node, and children.
 #[derive(Debug, Default)]
 pub(crate) struct Readers {
     open: Mutex<Open>,
+    /// Told at each leaving.
+    leaving: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -19,8 +27,10 @@ struct Open {
     next: u64,
     /// Reader → where it is.
     at: BTreeMap<u64, Place>,
-    /// When the last one left whose leaving matters.
-    left: Option<Instant>,
+    /// Somebody has left whose leaving matters.
+    left: bool,
+    /// From then on nobody wants it, when nobody reads by then.
+    until: Option<Instant>,
     /// It was begun for children, who are the only ones to want it then.
     for_children: bool,
 }
@@ -66,19 +76,33 @@ impl Readers {
         offsets
     }
 
-    /// Somebody has asked for the task, and is about to read: absence counts from now.
+    /// Somebody has asked for the task, and is about to read.
     pub fn expect(&self, for_children: bool) {
         let mut open = self.open.lock();
-        open.left = open.left.map(|_| Instant::now());
+        open.wanted_for(CHILD_AWAY);
         open.for_children = for_children;
     }
 
-    /// For how long nobody has been reading. `None` while somebody does, and before anybody ever did: what was started
-    /// without a reader is wanted by whoever started it, also after children have come and gone.
-    pub fn absent_for(&self) -> Option<Duration> {
+    /// How long it will be until nobody wants the content any more, should nobody come. `None` while somebody reads, and
+    /// before anybody ever did: what was started without a reader is wanted by whoever started it, also after children
+    /// have come and gone.
+    pub fn unwanted_in(&self) -> Option<Duration> {
         let open = self.open.lock();
-        let left = open.left.filter(|_| open.at.is_empty())?;
-        Some(left.elapsed())
+        let until = open.until.filter(|_| open.left && open.at.is_empty())?;
+        Some(until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Resolves when a reader leaves, from this call on.
+    pub fn leaves(&self) -> impl Future<Output = ()> + '_ {
+        self.leaving.notified()
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    fn wanted_for(&mut self, away: Duration) {
+        self.until = self.until.max(Some(Instant::now() + away));
     }
 }
 
@@ -109,10 +133,12 @@ impl Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        let mut open = self.task.readers().open.lock();
+        let readers = self.task.readers();
+        let mut open = readers.open.lock();
         let program = open.at.remove(&self.key).is_some_and(|place| place.goes_on);
-        if program || open.for_children || open.left.is_some() {
-            open.left = Some(Instant::now());
-        }
+        open.left |= program || open.for_children;
+        open.wanted_for(if program { PROGRAM_AWAY } else { CHILD_AWAY });
+        drop(open);
+        readers.leaving.notify_waiters();
     }
 }

@@ -23,3 +23,4 @@ mod s3;
 mod tasks;
 mod trace;
 mod uploads;
+mod wire;
