@@ -9,10 +9,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, ensure};
 use df_testkit::process::{Program, find_program};
 use df_testkit::{DockerRegistry, Image, Layer, free_port, push_image, skip};
-use dfdaemon::{Config, Dfdaemon};
-use tokio_util::sync::CancellationToken;
 
 use crate::command::{BOUND, go_tool};
+use crate::mirror::Mirror;
 
 const REPOSITORY: &str = "conformance/one";
 /// With nothing that is left out, and nothing that a mirror does not do.
@@ -31,8 +30,7 @@ type Verdicts = BTreeMap<String, String>;
 /// A registry and a mirror of it on loopback.
 struct Pair {
     registry: DockerRegistry,
-    daemon: Dfdaemon,
-    stop: CancellationToken,
+    mirror: Mirror,
     folder: tempfile::TempDir,
 }
 
@@ -42,23 +40,8 @@ impl Pair {
     async fn start() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let registry = DockerRegistry::start(folder.path(), loopback()?, None).await?;
-        let mut config = Config::default();
-        config.proxy.listen = "127.0.0.1:0".parse()?;
-        config.upload.listen = "127.0.0.1:0".parse()?;
-        config.local.socket = Some("".into());
-        config.storage.dir = folder.path().join("dfdaemon");
-        config.upstream.allow = vec![registry.base_url()];
-        config.proxy.default_registry = registry.base_url();
-        // The suite moves tags and looks at once.
-        config.proxy.tag_window_ms = 0;
-        let stop = CancellationToken::new();
-        let daemon = Dfdaemon::start(config, stop.clone()).await?;
-        Ok(Self { registry, daemon, stop, folder })
-    }
-
-    async fn end(self) {
-        self.stop.cancel();
-        self.daemon.stopped().await;
+        let mirror = Mirror::start(&folder.path().join("dfdaemon"), &registry.base_url()).await?;
+        Ok(Self { registry, mirror, folder })
     }
 
     async fn run(&self, address: SocketAddr, repository: &str, more: &[(&str, &str)]) -> anyhow::Result<Verdicts> {
@@ -107,7 +90,7 @@ fn passed(verdicts: &Verdicts) -> usize {
 /// Whoever reads is sent to the mirror, whoever writes to the registry, so that the suite pulls what it has pushed.
 fn start_front(folder: &Path, pair: &Pair) -> anyhow::Result<(Program, SocketAddr)> {
     let address = loopback()?;
-    let (registry, mirror) = (pair.registry.address(), pair.daemon.local_addr);
+    let (registry, mirror) = (pair.registry.address(), pair.mirror.daemon.local_addr);
     let folder = folder.join("front");
     std::fs::create_dir(&folder)?;
     let config = format!(
@@ -146,7 +129,7 @@ async fn what_the_suite_pushes_is_pulled_through_the_mirror_as_from_the_registry
     let at_mirror = pair.run(address, REPOSITORY, &[]).await.unwrap();
     assert_eq!(worse(&at_registry, &at_mirror), Vec::<String>::new());
     assert!(passed(&at_mirror) > 200, "{at_mirror:?}");
-    pair.end().await;
+    pair.mirror.end().await;
 }
 
 /// As a registry that nobody writes to, for clients that know no `ns`.
@@ -171,9 +154,9 @@ async fn the_read_only_suite_passes_by_default_registry_and_by_path() {
     let at_registry = pair.run(pair.registry.address(), REPOSITORY, &data).await.unwrap();
     let in_path = format!("{}/{REPOSITORY}", pair.registry.address().to_string().replace(':', "_"));
     for repository in [REPOSITORY, &in_path] {
-        let at_mirror = pair.run(pair.daemon.local_addr, repository, &data).await.unwrap();
+        let at_mirror = pair.run(pair.mirror.daemon.local_addr, repository, &data).await.unwrap();
         assert_eq!(worse(&at_registry, &at_mirror), Vec::<String>::new(), "{repository}");
         assert!(passed(&at_mirror) >= 14, "{at_mirror:?}");
     }
-    pair.end().await;
+    pair.mirror.end().await;
 }
