@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use df_testkit::{Image, Layer, snippet};
 
 use crate::command::{go_tool, installed, path_with, run};
@@ -12,12 +14,12 @@ use crate::node::Node;
 use crate::traffic::{Mark, Traffic};
 use crate::upstreams::Upstream;
 
-const REPOSITORY: &str = "library/tools";
+const PUBLIC: &str = "library/tools";
 /// Those that let in everybody, the last two of them only with a token.
 const UPSTREAMS: [Upstream; 4] = [Upstream::Open, Upstream::Secure, Upstream::Token, Upstream::Hub];
 
 #[derive(Clone, Copy, Debug)]
-enum Tool {
+pub(crate) enum Tool {
     Skopeo,
     Podman,
     Crane,
@@ -26,19 +28,24 @@ enum Tool {
 }
 
 /// One pull by a tool, on a node, into a folder of its own.
-struct Pull<'a> {
-    tool: Tool,
-    node: &'a Node,
-    upstream: Upstream,
-    tag: &'a str,
-    image: &'a Image,
-    folder: PathBuf,
+pub(crate) struct Pull<'a> {
+    pub(crate) tool: Tool,
+    pub(crate) node: &'a Node,
+    pub(crate) upstream: Upstream,
+    pub(crate) repository: &'a str,
+    pub(crate) tag: &'a str,
+    pub(crate) image: &'a Image,
+    pub(crate) folder: PathBuf,
+    /// The authority that the machine trusts besides.
+    pub(crate) ca: &'a Path,
+    /// `user:password`, as docs/clients.md says where to put it.
+    pub(crate) login: Option<&'a str>,
 }
 
 // === impl Tool ===
 
 impl Tool {
-    const ALL: [Self; 5] = [Self::Skopeo, Self::Podman, Self::Crane, Self::Oras, Self::Curl];
+    pub(crate) const ALL: [Self; 5] = [Self::Skopeo, Self::Podman, Self::Crane, Self::Oras, Self::Curl];
 
     /// No two have a blob in common; of a kind that the tool takes.
     fn image(self, seed: u64) -> anyhow::Result<Image> {
@@ -55,19 +62,19 @@ impl Tool {
 // === impl Pull ===
 
 impl Pull<'_> {
-    async fn run(&self) -> anyhow::Result<()> {
+    pub(crate) async fn run(&self) -> anyhow::Result<()> {
         std::fs::create_dir_all(&self.folder)?;
         match self.tool {
             Tool::Skopeo => self.skopeo().await,
             Tool::Podman => self.podman().await,
-            Tool::Crane => self.shell("crane", &go_tool("crane").await?).await,
-            Tool::Oras => self.shell("oras", &go_tool("oras").await?).await,
+            Tool::Crane => self.shell(["crane", "crane-login"], &go_tool("crane").await?).await,
+            Tool::Oras => self.shell(["oras", "oras-login"], &go_tool("oras").await?).await,
             Tool::Curl => self.curl().await,
         }
     }
 
     fn reference(&self) -> String {
-        format!("{}/{REPOSITORY}:{}", self.upstream.name(), self.tag)
+        format!("{}/{}:{}", self.upstream.name(), self.repository, self.tag)
     }
 
     fn registries_conf(&self) -> anyhow::Result<String> {
@@ -80,16 +87,30 @@ impl Pull<'_> {
         Ok(file.display().to_string())
     }
 
+    /// The option that names the auth file of docs/clients.md.
+    fn authentication(&self, option: &str) -> anyhow::Result<Vec<String>> {
+        let Some(login) = self.login else { return Ok(Vec::new()) };
+        let (mirror, login) = (format!("127.0.0.1:65001/{}", self.upstream.path_name()), STANDARD.encode(login));
+        let replaced = [("127.0.0.1:65001/registry.example", mirror.as_str()), ("dXNlcjpwYXNzd29yZA==", &login)];
+        let file = self.folder.join("auth.json");
+        std::fs::write(&file, snippet("containers-auth", &replaced)?)?;
+        Ok(vec![option.to_owned(), file.display().to_string()])
+    }
+
     async fn skopeo(&self) -> anyhow::Result<()> {
+        let login = self.authentication("--src-authfile")?;
+        let login: Vec<&str> = login.iter().map(String::as_str).collect();
         let conf = self.registries_conf()?;
         let target = self.folder.join("image");
         let (from, to) = (format!("docker://{}", self.reference()), format!("dir:{}", target.display()));
-        let arguments = ["--registries-conf", &conf, "copy", "--quiet", &from, &to];
+        let arguments = [&["--registries-conf", &conf, "copy", "--quiet"], &login[..], &[&from, &to]].concat();
         run(&self.node.namespace, installed("skopeo")?, &arguments, &[]).await?;
         holds_blobs(&target, self.image)
     }
 
     async fn podman(&self) -> anyhow::Result<()> {
+        let login = self.authentication("--authfile")?;
+        let login: Vec<&str> = login.iter().map(String::as_str).collect();
         let conf = self.registries_conf()?;
         let folder = self.folder.display().to_string();
         let (root, state) = (format!("{folder}/root"), format!("{folder}/state"));
@@ -98,34 +119,46 @@ impl Pull<'_> {
         let podman = async |arguments: &[&str]| {
             run(&self.node.namespace, installed("podman")?, &[&ours, arguments].concat(), &environment).await
         };
-        podman(&["pull", "--quiet", &self.reference()]).await?;
+        podman(&[&["pull", "--quiet"], &login[..], &[&self.reference()]].concat()).await?;
         let known = podman(&["image", "inspect", "--format", "sha256:{{.Id}}", &self.reference()]).await?;
         ensure!(known.out.trim() == self.image.config.digest, "podman has another image: {}", known.out);
         Ok(())
     }
 
-    /// What the document says to type, which leaves an OCI layout in `app`.
-    async fn shell(&self, name: &str, programs: &Path) -> anyhow::Result<()> {
+    /// What the document says to type, without a login or with one, which leaves an OCI layout in `app`.
+    async fn shell(&self, [open, private]: [&str; 2], programs: &Path) -> anyhow::Result<()> {
         let host = format!("127.0.0.1:65001/{}/", self.upstream.path_name());
-        let image = format!("{REPOSITORY}:{}", self.tag);
+        let image = format!("{}:{}", self.repository, self.tag);
         let replaced = [("127.0.0.1:65001/registry.example/", host.as_str()), ("team/app:v1", &image)];
-        self.type_in(&snippet(name, &replaced)?, &path_with(programs)).await?;
+        self.type_in(if self.login.is_some() { private } else { open }, &replaced, &path_with(programs)).await?;
         holds_blobs(&self.folder.join("app/blobs/sha256"), self.image)
     }
 
     async fn curl(&self) -> anyhow::Result<()> {
         let layer = self.image.layers.first().context("an image without layers")?;
-        let blob = format!("{REPOSITORY}/blobs/{}", layer.digest);
-        let replaced = [("registry.example", self.upstream.name()), ("team/app/blobs/sha256:…", &blob)];
-        self.type_in(&snippet("curl", &replaced)?, &path_with(Path::new("/usr/bin"))).await?;
         let read = |name: &str| std::fs::read(self.folder.join(name)).with_context(|| format!("no {name}"));
+        let blob = format!("{}/blobs/{}", self.repository, layer.digest);
+        let path = path_with(Path::new("/usr/bin"));
+        if self.login.is_some() {
+            let scope = format!("{}/{}:pull", self.upstream.path_name(), self.repository);
+            let in_path = format!("{}/{blob}", self.upstream.path_name());
+            let replaced = [
+                ("registry.example/team/app:pull", scope.as_str()),
+                ("registry.example/team/app/blobs/sha256:…", &in_path),
+            ];
+            self.type_in("curl-login", &replaced, &path).await?;
+            ensure!(read("blob")? == layer.bytes, "curl got other bytes");
+            return Ok(());
+        }
+        let replaced = [("registry.example", self.upstream.name()), ("team/app/blobs/sha256:…", &blob)];
+        self.type_in("curl", &replaced, &path).await?;
         ensure!(read("blob")? == layer.bytes, "curl got other bytes");
         ensure!(read("part")? == layer.bytes[1000..2000], "curl got another part");
         ensure!(read("resumed")? == layer.bytes, "curl resumed with other bytes");
         // The others are read too, so that every blob is asked for.
         for blob in self.image.blobs() {
-            let url =
-                format!("http://127.0.0.1:65001/v2/{REPOSITORY}/blobs/{}?ns={}", blob.digest, self.upstream.name());
+            let (repository, ns) = (self.repository, self.upstream.name());
+            let url = format!("http://127.0.0.1:65001/v2/{repository}/blobs/{}?ns={ns}", blob.digest);
             let file = self.folder.join("other");
             let arguments = ["-fsS", &url, "-o", &file.display().to_string()];
             run(&self.node.namespace, "curl", &arguments, &[]).await?;
@@ -134,10 +167,17 @@ impl Pull<'_> {
         Ok(())
     }
 
-    async fn type_in(&self, script: &str, path: &str) -> anyhow::Result<()> {
+    /// A block of docs/clients.md.
+    async fn type_in(&self, block: &str, replaced: &[(&str, &str)], path: &str) -> anyhow::Result<()> {
+        let login = self.login.and_then(|login| login.split_once(':'));
+        let login = login.map(|(user, password)| format!("user={user} password={password}"));
+        let mut replaced = replaced.to_vec();
+        replaced.extend(login.iter().map(|login| ("user=user password=password", login.as_str())));
         let folder = self.folder.display().to_string();
-        let script = format!("set -eu\ncd {folder}\n{script}");
-        run(&self.node.namespace, "sh", &["-c", &script], &[("PATH", path), ("HOME", &folder)]).await.map(drop)
+        let script = format!("set -eu\ncd {folder}\n{}", snippet(block, &replaced)?);
+        let ca = self.ca.display().to_string();
+        let environment = [("PATH", path), ("HOME", &folder), ("SSL_CERT_FILE", &ca)];
+        run(&self.node.namespace, "sh", &["-c", &script], &environment).await.map(drop)
     }
 }
 
@@ -159,12 +199,14 @@ async fn tools_that_name_the_registry_in_the_path_pull_what_is_public() -> anyho
         seed += 1;
         let image = tool.image(seed)?;
         let tag = format!("v{seed}");
-        lab.push(&format!("{REPOSITORY}:{tag}"), &image).await?;
+        lab.push(&format!("{PUBLIC}:{tag}"), &image).await?;
         let registry = lab.registry(upstream)?;
         let mark = Mark::now(registry).await?;
         for (number, node) in lab.nodes.iter().enumerate() {
             let folder = lab.folder().join(format!("{tool:?}-{upstream:?}-{number}"));
-            let pull = Pull { tool, node, upstream, tag: &tag, image: &image, folder };
+            let (repository, image, tag, login) = (PUBLIC, &image, tag.as_str(), None);
+            let ca = &lab.upstreams()?.ca;
+            let pull = Pull { tool, node, upstream, repository, tag, image, folder, ca, login };
             pull.run().await.with_context(|| format!("{tool:?} from {upstream:?} on node {number}"))?;
         }
         let traffic = Traffic::since(mark, registry).await?;

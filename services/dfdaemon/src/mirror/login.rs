@@ -114,9 +114,8 @@ fn challenge(headers: &HeaderMap, prefix: Option<&str>, error: Option<&str>) -> 
 pub async fn token(mirror: &Mirror, located: &Located, request: Request) -> Result<Response, Refusal> {
     let asked = Asked::read(request).await?;
     let Some(basic) = asked.basic.clone() else { return Ok(answer(ANYBODY, KEPT.as_secs())) };
-    let wanted = asked
-        .wanted(mirror, located)
-        .ok_or_else(|| Refusal::credential("scope names no repository: use repository:<registry>/<repository>:pull"))?;
+    // `podman login` and others ask so. No registry is named that could judge the password; what is pulled names one.
+    let Some(wanted) = asked.wanted(mirror, located) else { return Ok(answer(ANYBODY, KEPT.as_secs())) };
     let registry = wanted.registry.as_deref().unwrap_or(&mirror.default_registry);
     let registry = mirror.peer.upstream().registry(registry).map_err(|error| Refusal::upstream(&error))?;
     let scope = format!("repository:{}:pull", wanted.path);

@@ -91,8 +91,9 @@ async fn a_wrong_password_and_a_forgotten_token_are_refused() {
         let forgotten = client.manifest("dragonfly.00000000000000000000000000000000").await;
         assert_eq!(forgotten.status(), 401);
         assert!(forgotten.headers()["www-authenticate"].to_str().unwrap().ends_with("error=\"invalid_token\""));
-        let nameless = client.node.http.get(&client.realm).basic_auth(ANN.0, ANN.1).send().await.unwrap();
-        assert_eq!(nameless.status(), 401);
+        let nameless =
+            token_in(client.node.http.get(&client.realm).basic_auth(ANN.0, ANN.1).send().await.unwrap()).await;
+        assert_eq!(client.manifest(&nameless).await.status(), 401);
     }
 }
 
