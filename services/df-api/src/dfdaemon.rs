@@ -21,8 +21,11 @@ pub const PIECE_LENGTH_HEADER: &str = "x-dragonfly-piece-length";
 pub const VALIDATOR_HEADER: &str = "x-dragonfly-validator";
 /// On every answer with a task's bytes.
 pub const TASK_ID_HEADER: &str = "x-dragonfly-task-id";
-/// On answers of the forward proxy with a task's bytes: whether this node has all of them already.
+/// On answers of the mirror and the forward proxy with a task's bytes, or about them: whether this node has all of them
+/// already.
 pub const TASK_FINISHED_HEADER: &str = "x-dragonfly-task-download-finished";
+/// On the same answers: the address at which other peers reach this node.
+pub const SERVER_IP_HEADER: &str = "x-dragonfly-server-ip";
 /// On error answers of the mirror and the forward proxy: who failed, `upstream` or `dfdaemon`.
 pub const ERROR_TYPE_HEADER: &str = "x-dragonfly-error-type";
 

@@ -375,6 +375,14 @@ impl Peer {
         seeds.iter().max_by_key(|seed| weight(task, &seed.host_id)).cloned()
     }
 
+    /// Whether nobody has to ask the origin for it: all of it is here, or at a seed peer.
+    pub async fn is_cached(&self, task: &TaskId) -> bool {
+        if self.task(task).is_some_and(|task| task.stored().is_complete()) {
+            return true;
+        }
+        self.seeds_holding(task).await.iter().any(|(_, list)| list.complete)
+    }
+
     /// Known seed peers that have the task, or are getting it, and what they know of it.
     pub(crate) async fn seeds_holding(&self, task: &TaskId) -> Vec<(Parent, PieceList)> {
         let seeds = self.seeds.lock().clone();

@@ -13,8 +13,9 @@ pub use df_peer::{DownloadConfig, PeerTlsConfig, RegistryConfig, S3Config, Upstr
 use df_store::{Policy, Quota};
 use serde::{Deserialize, Serialize};
 
-use crate::proxy::default_rules;
-pub use crate::proxy::{BasicAuthConfig, CaConfig, RuleConfig};
+pub use crate::proxy::{BasicAuthConfig, CaConfig};
+pub use crate::rules::RuleConfig;
+use crate::rules::default_rules;
 
 /// Settings of one node's daemon, or of a seed peer.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -118,8 +119,8 @@ pub struct ProxyConfig {
     pub tag_window_ms: u64,
     /// Connections at once; further ones are answered 503 and closed. Default: 4096.
     pub connection_limit: usize,
-    /// What the forward proxy sends through the peers, and what elsewhere. The registry mirror has no rules. Default: one
-    /// for `/blobs/sha256:`.
+    /// What goes through the peers, and what elsewhere. What no rule matches goes straight to its server through the forward
+    /// proxy, and through the peers on the registry mirror. Default: one for `/blobs/sha256:`.
     pub rules: Vec<RuleConfig>,
     /// Hosts whose TLS the forward proxy ends, to see what is asked there: `host`, `host:port` or `*.domain`. Their clients
     /// must trust its authority, see `ca`. To others it tunnels. Default: none.
@@ -129,7 +130,8 @@ pub struct ProxyConfig {
     pub ca: Option<CaConfig>,
     /// Who may use the forward proxy (`Proxy-Authorization`). Default: every program that reaches it.
     pub basic_auth: Option<BasicAuthConfig>,
-    /// Fetch a whole content when a range of it is asked for through the forward proxy. Default: false.
+    /// Fetch a whole content when a range of it is asked for, of the registry mirror or through the forward proxy; a
+    /// request may say otherwise (`X-Dragonfly-Prefetch`). Default: false.
     pub prefetch: bool,
     /// A tunnel, and a request that is passed on, end when nothing moves for so long. In milliseconds. Default: 300000.
     pub idle_timeout_ms: u64,

@@ -10,9 +10,13 @@ mod hop_by_hop;
 mod mirror;
 pub mod namespace;
 pub mod oci;
+mod prefetch;
 pub mod proxy;
 mod routes;
+mod rules;
 mod state;
+mod task_headers;
+mod wishes;
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
@@ -33,7 +37,9 @@ pub use config::Config;
 pub use routes::openapi;
 
 use crate::mirror::Mirror;
+use crate::prefetch::Prefetch;
 use crate::proxy::Proxy;
+use crate::rules::Rules;
 use crate::state::AppState;
 
 /// A daemon that is listening.
@@ -59,13 +65,15 @@ impl Dfdaemon {
         let peer = Peer::open(peer_config(&config, peer_addr)?)?;
         let first_byte_timeout = Duration::from_millis(config.proxy.first_byte_timeout_ms);
         let dir = &config.storage.dir;
-        let mirror = Mirror::open(peer.clone(), &config.proxy, dir);
+        let servers = TaskTracker::new();
+        let rules = Rules::new(&config.proxy.rules)?;
+        let prefetch = Prefetch::new(peer.clone(), &config.proxy, servers.clone(), stop.clone());
+        let mirror = Mirror::open(&config.proxy, dir, rules, peer.clone(), prefetch);
         let mirror = mirror.with_context(|| format!("storage.dir {}", dir.display()))?;
         let state =
             |trust| AppState { peer: peer.clone(), mirror: mirror.clone(), trust, first_byte_timeout, uploads: None };
         let uploads = Uploads::new(&config.upload.limits());
         let (for_programs, for_peers) = (config.proxy.listener_limits(), config.upload.listener_limits()?);
-        let servers = TaskTracker::new();
         let proxy = Proxy::new(mirror.clone(), &config, servers.clone(), stop.clone())?;
         let local_router = proxy::before(routes::local_router(state(Trust::HoldLast)), proxy);
         let peer_router = routes::peer_router(state(Trust::Landed), uploads);

@@ -2,7 +2,8 @@
 //!
 //! **Invariants.** Digest-addressed content comes from the one task of its digest, and only for a caller the registry
 //! has accepted for that repository. Everything else is relayed, with challenges and credentials unchanged. Errors are
-//! OCI JSON, name the upstream, and come before the first byte or not at all.
+//! OCI JSON, name the upstream, and come before the first byte or not at all. What a rule or a request wants without the
+//! peers is relayed, too.
 
 mod access;
 mod caller;
@@ -31,6 +32,9 @@ use url::Url;
 use crate::config::ProxyConfig;
 use crate::namespace;
 use crate::oci::{OciPath, Reference};
+use crate::prefetch::Prefetch;
+use crate::rules::{Rules, Via};
+use crate::wishes::Wishes;
 pub use access::{Access, Proof, Refused};
 use caller::Caller;
 use login::Words;
@@ -45,6 +49,8 @@ pub struct Mirror {
     access: Access,
     tags: Tags,
     words: Words,
+    rules: Rules,
+    prefetch: Prefetch,
     default_registry: Arc<str>,
     first_byte_timeout: Duration,
 }
@@ -52,14 +58,22 @@ pub struct Mirror {
 // === impl Mirror ===
 
 impl Mirror {
-    /// `dir` is for what it keeps from one start to the next.
-    pub fn open(peer: Arc<Peer>, config: &ProxyConfig, dir: &Path) -> io::Result<Self> {
+    /// `dir` is for what it keeps from one start to the next; `rules` are those of `config`.
+    pub fn open(
+        config: &ProxyConfig,
+        dir: &Path,
+        rules: Rules,
+        peer: Arc<Peer>,
+        prefetch: Prefetch,
+    ) -> io::Result<Self> {
         let millis = Duration::from_millis;
         Ok(Self {
             peer,
             access: Access::new(millis(config.access_ttl_ms), millis(config.refusal_ttl_ms)),
             words: Words::new(),
             tags: Tags::open(dir.join("tags"), millis(config.tag_window_ms))?,
+            rules,
+            prefetch,
             default_registry: config.default_registry.as_str().into(),
             first_byte_timeout: millis(config.first_byte_timeout_ms),
         })
@@ -67,6 +81,14 @@ impl Mirror {
 
     pub fn peer(&self) -> &Arc<Peer> {
         &self.peer
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub fn prefetch(&self) -> &Prefetch {
+        &self.prefetch
     }
 }
 
@@ -78,14 +100,15 @@ pub fn by_digest(url: &Url) -> Option<OciPath> {
     })
 }
 
-/// What [`by_digest`] found, for a client of the forward proxy: as if it had asked the mirror.
+/// What [`by_digest`] found, for a client of the forward proxy whom a rule sends through the peers: as if it had asked the
+/// mirror.
 pub fn answer_url<'a>(
     mirror: &'a Mirror,
     request: &Request,
-    url: Url,
+    (url, wishes): (Url, Wishes),
     wanted: OciPath,
 ) -> impl Future<Output = Response> + use<'a> {
-    let caller = Caller::from_request(mirror, request, url);
+    let caller = Caller::from_request(mirror, request, url, wishes);
     async move {
         let answered = match caller {
             Ok(caller) => give(mirror, &caller, wanted).await,
@@ -128,23 +151,25 @@ async fn answer(mirror: &Mirror, mut request: Request) -> Result<Response, Refus
         return Ok(login::base(request.headers(), &located));
     }
     let wanted = OciPath::parse(&located.path).map_err(|error| Refusal::path(&error))?;
-    let url = caller::url(mirror, request.uri(), &located)?;
-    mirror.words.open(request.headers_mut(), &url.origin().ascii_serialization()).await?;
-    let caller = Caller::from_request(mirror, &request, url)?;
-    give(mirror, &caller, wanted).await
+    let wishes = Wishes::from_headers(request.headers()).map_err(|error| Refusal::wish(&error))?;
+    let route = caller::route(mirror, request.uri(), &located, wishes.use_peers)?;
+    mirror.words.open(request.headers_mut(), &route.url.origin().ascii_serialization()).await?;
+    let caller = Caller::from_request(mirror, &request, route.url, wishes)?;
+    match route.via {
+        Via::Peers { .. } => give(mirror, &caller, wanted).await,
+        Via::Direct => Ok(relay::forward(mirror, &caller, wanted.repository()).await?.respond(&caller)),
+    }
 }
 
 async fn give(mirror: &Mirror, caller: &Caller, wanted: OciPath) -> Result<Response, Refusal> {
-    match wanted {
-        OciPath::Blob { repository, digest } => content::answer(mirror, caller, &repository, digest).await,
+    match &wanted {
+        OciPath::Blob { repository, digest } => content::answer(mirror, caller, repository, digest.clone()).await,
         OciPath::Manifest { repository, reference: Reference::Digest(digest) } => {
-            content::answer(mirror, caller, &repository, digest).await
+            content::answer(mirror, caller, repository, digest.clone()).await
         }
         OciPath::Manifest { repository, reference: Reference::Tag(tag) } => {
-            tags::answer(mirror, caller, &repository, &tag).await
+            tags::answer(mirror, caller, repository, tag).await
         }
-        OciPath::Listing { repository } => {
-            Ok(relay::forward(mirror, caller, repository.as_deref()).await?.respond(caller))
-        }
+        OciPath::Listing { .. } => Ok(relay::forward(mirror, caller, wanted.repository()).await?.respond(caller)),
     }
 }

@@ -66,6 +66,14 @@ impl OciPath {
         };
         Ok(Self::Listing { repository: Some(checked_repository(repository)?) })
     }
+
+    /// What it is about, unless that is the whole registry.
+    pub fn repository(&self) -> Option<&str> {
+        match self {
+            Self::Blob { repository, .. } | Self::Manifest { repository, .. } => Some(repository),
+            Self::Listing { repository } => repository.as_deref(),
+        }
+    }
 }
 
 // === impl Reference ===

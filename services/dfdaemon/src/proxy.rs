@@ -11,12 +11,9 @@ mod content;
 mod forwarded;
 mod intercepted;
 mod relay;
-mod rules;
 pub mod target;
 mod tunnel;
-mod wishes;
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +21,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
+use df_api::Code;
 use df_api::dfdaemon::ERROR_TYPE_HEADER;
-use df_api::{Code, TaskId};
 use df_http::{ApiError, layers};
 use df_peer::Peer;
 use http::header::{HOST, HeaderMap, HeaderValue, VIA};
 use http::{Method, Uri};
-use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -39,15 +35,14 @@ use url::Url;
 pub use authority::{AuthorityError, CaConfig};
 pub use basic_auth::BasicAuthConfig;
 pub use intercepted::Intercepted;
-pub use rules::{RuleConfig, default_rules};
 
 use crate::Config;
 use crate::mirror::{Access, Mirror};
+use crate::rules::{Unmatched, Via};
+use crate::wishes::{WishError, Wishes};
 use authority::Authority;
 use basic_auth::BasicAuth;
-use rules::{Rules, Via};
 use target::{Target, TargetError};
-use wishes::Wishes;
 
 /// Shared by all requests; cheap to clone.
 #[derive(Clone)]
@@ -56,7 +51,6 @@ pub struct Proxy(Arc<Inner>);
 struct Inner {
     peer: Arc<Peer>,
     mirror: Mirror,
-    rules: Rules,
     intercepted: Intercepted,
     /// Where something is intercepted.
     authority: Option<Authority>,
@@ -65,12 +59,10 @@ struct Inner {
     access: Access,
     first_byte_timeout: Duration,
     idle_timeout: Duration,
-    prefetch: bool,
-    prefetching: Mutex<HashSet<TaskId>>,
     /// This node's entry in `Via`; by it a request that came back is known.
     via: HeaderValue,
     stop: CancellationToken,
-    /// Tunnels, and what goes on behind answers.
+    /// Tunnels.
     tasks: TaskTracker,
 }
 
@@ -91,15 +83,12 @@ impl Proxy {
             tracing::info!(hosts, authority = %path, "TLS to these hosts is ended here; their clients must trust the authority");
         }
         Ok(Self(Arc::new(Inner {
-            rules: Rules::new(&settings.rules)?,
             intercepted,
             authority,
             basic_auth: settings.basic_auth.as_ref().map(BasicAuth::new).transpose()?,
             access: Access::new(millis(settings.access_ttl_ms), millis(settings.refusal_ttl_ms)),
             first_byte_timeout: millis(settings.first_byte_timeout_ms),
             idle_timeout: millis(settings.idle_timeout_ms),
-            prefetch: settings.prefetch,
-            prefetching: Mutex::default(),
             // It says nothing about this node.
             via: HeaderValue::try_from(format!("1.1 dragonfly-{:016x}", fastrand::u64(..)))?,
             peer,
@@ -131,8 +120,9 @@ impl Proxy {
     }
 
     async fn pass(&self, request: Request, url: Url) -> Result<Response, ApiError> {
-        let wishes = Wishes::from_headers(request.headers()).map_err(ApiError::invalid)?;
-        let route = self.0.rules.decide(request.method(), &url, wishes.use_peers);
+        let wishes = Wishes::from_headers(request.headers()).map_err(|error| unwelcome(&error))?;
+        let rules = self.0.mirror.rules();
+        let route = rules.decide(request.method(), &url, wishes.use_peers, Unmatched::Direct);
         self.check(&route.url)?;
         match route.via {
             Via::Direct => relay::answer(self, request, route.url).await,
@@ -145,6 +135,13 @@ impl Proxy {
 
     fn check(&self, url: &Url) -> Result<(), ApiError> {
         self.0.peer.upstream().check(url).map_err(ApiError::forbidden)
+    }
+}
+
+fn unwelcome(error: &WishError) -> ApiError {
+    match error {
+        WishError::Forbidden(_) => ApiError::forbidden(error),
+        _ => ApiError::invalid(error),
     }
 }
 

@@ -14,6 +14,8 @@ use url::Url;
 use super::Mirror;
 use super::refusal::Refusal;
 use crate::namespace::Located;
+use crate::rules::{Route, Unmatched};
+use crate::wishes::{Priority, Wishes};
 
 /// One request of a runtime.
 pub struct Caller {
@@ -26,48 +28,54 @@ pub struct Caller {
     pub deadline: Instant,
     /// Its connection lets the kernel send files.
     pub sendfile: bool,
+    pub wishes: Wishes,
 }
 
-/// What is asked for, at its upstream.
-pub fn url(mirror: &Mirror, uri: &Uri, located: &Located) -> Result<Url, Refusal> {
+/// What is asked for, at the upstream where the rules have it asked, and how.
+pub fn route(mirror: &Mirror, uri: &Uri, located: &Located, use_peers: Option<bool>) -> Result<Route, Refusal> {
+    let (upstream, refused) = (mirror.peer.upstream(), |error| Refusal::upstream(&error));
     let registry = located.registry.as_deref().unwrap_or(&mirror.default_registry);
-    let mut url = mirror.peer.upstream().registry(registry).map_err(|error| Refusal::upstream(&error))?;
+    let mut url = upstream.registry(registry).map_err(refused)?;
     url.set_path(&format!("/v2/{}", located.path));
     url.set_query(without_namespace(uri.query().unwrap_or_default()).as_deref());
-    Ok(url)
+    // A HEAD is about what a GET would give.
+    let route = mirror.rules.decide(&Method::GET, &url, use_peers, Unmatched::Peers);
+    upstream.check(&route.url).map_err(refused)?;
+    Ok(route)
 }
 
 // === impl Caller ===
 
 impl Caller {
-    pub fn from_request(mirror: &Mirror, request: &Request, url: Url) -> Result<Self, Refusal> {
+    pub fn from_request(mirror: &Mirror, request: &Request, url: Url, wishes: Wishes) -> Result<Self, Refusal> {
         let headers = request.headers().clone();
         let text = |value: Option<&http::HeaderValue>| value.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let range = Requested::parse(text(headers.get(RANGE)).as_deref()).map_err(|error| Refusal::range(&error))?;
         let deadline = Instant::now() + mirror.first_byte_timeout;
         let Sendfile(sendfile) = request.extensions().get().copied().unwrap_or_default();
-        Ok(Self { method: request.method().clone(), headers, url, range, deadline, sendfile })
+        Ok(Self { method: request.method().clone(), headers, url, range, deadline, sendfile, wishes })
     }
 
     /// A question of our own; whole, and with the usual patience.
     pub fn asking(mirror: &Mirror, method: Method, url: Url, headers: HeaderMap) -> Self {
         let deadline = Instant::now() + mirror.first_byte_timeout;
-        Self { method, headers, url, range: Requested::Whole, deadline, sendfile: false }
+        Self { method, headers, url, range: Requested::Whole, deadline, sendfile: false, wishes: Wishes::default() }
     }
 
     /// The same caller's question for the headers of the whole.
     pub fn head(&self) -> Self {
         let mut headers = self.headers.clone();
         headers.remove(RANGE);
-        let (url, deadline) = (self.url.clone(), self.deadline);
-        Self { method: Method::HEAD, headers, url, range: Requested::Whole, deadline, sendfile: false }
+        let (url, deadline, wishes) = (self.url.clone(), self.deadline, self.wishes.clone());
+        Self { method: Method::HEAD, headers, url, range: Requested::Whole, deadline, sendfile: false, wishes }
     }
 
     /// The same request for another path of the registry.
     pub fn at(&self, path: &str) -> Self {
         let mut url = self.url.clone();
         url.set_path(path);
-        Self { method: self.method.clone(), headers: self.headers.clone(), url, ..*self }
+        let (method, headers, wishes) = (self.method.clone(), self.headers.clone(), self.wishes.clone());
+        Self { method, headers, url, wishes, ..*self }
     }
 
     pub fn with_patience(self, patience: Duration) -> Self {
@@ -82,7 +90,9 @@ impl Caller {
     /// Where the engine gets it from, and with what.
     pub fn origin(&self) -> Origin {
         let authorization = self.authorization().map(str::to_owned);
-        Origin { authorization, accept: self.accept(), ..Origin::new(self.url.as_str()) }
+        let node_only = self.wishes.priority == Priority::NodeItself;
+        let piece_length = self.wishes.piece_length;
+        Origin { authorization, accept: self.accept(), node_only, piece_length, ..Origin::new(self.url.as_str()) }
     }
 
     /// The media types of all `Accept` lines, in an order of their own: the same for all who accept the same.

@@ -3,9 +3,8 @@
 use axum::body::Body;
 use axum::response::Response;
 use df_api::Digest;
-use df_api::dfdaemon::TASK_ID_HEADER;
 use df_api::range::Requested;
-use df_api::task::{TaskSpec, task_id_of_digest};
+use df_api::task::TaskSpec;
 use df_peer::download::Start;
 use df_peer::{Content, Delivery, Task};
 use df_store::Trust;
@@ -20,6 +19,8 @@ use super::conditions::{self, Verdict};
 use super::multipart::{self, Parts};
 use super::refusal::Refusal;
 use super::relay;
+use crate::task_headers::task_headers;
+use crate::wishes::Priority;
 
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -33,17 +34,19 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: 
 
 /// For a caller that may.
 pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Digest) -> Result<Response, Refusal> {
-    let id = task_id_of_digest(&digest);
-    tracing::Span::current().record("dragonfly.task_id", id.as_str());
+    let spec = TaskSpec::new(caller.origin(), Some(digest.clone()));
+    tracing::Span::current().record("dragonfly.task_id", spec.id.as_str());
     let range_counts = match conditions::judge(&caller.headers, &etag(&digest)) {
         Verdict::Go { range_counts } => range_counts,
         Verdict::NotModified => return Ok(without_body(StatusCode::NOT_MODIFIED, &digest)),
         Verdict::Failed => return Ok(without_body(StatusCode::PRECONDITION_FAILED, &digest)),
     };
     if caller.method == Method::HEAD {
-        return head(mirror, caller, repository, &digest).await;
+        return head(mirror, caller, repository, &spec).await;
     }
-    let spec = TaskSpec::new(caller.origin(), Some(digest.clone()));
+    if caller.wishes.priority == Priority::CachedOnly && !mirror.peer.is_cached(&spec.id).await {
+        return Err(Refusal::not_cached(caller.url.path()));
+    }
     let task = mirror.peer.start(spec, Start::Ask).map_err(|error| Refusal::storage(&error))?;
     let range = if range_counts { caller.range } else { Requested::Whole };
     let refused = |error| Refusal::read(&caller.registry(), &error);
@@ -52,6 +55,9 @@ pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Di
         mirror.access.add_member(&caller.registry(), repository, &member).await;
     }
     let specs = if range_counts { multipart::asked(caller.headers.get(RANGE)) } else { Vec::new() };
+    if range != Requested::Whole || !specs.is_empty() {
+        mirror.prefetch.begin(&task, caller.wishes.prefetch);
+    }
     let headers = content_headers(&digest, content.content_type.as_deref());
     let total = content.slice.and_then(|slice| slice.total).filter(|_| !specs.is_empty());
     let several = match total {
@@ -67,7 +73,7 @@ pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Di
         // Several parts have a type of their own.
         response.headers_mut().entry(name).or_insert_with(|| value.clone());
     }
-    response.headers_mut().extend(task_header(&task));
+    response.headers_mut().extend(task_headers(&mirror.peer, &task));
     Ok(response)
 }
 
@@ -158,14 +164,14 @@ struct Descriptor {
 }
 
 /// From what is here, else from the registry.
-async fn head(mirror: &Mirror, caller: &Caller, repository: &str, digest: &Digest) -> Result<Response, Refusal> {
-    let here = mirror.peer.task(&task_id_of_digest(digest)).filter(|task| task.stored().is_complete());
+async fn head(mirror: &Mirror, caller: &Caller, repository: &str, spec: &TaskSpec) -> Result<Response, Refusal> {
+    let here = mirror.peer.task(&spec.id).filter(|task| task.stored().is_complete());
     let meta = here.as_ref().and_then(|task| task.stored().meta());
-    let (Some(task), Some(meta)) = (here, meta) else {
+    let (Some(task), Some(meta), Some(digest)) = (here, meta, &spec.digest) else {
         return Ok(relay::forward(mirror, caller, Some(repository)).await?.respond(caller));
     };
     let mut response = describe(digest, meta.content_type.as_deref(), meta.length.unwrap_or(0));
-    response.headers_mut().extend(task_header(&task));
+    response.headers_mut().extend(task_headers(&mirror.peer, &task));
     Ok(response)
 }
 
@@ -186,9 +192,4 @@ fn content_headers(digest: &Digest, content_type: Option<&str>) -> HeaderMap {
     headers.extend(value(&etag(digest)).map(|value| (ETAG, value)));
     headers.extend(value(&digest.to_string()).map(|value| (DOCKER_CONTENT_DIGEST, value)));
     headers
-}
-
-fn task_header(task: &Task) -> Option<(HeaderName, HeaderValue)> {
-    let value = HeaderValue::from_str(task.id().as_str()).ok()?;
-    Some((HeaderName::from_static(TASK_ID_HEADER), value))
 }

@@ -15,12 +15,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use df_peer::upstream::{LogIn, LogInError, Token};
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Uri};
 use moka::future::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::form_urlencoded;
 
 use super::Mirror;
+use super::caller;
 use super::refusal::Refusal;
 use crate::namespace::{self, Located};
 
@@ -116,8 +117,9 @@ pub async fn token(mirror: &Mirror, located: &Located, request: Request) -> Resu
     let Some(basic) = asked.basic.clone() else { return Ok(answer(ANYBODY, KEPT.as_secs())) };
     // `podman login` and others ask so. No registry is named that could judge the password; what is pulled names one.
     let Some(wanted) = asked.wanted(mirror, located) else { return Ok(answer(ANYBODY, KEPT.as_secs())) };
-    let registry = wanted.registry.as_deref().unwrap_or(&mirror.default_registry);
-    let registry = mirror.peer.upstream().registry(registry).map_err(|error| Refusal::upstream(&error))?;
+    // Where the rules have its content asked for is who has to accept the password.
+    let manifest = Located { path: format!("{}/manifests/latest", wanted.path), ..wanted.clone() };
+    let registry = caller::route(mirror, &Uri::default(), &manifest, None)?.url;
     let scope = format!("repository:{}:pull", wanted.path);
     let mut shown = HeaderValue::from_str(basic.expose_secret()).map_err(|_| Refusal::credential("no header value"))?;
     shown.set_sensitive(true);

@@ -10,6 +10,7 @@ use http::{Method, StatusCode};
 
 use super::relay::relayed_headers;
 use crate::oci::OciPathError;
+use crate::wishes::WishError;
 
 /// Why a runtime gets no content here. With any of these it goes on to its next host.
 #[derive(Debug)]
@@ -88,6 +89,17 @@ impl Refusal {
 
     pub fn range(error: &df_api::range::RangeError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "RANGE_INVALID", error.to_string())
+    }
+
+    pub fn wish(error: &WishError) -> Self {
+        let code = if error.status() == StatusCode::FORBIDDEN { "DENIED" } else { "UNSUPPORTED" };
+        Self::new(error.status(), code, error.to_string())
+    }
+
+    /// For who wants nothing else.
+    pub fn not_cached(path: &str) -> Self {
+        let message = "X-Dragonfly-Priority is 2, and this is not cached in the cluster";
+        Self::new(StatusCode::NOT_FOUND, code_of(StatusCode::NOT_FOUND, path), message)
     }
 
     pub fn upstream(error: &UpstreamRefused) -> Self {

@@ -2,12 +2,11 @@
 //!
 //! **Invariant.** This way is never worse than none: what it cannot bring before the first byte is asked of the server.
 
-use std::sync::Arc;
-
 use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use df_api::dfdaemon::{CreateTaskRequest, ERROR_TYPE_HEADER, InvalidTask, TASK_FINISHED_HEADER, TASK_ID_HEADER};
+use df_api::Code;
+use df_api::dfdaemon::{CreateTaskRequest, ERROR_TYPE_HEADER, InvalidTask};
 use df_api::range::Requested;
 use df_api::task::TaskSpec;
 use df_http::serve::Sendfile;
@@ -15,7 +14,6 @@ use df_http::{ApiError, error};
 use df_peer::download::Start;
 use df_peer::{Content, Delivery, Failure, ReadError, Task};
 use df_store::Trust;
-use futures_util::StreamExt as _;
 use http::StatusCode;
 use http::header::{
     ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
@@ -25,9 +23,10 @@ use url::Url;
 
 use super::access::{self, Asker};
 use super::forwarded::{self, Credential};
-use super::wishes::Wishes;
 use super::{Proxy, relay};
 use crate::mirror;
+use crate::task_headers::task_headers;
+use crate::wishes::{Priority, Wishes};
 
 /// A GET that the rules send here.
 pub struct Asked {
@@ -39,14 +38,14 @@ pub struct Asked {
 pub async fn answer(proxy: &Proxy, request: Request, asked: Asked) -> Result<Response, ApiError> {
     let Some(range) = plain_range(&request) else { return relay::answer(proxy, request, asked.url).await };
     if let Some(wanted) = mirror::by_digest(&asked.url) {
-        return Ok(mirror::answer_url(&proxy.0.mirror, &request, asked.url, wanted).await);
+        return Ok(mirror::answer_url(&proxy.0.mirror, &request, (asked.url, asked.wishes), wanted).await);
     }
     let headers = forwarded::request_headers(request.headers(), &proxy.0.via);
     let credential = forwarded::credential(&headers, &asked.url);
     if credential.is_unusual {
         return relay::answer(proxy, request, asked.url).await;
     }
-    let prefetch = range != Requested::Whole && asked.wishes.prefetch.unwrap_or(proxy.0.prefetch);
+    let Wishes { prefetch, priority, .. } = asked.wishes;
     let (url, spec) = (asked.url.clone(), spec(asked, &headers, &credential));
     let spec = match spec {
         Ok(spec) => spec,
@@ -59,6 +58,9 @@ pub async fn answer(proxy: &Proxy, request: Request, asked: Asked) -> Result<Res
     let Some(leave) = access::leave(proxy, &spec, &asker).await else {
         return relay::answer(proxy, request, url).await;
     };
+    if priority == Priority::CachedOnly && !proxy.0.peer.is_cached(&spec.id).await {
+        return Err(ApiError::new(Code::NotFound, "X-Dragonfly-Priority is 2, and this is not cached in the cluster"));
+    }
     let Sendfile(sendfile) = request.extensions().get().copied().unwrap_or_default();
     let task = match proxy.0.peer.start(spec, Start::Ask) {
         Ok(task) => task,
@@ -72,10 +74,10 @@ pub async fn answer(proxy: &Proxy, request: Request, asked: Asked) -> Result<Res
             if !access::is_for(proxy, &task, &asker, &leave).await {
                 return relay::answer(proxy, request, url).await;
             }
-            if prefetch {
-                fetch_whole(proxy, &task);
+            if range != Requested::Whole {
+                proxy.0.mirror.prefetch().begin(&task, prefetch);
             }
-            Ok(respond(&task, content, sendfile))
+            Ok(respond(proxy, &task, content, sendfile))
         }
         Err(ReadError::Unsatisfiable { .. }) => relay::answer(proxy, request, url).await,
         Err(error) if let Some(response) = told(proxy, &error)? => Ok(response),
@@ -107,7 +109,7 @@ pub fn says(headers: &HeaderMap, directives: &[&str]) -> bool {
 /// What a caller shows besides `Authorization` and a signature never leaves this node.
 fn spec(asked: Asked, headers: &HeaderMap, credential: &Credential) -> Result<TaskSpec, InvalidTask> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let Wishes { tag, application, piece_length, .. } = asked.wishes;
+    let Wishes { tag, application, piece_length, priority, .. } = asked.wishes;
     let filtered_query_params = [asked.filtered_query_params, asked.wishes.filtered_query_params].concat();
     let request = CreateTaskRequest {
         authorization: text(AUTHORIZATION),
@@ -120,6 +122,7 @@ fn spec(asked: Asked, headers: &HeaderMap, credential: &Credential) -> Result<Ta
     };
     let mut spec = request.into_spec()?;
     spec.origin.accept = text(ACCEPT);
+    spec.origin.node_only = priority == Priority::NodeItself;
     Ok(spec)
 }
 
@@ -141,43 +144,19 @@ fn told(proxy: &Proxy, error: &ReadError) -> Result<Option<Response>, ApiError> 
     }
 }
 
-fn respond(task: &Task, content: Content, sendfile: bool) -> Response {
-    let (meta, finished) = (task.stored().meta(), task.stored().is_complete());
-    let validator = meta.and_then(|meta| meta.validator);
+fn respond(proxy: &Proxy, task: &Task, content: Content, sendfile: bool) -> Response {
+    let validator = task.stored().meta().and_then(|meta| meta.validator);
     let validator_name = validator.as_deref().map(|it| if it.ends_with('"') { ETAG } else { LAST_MODIFIED });
     let mut response = content.slice.map_or_else(|| Response::new(Body::empty()), |slice| slice.respond(Body::empty()));
     let headers = response.headers_mut();
-    let given = [
-        (Some(CONTENT_TYPE), content.content_type.clone()),
-        (validator_name, validator),
-        (Some(HeaderName::from_static(TASK_ID_HEADER)), Some(task.id().to_string())),
-        (Some(HeaderName::from_static(TASK_FINISHED_HEADER)), Some(finished.to_string())),
-    ];
-    for (name, value) in given {
+    headers.extend(task_headers(&proxy.0.peer, task));
+    for (name, value) in [(Some(CONTENT_TYPE), content.content_type.clone()), (validator_name, validator)] {
         if let (Some(name), Some(value)) = (name, value.and_then(|value| HeaderValue::try_from(value).ok())) {
             headers.insert(name, value);
         }
     }
     *response.body_mut() = Body::from_stream(content.stream(Delivery { sendfile, upload: None }));
     response
-}
-
-/// Reads all of it for nobody, so that the download goes on; once per task.
-fn fetch_whole(proxy: &Proxy, task: &Arc<Task>) {
-    if task.stored().is_complete() || !proxy.0.prefetching.lock().insert(task.id().clone()) {
-        return;
-    }
-    let (proxy, task) = (proxy.clone(), task.clone());
-    proxy.0.tasks.clone().spawn(async move {
-        let read = async {
-            let opened = task.open(&proxy.0.peer, Requested::Whole, Trust::Landed, proxy.0.first_byte_timeout).await;
-            let Ok(content) = opened else { return };
-            let mut bytes = std::pin::pin!(content.stream(Delivery::default()));
-            while let Some(Ok(_)) = bytes.next().await {}
-        };
-        proxy.0.stop.run_until_cancelled(read).await;
-        proxy.0.prefetching.lock().remove(task.id());
-    });
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use http::header::{
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::wishes::PREFIX;
 use crate::hop_by_hop::end_to_end;
+use crate::wishes::PREFIX;
 
 /// What no server decides by who may read. Any other header may be a credential.
 const HARMLESS: [HeaderName; 10] =

@@ -6,6 +6,7 @@ mod access;
 mod full_disk;
 mod login;
 mod mirror;
+mod mirror_wishes;
 mod namespaces;
 mod node;
 mod origin_access;

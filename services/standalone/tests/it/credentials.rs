@@ -55,3 +55,14 @@ async fn strangers_get_nothing_from_scheduler_and_peers() {
         assert_eq!(peer.get_task_content(&id, None).await.unwrap_err().status(), Some(401));
     }
 }
+
+/// The incumbent's priority 3.
+#[tokio::test]
+async fn a_node_that_wishes_to_asks_the_origin_itself() {
+    let cluster = Cluster::start(3_000_000).await;
+    let layer = cluster.layer().clone();
+    let answer = cluster.get(1, &layer).header("x-dragonfly-priority", "3").send().await.unwrap();
+    assert_eq!(answer.bytes().await.unwrap(), layer.bytes);
+    assert_eq!(received(&cluster.platform.seed, &layer).origin_bytes, 0);
+    assert_eq!(received(cluster.peer(1), &layer).origin_bytes, layer.size_bytes());
+}

@@ -1,4 +1,7 @@
-//! Rules: which URL goes through the peers, which straight to its server, and which to another one. Pure.
+//! Rules: which URL goes through the peers, which straight to its server, and which to another one. Pure, and the same for
+//! the registry mirror and the forward proxy.
+
+use std::sync::Arc;
 
 use http::Method;
 use regex::Regex;
@@ -9,7 +12,8 @@ use url::Url;
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RuleConfig {
-    /// Looked for in the URL without its query, such as `^https://host:8443/path`. Required.
+    /// Looked for in the URL without its query, such as `^https://host:8443/path`; of a request to the registry mirror, in
+    /// the URL at the registry (Docker Hub's is `https://registry-1.docker.io/v2/…`). Required.
     pub regex: String,
     /// Ask its server by https although the URL says http. Default: false.
     #[serde(rename = "useTLS", alias = "useTls")]
@@ -17,15 +21,15 @@ pub struct RuleConfig {
     /// Ask this `host` or `host:port` instead. Default: the URL's own.
     pub redirect: Option<String>,
     /// Names of query parameters that say nothing about the content, and are no part of the task's identity; signatures
-    /// of the well-known stores never are. Default: none.
+    /// of the well-known stores never are. A blob by digest has no such identity. Default: none.
     pub filtered_query_params: Vec<String>,
-    /// Never through the peers. Default: false.
+    /// Never through the peers, whatever the request wishes. Default: false.
     pub direct: bool,
 }
 
-/// [`RuleConfig`]s, compiled.
+/// [`RuleConfig`]s, compiled; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Rules(Vec<Rule>);
+pub struct Rules(Arc<[Rule]>);
 
 #[derive(Clone, Debug)]
 struct Rule {
@@ -47,6 +51,14 @@ pub struct Route {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Via {
     Peers { filtered_query_params: Vec<String> },
+    Direct,
+}
+
+/// Where a request goes that matches no rule and wishes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmatched {
+    /// The registry mirror is there for it.
+    Peers,
     Direct,
 }
 
@@ -74,13 +86,13 @@ impl Rules {
 
     /// `use_peers` is what the request itself wishes (`X-Dragonfly-Use-P2P`): it decides where no rule says `direct`.
     /// Contents are what a GET answers; no other method goes through the peers.
-    pub fn decide(&self, method: &Method, url: &Url, use_peers: Option<bool>) -> Route {
+    pub fn decide(&self, method: &Method, url: &Url, use_peers: Option<bool>, unmatched: Unmatched) -> Route {
         let mut bare = url.clone();
         bare.set_query(None);
         bare.set_fragment(None);
         let rule = self.0.iter().find(|rule| rule.regex.is_match(bare.as_str()));
         let direct = rule.is_some_and(|rule| rule.direct) || *method != Method::GET;
-        let via = match !direct && use_peers.unwrap_or(rule.is_some()) {
+        let via = match !direct && use_peers.unwrap_or(rule.is_some() || unmatched == Unmatched::Peers) {
             true => {
                 let filtered = rule.map(|rule| rule.filtered_query_params.clone());
                 Via::Peers { filtered_query_params: filtered.unwrap_or_default() }
@@ -143,7 +155,7 @@ mod tests {
     }
 
     fn get(rules: &Rules, url: &str, use_peers: Option<bool>) -> Route {
-        rules.decide(&Method::GET, &url.parse().unwrap(), use_peers)
+        rules.decide(&Method::GET, &url.parse().unwrap(), use_peers, Unmatched::Direct)
     }
 
     #[test]
@@ -167,7 +179,8 @@ mod tests {
         assert_eq!(get(&rules, "http://a.example/x", Some(false)).via, Via::Direct);
         let moved = get(&rules, "http://c.example:81/mirror/x?y=1", None);
         assert_eq!((moved.url.as_str(), moved.via), ("https://b.example:8443/mirror/x?y=1", peers(&[])));
-        let posted = rules.decide(&Method::POST, &"http://c.example/mirror".parse().unwrap(), Some(true));
+        let posted =
+            rules.decide(&Method::POST, &"http://c.example/mirror".parse().unwrap(), Some(true), Unmatched::Peers);
         assert_eq!((posted.url.as_str(), posted.via), ("https://b.example:8443/mirror", Via::Direct));
     }
 
@@ -177,6 +190,16 @@ mod tests {
         let is_direct = |url| get(&rules, url, None).via == Via::Direct;
         assert!(!is_direct("https://r.example/v2/a/b/blobs/sha256:82cbeb56"));
         assert!(is_direct("https://r.example/v2/a/b/manifests/v1") && is_direct("https://r.example/x"));
+    }
+
+    #[test]
+    fn what_no_rule_matches_goes_through_the_peers_only_where_that_is_usual() {
+        let rules = rules(serde_json::json!([{ "regex": "/private/", "direct": true }]));
+        let via =
+            |url: &str, use_peers| rules.decide(&Method::GET, &url.parse().unwrap(), use_peers, Unmatched::Peers).via;
+        assert_eq!(via("https://r.example/v2/a/tags/list", None), Via::Peers { filtered_query_params: vec![] });
+        assert_eq!(via("https://r.example/v2/a/tags/list", Some(false)), Via::Direct);
+        assert_eq!(via("https://r.example/v2/private/tags/list", Some(true)), Via::Direct);
     }
 
     #[test]
@@ -203,7 +226,7 @@ mod tests {
             let redirect = port.map_or("b.example".to_owned(), |port| format!("b.example:{port}"));
             let config = RuleConfig { regex: ".".to_owned(), use_tls: tls, redirect: Some(redirect), ..RuleConfig::default() };
             let url: Url = format!("http://a.example:81{path}?{query}").parse().unwrap();
-            let route = Rules::new(&[config]).unwrap().decide(&Method::GET, &url, None);
+            let route = Rules::new(&[config]).unwrap().decide(&Method::GET, &url, None, Unmatched::Direct);
             prop_assert_eq!((route.url.path(), route.url.query()), (url.path(), url.query()));
             prop_assert_eq!(route.url.host_str(), Some("b.example"));
             prop_assert_eq!(route.url.scheme(), if tls { "https" } else { "http" });

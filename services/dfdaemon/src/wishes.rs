@@ -1,6 +1,11 @@
-//! `X-Dragonfly-*` request headers: what a request wishes of this node. Pure.
+//! `X-Dragonfly-*` request headers: what a request wishes of this node. Pure, and the same for the registry mirror and the
+//! forward proxy.
+//!
+//! **Invariant.** A wish says how a content is fetched, or makes it another task. None says who may read, or what a content
+//! is: not its bytes, nor its identity, nor which upstream may be asked.
 
-use http::HeaderMap;
+use df_api::task::is_explicit_piece_length;
+use http::{HeaderMap, StatusCode};
 
 /// None of them is sent on.
 pub const PREFIX: &str = "x-dragonfly-";
@@ -20,8 +25,21 @@ pub struct Wishes {
     pub use_peers: Option<bool>,
     /// Fetch the whole content although a range of it is asked for. `None`: as configured.
     pub prefetch: Option<bool>,
-    /// Bytes per piece; checked with the task.
+    /// Bytes per piece; makes it another task.
     pub piece_length: Option<u64>,
+    pub priority: Priority,
+}
+
+/// `X-Dragonfly-Priority`, in the incumbent's numbers. Its 4, 5 and 6 choose among kinds of seed peers; here is one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// 0, 4, 5, 6: a seed peer asks the origin first.
+    #[default]
+    SeedFirst,
+    /// 2: only what this node or a seed peer has.
+    CachedOnly,
+    /// 3: this node itself asks the origin, when no peer has it.
+    NodeItself,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,8 +48,27 @@ pub enum WishError {
     Value(&'static str),
     #[error("header {0} is true or false")]
     Flag(&'static str),
-    #[error("header {0} is a number of bytes")]
-    Number(&'static str),
+    #[error("header {0} is a power of two from 262144 to 67108864")]
+    PieceLength(&'static str),
+    #[error("header {0} is a number from 0 to 6")]
+    Priority(&'static str),
+    /// 1, in the incumbent's numbers.
+    #[error("header {0} is 1: this is not to be downloaded")]
+    Forbidden(&'static str),
+}
+
+const PIECE_LENGTH: &str = "x-dragonfly-piece-length";
+const PRIORITY: &str = "x-dragonfly-priority";
+
+// === impl WishError ===
+
+impl WishError {
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
 }
 
 // === impl Wishes ===
@@ -46,7 +83,8 @@ impl Wishes {
             filtered_query_params: names.map(str::to_owned).collect(),
             use_peers: flag(headers, "x-dragonfly-use-p2p")?,
             prefetch: flag(headers, "x-dragonfly-prefetch")?,
-            piece_length: number(headers, "x-dragonfly-piece-length")?,
+            piece_length: piece_length(headers)?,
+            priority: priority(headers)?,
         })
     }
 }
@@ -66,9 +104,20 @@ fn flag(headers: &HeaderMap, name: &'static str) -> Result<Option<bool>, WishErr
     }
 }
 
-fn number(headers: &HeaderMap, name: &'static str) -> Result<Option<u64>, WishError> {
-    let parse = |value: String| value.parse().map_err(|_| WishError::Number(name));
-    text(headers, name)?.map(parse).transpose()
+fn piece_length(headers: &HeaderMap) -> Result<Option<u64>, WishError> {
+    let Some(value) = text(headers, PIECE_LENGTH)? else { return Ok(None) };
+    let bytes = value.parse().ok().filter(|bytes| is_explicit_piece_length(*bytes));
+    bytes.map(Some).ok_or(WishError::PieceLength(PIECE_LENGTH))
+}
+
+fn priority(headers: &HeaderMap) -> Result<Priority, WishError> {
+    match text(headers, PRIORITY)?.as_deref() {
+        None | Some("0" | "4" | "5" | "6") => Ok(Priority::SeedFirst),
+        Some("1") => Err(WishError::Forbidden(PRIORITY)),
+        Some("2") => Ok(Priority::CachedOnly),
+        Some("3") => Ok(Priority::NodeItself),
+        Some(_) => Err(WishError::Priority(PRIORITY)),
+    }
 }
 
 #[cfg(test)]
@@ -100,15 +149,31 @@ mod tests {
             use_peers: Some(true),
             prefetch: Some(false),
             piece_length: Some(4 << 20),
+            priority: Priority::SeedFirst,
         };
         assert_eq!(read, Ok(expected));
         assert_eq!(wishes(&[]), Ok(Wishes::default()));
     }
 
     #[test]
+    fn a_priority_says_who_asks_the_origin() {
+        let of = |level: &str| wishes(&[(PRIORITY, level)]).map(|wishes| wishes.priority);
+        for usual in ["", "0", "4", "5", "6"] {
+            assert_eq!(of(usual), Ok(Priority::SeedFirst), "{usual}");
+        }
+        assert_eq!((of("2"), of("3")), (Ok(Priority::CachedOnly), Ok(Priority::NodeItself)));
+        let forbidden = of("1").unwrap_err();
+        assert_eq!((forbidden.status(), forbidden), (StatusCode::FORBIDDEN, WishError::Forbidden(PRIORITY)));
+    }
+
+    #[test]
     fn nonsense_is_named() {
-        let number = "x-dragonfly-piece-length";
-        assert_eq!(wishes(&[(number, "4MiB")]), Err(WishError::Number(number)));
+        for odd in ["4MiB", "0", "-1", "5000000", "18446744073709551616"] {
+            assert_eq!(wishes(&[(PIECE_LENGTH, odd)]), Err(WishError::PieceLength(PIECE_LENGTH)), "{odd}");
+        }
+        for odd in ["7", "-1", "high", "06"] {
+            assert_eq!(wishes(&[(PRIORITY, odd)]), Err(WishError::Priority(PRIORITY)), "{odd}");
+        }
         assert_eq!(wishes(&[("x-dragonfly-use-p2p", "yes")]), Err(WishError::Flag("x-dragonfly-use-p2p")));
         let long = "x".repeat(VALUE_BYTES_MAX + 1);
         assert_eq!(wishes(&[("x-dragonfly-tag", &long)]), Err(WishError::Value("x-dragonfly-tag")));
