@@ -132,7 +132,8 @@ async fn unproven(
     }
 }
 
-/// What a manifest or an index names: its config, layers, and manifests. Nothing for other content.
+/// What a manifest or an index names and its repository therefore has: its config, layers, and manifests. Nothing for other
+/// content.
 async fn named_digests(task: &Task) -> Vec<Digest> {
     let stored = task.stored();
     let meta = stored.meta().filter(|_| stored.is_complete());
@@ -144,7 +145,7 @@ async fn named_digests(task: &Task) -> Vec<Digest> {
     let bytes = stored.read(0, length).await.unwrap_or_default();
     let named: Named = serde_json::from_slice(&bytes).unwrap_or_default();
     let all = named.config.into_iter().chain(named.layers).chain(named.manifests);
-    all.filter_map(|descriptor| descriptor.digest.parse().ok()).collect()
+    all.filter(Descriptor::is_in_the_repository).filter_map(|descriptor| descriptor.digest.parse().ok()).collect()
 }
 
 /// As registries bound it (distribution-spec, § Pushing manifests).
@@ -159,8 +160,24 @@ struct Named {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Descriptor {
     digest: String,
+    #[serde(default)]
+    media_type: String,
+    #[serde(default)]
+    urls: Vec<String>,
+}
+
+// === impl Descriptor ===
+
+impl Descriptor {
+    /// Registries take manifests that name foreign layers without having them: with the digest of another's layer such a
+    /// manifest must be no way to its bytes. About these the registry is asked.
+    fn is_in_the_repository(&self) -> bool {
+        let foreign = ["nondistributable", "foreign"].iter().any(|word| self.media_type.contains(word));
+        self.urls.is_empty() && !foreign
+    }
 }
 
 /// From what is here, else from the registry.

@@ -1,7 +1,9 @@
 //! Who may read what: challenges and credentials pass unchanged, and the cache answers only whom the registry accepted.
 
 use base64::Engine as _;
-use df_testkit::registry::RegistryAccess;
+use df_testkit::image::MANIFEST_TYPE;
+use df_testkit::registry::{RegistryAccess, manifest_name};
+use df_testkit::{Blob, Content};
 
 use crate::node::{Node, REPOSITORY};
 
@@ -50,6 +52,30 @@ async fn a_cached_private_blob_is_for_those_the_registry_accepts() {
     // Accepted once, the bytes come from here.
     assert_eq!(with("secret").send().await.unwrap().bytes().await.unwrap(), node.layer().bytes);
     assert_eq!(node.served(node.layer()).1, node.layer().size_bytes());
+}
+
+/// A registry has not got what a manifest names as foreign, and takes the manifest all the same.
+#[tokio::test]
+async fn a_foreign_layer_is_no_way_to_the_bytes_of_another_repository() {
+    let node = Node::start(private()).await;
+    let get = |path: &str| node.get(path).header("authorization", basic("secret")).send();
+    assert_eq!(get(&node.blob_path(node.layer())).await.unwrap().bytes().await.unwrap(), node.layer().bytes);
+    let digest = &node.layer().digest;
+    for (repository, kind, urls) in [
+        ("mine/urls", "application/vnd.oci.image.layer.v1.tar+gzip", "[\"http://x.example/\"]"),
+        ("mine/oci", "application/vnd.oci.image.layer.nondistributable.v1.tar", "[]"),
+        ("mine/docker", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "[]"),
+    ] {
+        let layer = format!("{{\"mediaType\":\"{kind}\",\"digest\":\"{digest}\",\"size\":3000000,\"urls\":{urls}}}");
+        let manifest = Blob::new(MANIFEST_TYPE, format!("{{\"schemaVersion\":2,\"layers\":[{layer}]}}"));
+        let content = Content::new(manifest.bytes.clone()).header("content-type", MANIFEST_TYPE);
+        let content = content.header("docker-content-digest", &manifest.digest);
+        let content = content.require_authorization(&basic("secret"), "Basic realm=\"x\"");
+        node.registry.origin().put(&manifest_name(repository, &manifest.digest), content);
+        let named = get(&format!("{repository}/manifests/{}", manifest.digest)).await.unwrap();
+        assert_eq!(named.bytes().await.unwrap(), manifest.bytes, "{repository}");
+        assert_eq!(get(&format!("{repository}/blobs/{digest}")).await.unwrap().status(), 404, "{repository}");
+    }
 }
 
 #[tokio::test]
