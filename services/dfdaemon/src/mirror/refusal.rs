@@ -175,7 +175,11 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, message) = (self.status.as_u16(), &self.message);
-        tracing::info!(status, code = self.code, message, "a runtime is refused");
+        match self.status {
+            // How every client that shows a password begins.
+            StatusCode::UNAUTHORIZED => tracing::debug!(status, code = self.code, message, "a credential is asked for"),
+            _ => tracing::info!(status, code = self.code, message, "a runtime is refused"),
+        }
         let body = errors(self.code, &self.message);
         let (source, mut response) = match self.relayed {
             Some(body) => ("upstream", body.into_response()),
