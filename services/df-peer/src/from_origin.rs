@@ -270,7 +270,7 @@ impl OriginRun {
     fn failed(&mut self, failure: Failure) -> Result<(), Failure> {
         let bytes = self.task.stored().snapshot().landed_bytes;
         let landed = Landed { bytes, still_for: self.task.stillness().lasts() };
-        try_again(&self.peer, &self.task, &mut self.retries, failure, landed)
+        try_again(&self.peer, &self.task, &self.door, &mut self.retries, failure, landed)
     }
 }
 
@@ -278,6 +278,7 @@ impl OriginRun {
 pub(crate) fn try_again(
     peer: &Peer,
     task: &Task,
+    door: &Door,
     retries: &mut Retries,
     failure: Failure,
     landed: Landed,
@@ -288,7 +289,7 @@ pub(crate) fn try_again(
     let asked = origin::wait_asked_for(&failure);
     let again = match retries.failed(Instant::now(), landed, asked, fastrand::f64()) {
         Verdict::Resume => true,
-        Verdict::Again => peer.upstream().may_retry(&task.spec().origin.url),
+        Verdict::Again => peer.upstream().may_retry(&task.spec().origin, door.front()),
         Verdict::GiveUp => false,
     };
     if !again {

@@ -62,6 +62,7 @@ pub(crate) async fn open(
     stillness: &Stillness,
 ) -> Result<Answer, Failure> {
     let front = upstream.front(&spec.origin).await?;
+    door.set_front(&front);
     let mut shortcut = door.shortcut(Instant::now());
     let wanted = question.asked;
     let mut led = 0;

@@ -219,7 +219,7 @@ impl Unstored {
             return Ok(());
         }
         let landed = Landed { bytes: self.at, still_for: self.stillness.lasts() };
-        from_origin::try_again(&self.peer, &self.task, &mut self.retries, failure, landed)?;
+        from_origin::try_again(&self.peer, &self.task, &self.door, &mut self.retries, failure, landed)?;
         tokio::time::sleep_until(self.retries.not_before).await;
         Ok(())
     }

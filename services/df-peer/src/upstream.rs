@@ -116,9 +116,9 @@ impl Upstream {
         &self.origins
     }
 
-    /// Whether the origin of `url` is good for another retry; then it counts.
-    pub(crate) fn may_retry(&self, url: &str) -> bool {
-        Url::parse(url).is_ok_and(|url| self.origins.may_retry(&url))
+    /// Whether an origin, which was asked at `front`, is good for another retry; then it counts.
+    pub(crate) fn may_retry(&self, origin: &Origin, front: Option<Url>) -> bool {
+        front.or_else(|| Url::parse(&origin.url).ok()).is_some_and(|url| self.origins.may_retry(&url))
     }
 
     /// How long a redirect is remembered.

@@ -1,4 +1,5 @@
-//! Where a task's next range is asked: at the origin, or straight at the place it was sent to a moment ago.
+//! Where a task's next range is asked: at the origin, or straight at the place it was sent to a moment ago; and which host
+//! the origin is, which an `s3://` URL alone does not tell.
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use url::Url;
 #[derive(Debug)]
 pub(crate) struct Door {
     behind: Mutex<Option<(Url, Instant)>>,
+    front: Mutex<Option<Url>>,
     kept: Duration,
 }
 
@@ -17,7 +19,16 @@ pub(crate) struct Door {
 
 impl Door {
     pub fn new(kept: Duration) -> Self {
-        Self { behind: Mutex::default(), kept }
+        Self { behind: Mutex::default(), front: Mutex::default(), kept }
+    }
+
+    /// The origin was asked at this URL last.
+    pub fn front(&self) -> Option<Url> {
+        self.front.lock().clone()
+    }
+
+    pub fn set_front(&self, front: &Url) {
+        *self.front.lock() = Some(front.clone());
     }
 
     /// Where a redirect led, while that is remembered.

@@ -82,7 +82,6 @@ impl Origins {
     }
 
     fn of(&self, url: &Url) -> Arc<OriginState> {
-        let key = url.origin().ascii_serialization();
         let mut known = self.known.lock();
         if known.len() > ENTRIES_KEPT {
             let now = Instant::now();
@@ -95,7 +94,7 @@ impl Origins {
                 mood: Mutex::default(),
             })
         };
-        known.entry(key).or_insert_with(new).clone()
+        known.entry(name_of(url)).or_insert_with(new).clone()
     }
 
     /// Whether a task may have more streams than the one it needs.
@@ -137,6 +136,14 @@ impl Origins {
     /// Whether a failed request may be repeated; then it counts.
     pub fn may_retry(&self, url: &Url) -> bool {
         self.of(url).mood.lock().budget.take(Instant::now())
+    }
+}
+
+/// Scheme, host and port. An `s3://` URL that could not even be signed stands for its bucket.
+fn name_of(url: &Url) -> String {
+    match url.origin() {
+        origin if origin.is_tuple() => origin.ascii_serialization(),
+        _ => url[..url::Position::BeforePath].to_owned(),
     }
 }
 
@@ -204,6 +211,16 @@ mod tests {
         assert!(budget.take(start + Duration::from_secs(2)));
         (0..6).for_each(|_| budget.succeeded());
         assert!(budget.take(start + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn two_stores_are_two_origins() {
+        let origins = Origins::new(2, None);
+        let may = |url: &str| origins.may_retry(&url.parse().unwrap());
+        while may("s3://broken/key") {}
+        assert!(!may("s3://broken/other") && may("s3://sound/key"));
+        while may("https://broken.s3.example/key") {}
+        assert!(may("https://sound.s3.example/key"));
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use df_api::dfdaemon::{CreateTaskRequest, ListObjectsRequest};
 use df_api::task::StorageAccess;
 use df_client::ClientError;
 use df_testkit::registry::RegistryAccess;
-use df_testkit::{S3Server, random_bytes, read_whole};
+use df_testkit::{Content, FakeOrigin, S3Server, random_bytes, read_whole};
 use dfdaemon::config::S3Config;
 use secrecy::SecretString;
 
@@ -128,4 +128,33 @@ async fn a_folder_is_listed_and_its_objects_are_tasks() {
     assert_eq!(fetch(&node, &two).await.unwrap(), "dir/sub/two?");
     let many = node.client().list_objects(&list(1)).await.unwrap_err();
     assert!(many.to_string().contains("more than 1"), "{many}");
+}
+
+/// Without keys an object is asked for like any other URL.
+#[tokio::test]
+async fn a_broken_store_costs_another_no_retry() {
+    let (broken, sound) = (FakeOrigin::start().await.unwrap(), FakeOrigin::start().await.unwrap());
+    let node = Node::with(RegistryAccess::Open, |config| {
+        config.upstream.allow.extend([broken.base_url(), sound.base_url()]);
+    })
+    .await;
+    let ask = |store: &FakeOrigin, key: String| {
+        let storage = Some(StorageAccess { endpoint: Some(store.base_url()), ..StorageAccess::default() });
+        CreateTaskRequest { storage, ..CreateTaskRequest::new(format!("s3://bucket/{key}")) }
+    };
+    let names: Vec<_> = (0..30).map(|number| format!("broken-{number}")).collect();
+    for name in &names {
+        broken.put(&format!("bucket/{name}"), Content::new("x").status_first(1000, 500, None));
+    }
+    let failed =
+        futures_util::future::join_all(names.iter().map(|name| fetch_or_fail(&node, ask(&broken, name.clone()))));
+    assert!(failed.await.iter().all(Option::is_none));
+    let asked: u64 = names.iter().map(|name| broken.stats(&format!("bucket/{name}")).requests).sum();
+    assert!(asked < 2 * names.len() as u64, "its retries are used up: {asked} requests for {} objects", names.len());
+    sound.put("bucket/key", Content::new("sound").status_first(1, 500, None));
+    assert_eq!(fetch_or_fail(&node, ask(&sound, "key".to_owned())).await.unwrap(), "sound");
+}
+
+async fn fetch_or_fail(node: &Node, asked: CreateTaskRequest) -> Option<bytes::Bytes> {
+    fetch(node, &asked).await.ok()
 }
