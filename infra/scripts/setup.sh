@@ -52,7 +52,8 @@ tests() {
   need chromium chromium
   need git git
   need git-lfs git-lfs
-  need python3 python3 python3-pip
+  need python3 python3
+  python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 }
 lint() {
   server
@@ -88,9 +89,10 @@ if ((${#missing[@]})); then
   fi
 fi
 
-# Not packaged, or too old there: built once, from source. The tests that want one say why they do not run.
+# Not packaged, or too old there: built or installed once. The tests that want one say why they do not run.
 if [[ " ${*:-test} " == *" test "* ]]; then
   for tool in crictl crane oras conformance containerd-1.7 containerd-2.1 containerd-2.3 dockerd; do
     infra/scripts/go-tools.sh "$tool" >/dev/null || true
   done
+  infra/scripts/py-tools.sh moto >/dev/null || true
 fi

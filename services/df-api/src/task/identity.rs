@@ -21,8 +21,8 @@ struct Signature {
 }
 
 const SIGNATURES: &[Signature] = &[
-    // AWS and all that is compatible, version 4.
-    Signature { marks: &["X-Amz-Signature"], names: &["X-Amz-"] },
+    // AWS and all that is compatible, version 4. `x-id` is the name of the operation, which some of its SDKs add.
+    Signature { marks: &["X-Amz-Signature"], names: &["X-Amz-", "x-id"] },
     // AWS, version 2.
     Signature {
         marks: &["AWSAccessKeyId", "Signature"],
@@ -170,6 +170,7 @@ mod tests {
     fn a_signature_is_not_the_content() {
         let url = |query: &str| content_url(&format!("https://b.example/k?{query}#part"), &[]);
         for signature in [
+            "x-id=GetObject&X-Amz-Signature=ff",
             "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=a%2Fb&X-Amz-Date=1&X-Amz-Expires=9&X-Amz-SignedHeaders=host&X-Amz-Signature=ff&X-Amz-Security-Token=t",
             "AWSAccessKeyId=a&Expires=1&Signature=s",
             "X-Goog-Algorithm=g&X-Goog-Credential=c&X-Goog-Date=1&X-Goog-Expires=9&X-Goog-Signature=ff",
@@ -185,8 +186,8 @@ mod tests {
             assert_eq!(url(&format!("versionId=7&{signature}")), "https://b.example/k?versionId=7");
         }
         assert_eq!(
-            url("Expires=1&se=2&x-oss-process=resize"),
-            "https://b.example/k?Expires=1&se=2&x-oss-process=resize"
+            url("Expires=1&se=2&x-id=3&x-oss-process=resize"),
+            "https://b.example/k?Expires=1&se=2&x-id=3&x-oss-process=resize"
         );
         assert_eq!(content_url("https://b.example/k#part", &[]), "https://b.example/k");
     }

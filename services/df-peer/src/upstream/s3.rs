@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, ProvideCredentials as _, Region, RequestChecksumCalculation,
@@ -57,9 +58,9 @@ pub enum S3Error {
     Refused(#[from] UpstreamRefused),
     #[error("there are more than {max} objects; ask for fewer, or raise the limit")]
     TooMany { max: usize },
-    /// The store's own word, such as `NoSuchBucket`.
-    #[error("the store says {status}: {code}")]
-    Store { status: u16, code: String },
+    /// The store's own word, such as `NoSuchBucket`, of this `s3://bucket/prefix/`.
+    #[error("{of}: the store says {status}: {code}")]
+    Store { of: String, status: u16, code: String },
     #[error("the store cannot be asked: {0}")]
     Unreachable(String),
 }
@@ -131,7 +132,8 @@ impl S3 {
             let page = client.list_objects_v2().bucket(&location.bucket).prefix(&location.key);
             let page = page.max_keys(i32::try_from(left).unwrap_or(i32::MAX)).set_continuation_token(token.take());
             let silent = |_| S3Error::Unreachable(format!("no list within {PAGE_PATIENCE:?}"));
-            let page = tokio::time::timeout(PAGE_PATIENCE, page.send()).await.map_err(silent)?.map_err(said)?;
+            let page = tokio::time::timeout(PAGE_PATIENCE, page.send()).await.map_err(silent)?;
+            let page = page.map_err(|error| said(&location, error))?;
             objects.extend(page.contents().iter().filter_map(|object| entry(&location, object)));
             if objects.len() > max {
                 return Err(S3Error::TooMany { max });
@@ -196,7 +198,10 @@ impl S3 {
         if let Ok(keys) = EnvironmentVariableCredentialsProvider::new().provide_credentials().await {
             return Ok(Some(keys));
         }
-        Ok(ProfileFileCredentialsProvider::builder().build().provide_credentials().await.ok())
+        // A profile may say to ask for keys elsewhere: under the rules of all origins.
+        let config = ProviderConfig::without_region().with_http_client(self.http.clone());
+        let profile = ProfileFileCredentialsProvider::builder().configure(&config).build();
+        Ok(profile.provide_credentials().await.ok())
     }
 
     fn client(&self, store: &Store, keys: Option<Credentials>) -> aws_sdk_s3::Client {
@@ -227,13 +232,16 @@ fn entry(location: &Location, object: &aws_sdk_s3::types::Object) -> Option<Obje
     Some(ObjectEntry { url, name: name.to_owned(), length_bytes })
 }
 
-fn said<E>(error: SdkError<E>) -> S3Error
+fn said<E>(location: &Location, error: SdkError<E>) -> S3Error
 where
     E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + 'static,
 {
     let status = error.raw_response().map(|response| response.status().as_u16());
     match (status, error.code()) {
-        (Some(status), code) => S3Error::Store { status, code: code.unwrap_or("no reason").to_owned() },
+        (Some(status), code) => {
+            let of = format!("s3://{}/{}", location.bucket, location.key);
+            S3Error::Store { of, status, code: code.unwrap_or("no reason").to_owned() }
+        }
         (None, _) => S3Error::Unreachable(DisplayErrorContext(error).to_string()),
     }
 }

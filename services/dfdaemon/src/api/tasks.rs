@@ -118,7 +118,7 @@ async fn content(
     if matches!(opened, Err(ReadError::Idle)) && app.peer.goes_on_soon(task, TASK_PATIENCE).await {
         opened = task.open(&app.peer, range, trust, app.first_byte_timeout).await;
     }
-    let content = opened.map_err(read_error)?;
+    let content = opened.map_err(|error| read_error(task, error))?;
     let digest = content.range().and_then(|range| task.stored().piece_digest_around(range));
     // Only now: who waits for the first byte holds no slot.
     let upload = app.uploads.as_ref().map(Uploads::begin).transpose().map_err(busy)?;
@@ -190,7 +190,7 @@ pub async fn list_pieces(
     // Nothing new in time is an answer too.
     let _ = tokio::time::timeout(wait, news).await;
     match task.failure() {
-        Some(failure) => Err(failed(&failure)),
+        Some(failure) => Err(failed(&task, &failure)),
         None => Ok(Json(piece_list(task.stored(), since))),
     }
 }
@@ -262,16 +262,16 @@ fn unknown(task_id: &TaskId) -> ApiError {
     ApiError::not_found(format!("task {task_id} is not on this host"))
 }
 
-fn read_error(error: ReadError) -> ApiError {
+fn read_error(task: &Task, error: ReadError) -> ApiError {
     match error {
         ReadError::Unsatisfiable { total } => unsatisfiable(total),
-        ReadError::Failed(failure) => failed(&failure),
+        ReadError::Failed(failure) => failed(task, &failure),
         ReadError::Timeout(_) => ApiError::new(Code::Timeout, error.to_string()),
         ReadError::Idle => ApiError::not_found(error),
     }
 }
 
-fn failed(failure: &Failure) -> ApiError {
+fn failed(task: &Task, failure: &Failure) -> ApiError {
     let code = match failure {
         Failure::Origin { status: 401, .. } => Code::Unauthenticated,
         Failure::Origin { status: 403, .. } | Failure::Refused(_) => Code::Forbidden,
@@ -281,5 +281,8 @@ fn failed(failure: &Failure) -> ApiError {
         }
         Failure::Storage(_) => Code::Internal,
     };
-    ApiError::new(code, failure.to_string())
+    // An object is named: where it is holds no secret, as a URL may.
+    let place = task.spec().origin.content_url();
+    let named = if place.starts_with("s3://") { format!("{place}: ") } else { String::new() };
+    ApiError::new(code, format!("{named}{failure}"))
 }

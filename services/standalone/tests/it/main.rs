@@ -12,6 +12,7 @@ mod lab;
 mod liars;
 mod outage;
 mod rows;
+mod s3;
 mod sharing;
 mod tags;
 mod tls;

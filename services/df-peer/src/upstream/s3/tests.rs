@@ -68,3 +68,55 @@ fn a_store_is_under_the_rules_of_all_origins() {
         assert!(matches!(check(&access.place("s3://b/k")), Err(UpstreamRefused::NotAllowed(_))), "{private}");
     }
 }
+
+#[tokio::test]
+async fn region_token_and_style_are_those_of_the_request_else_of_the_configuration() {
+    let amazon = |path_style| S3Config {
+        endpoint: None,
+        region: Some("eu-north-1".to_owned()),
+        session_token: Some(SecretString::from("token")),
+        path_style,
+        ..minio()
+    };
+    let sign = async |config: S3Config, storage: Option<StorageAccess>| {
+        let origin = Origin { storage, ..Origin::new("s3://bucket/a+b c") };
+        s3(vec![config]).sign(&origin).await.unwrap()
+    };
+    let configured = sign(amazon(None), None).await;
+    assert_eq!(configured.host_str(), Some("bucket.s3.eu-north-1.amazonaws.com"));
+    assert_eq!(configured.path(), "/a%2Bb%20c");
+    let query = configured.query().unwrap();
+    assert!(query.contains("%2Feu-north-1%2Fs3%2F") && query.contains("X-Amz-Security-Token=token"), "{query}");
+    let by_path = sign(amazon(Some(true)), None).await;
+    assert_eq!((by_path.host_str(), by_path.path()), (Some("s3.eu-north-1.amazonaws.com"), "/bucket/a%2Bb%20c"));
+    let by_host = sign(S3Config { path_style: Some(false), ..minio() }, None).await;
+    assert_eq!(by_host.host_str(), Some("bucket.s.lan"));
+    let storage = StorageAccess {
+        region: Some("ap-east-1".to_owned()),
+        access_key_id: Some("other".to_owned()),
+        access_key_secret: Some("hidden".to_owned()),
+        session_token: Some("theirs".to_owned()),
+        ..StorageAccess::default()
+    };
+    let asked = sign(amazon(None), Some(storage)).await;
+    let query = asked.query().unwrap();
+    for shown in ["X-Amz-Credential=other%2F", "%2Fap-east-1%2Fs3%2F", "X-Amz-Security-Token=theirs"] {
+        assert!(query.contains(shown), "{shown} {query}");
+    }
+}
+
+/// Somebody else's presigned URLs of one object are one task, and the same as its plain URL.
+#[tokio::test]
+async fn a_presigned_url_is_the_content_without_its_signature() {
+    let sign = async |id: &str, token: Option<&str>| {
+        let session_token = token.map(SecretString::from);
+        let config = S3Config { access_key_id: Some(id.to_owned()), session_token, ..minio() };
+        s3(vec![config]).sign(&Origin::new("s3://b/k?versionId=7")).await.unwrap().to_string()
+    };
+    let (one, other) = (sign("one", None).await, sign("other", Some("token")).await);
+    assert_ne!(one, other);
+    let id = |url: &str| df_api::task::TaskSpec::new(Origin::new(url), None).id;
+    assert_eq!(id(&one), id(&other));
+    assert_eq!(Origin::new(&one).content_url(), "http://s.lan:9000/b/k?versionId=7");
+    assert_eq!(id(&one), id("http://s.lan:9000/b/k?versionId=7"));
+}
