@@ -58,6 +58,10 @@ pub struct Origin {
     /// Bytes per piece, when it is not to follow from the content's length; see [`is_explicit_piece_length`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub piece_length: Option<u64>,
+    /// Set where not everybody may read it: by whom its readers are judged. Contents of
+    /// different scopes are different tasks, also with one digest: who lets in anybody opens nothing that another judges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
     /// Further headers to send there, names in lower case. They may be secrets: never on the wire.
     #[serde(skip)]
     pub headers: BTreeMap<String, String>,
@@ -105,6 +109,7 @@ impl Origin {
             application: None,
             filtered_query_params: Vec::new(),
             piece_length: None,
+            scope: None,
             headers: BTreeMap::new(),
             storage: None,
         }
@@ -147,6 +152,7 @@ impl std::fmt::Debug for Origin {
             .field("application", &self.application)
             .field("filtered_query_params", &self.filtered_query_params)
             .field("piece_length", &self.piece_length)
+            .field("scope", &self.scope)
             .field("headers", &self.headers.keys())
             .field("storage", &self.storage)
             .finish()
@@ -187,12 +193,15 @@ mod tests {
         let file = TaskSpec::new(Origin { tag: Some("t".to_owned()), ..Origin::new("https://f/x") }, None);
         assert!(blob.is_consistent() && file.is_consistent());
         assert!(!TaskSpec { digest: None, ..blob.clone() }.is_consistent());
-        assert!(!TaskSpec { id: blob.id, ..file.clone() }.is_consistent());
+        assert!(!TaskSpec { id: blob.id.clone(), ..file.clone() }.is_consistent());
         let cut = |piece_length| TaskSpec::new(Origin { piece_length, ..file.origin.clone() }, None);
         assert!(cut(Some(PIECE_LENGTH_MIN)).is_consistent() && cut(Some(PIECE_LENGTH_MAX)).is_consistent());
         for wrong in [0, 1, PIECE_LENGTH_MIN - 1, PIECE_LENGTH_MIN * 3, PIECE_LENGTH_MAX * 2, u64::MAX] {
             assert!(!cut(Some(wrong)).is_consistent(), "{wrong}");
         }
+        let private = TaskSpec::new(Origin { scope: Some("r".to_owned()), ..blob.origin.clone() }, blob.digest.clone());
+        assert!(private.is_consistent() && private.id != blob.id);
+        assert!(!TaskSpec { origin: blob.origin.clone(), ..private }.is_consistent());
         assert!(!TaskSpec { origin: Origin { tag: None, ..file.origin.clone() }, ..file }.is_consistent());
     }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 use crate::task::{Origin, StorageAccess, TaskSpec, is_explicit_piece_length};
@@ -43,7 +44,7 @@ const OUR_HEADERS: [&str; 13] = [
 pub struct CreateTaskRequest {
     /// `http://`, `https://` or `s3://bucket/key`.
     pub url: String,
-    /// Of the whole content; makes it the task's identity.
+    /// Of the whole content; makes it the task's identity, together with the credentials shown, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,7 +153,9 @@ impl CreateTaskRequest {
         check_params(&self.filtered_query_params)?;
         let headers = checked_headers(self.headers)?;
         let url = self.storage.as_ref().map_or_else(|| self.url.clone(), |storage| storage.place(&self.url));
+        let scope = scope(self.authorization.as_deref(), &headers, self.storage.as_ref());
         let origin = Origin {
+            scope,
             authorization: self.authorization,
             tag: self.tag,
             application: self.application,
@@ -164,6 +167,33 @@ impl CreateTaskRequest {
         };
         Ok(TaskSpec::new(origin, self.digest))
     }
+}
+
+/// What was asked for with a credential is for who has the same one, on any node. A signature in the URL is none: it is
+/// another one every time.
+fn scope(
+    authorization: Option<&str>,
+    headers: &BTreeMap<String, String>,
+    storage: Option<&StorageAccess>,
+) -> Option<String> {
+    let keys = storage.filter(|storage| storage.has_keys());
+    if authorization.is_none() && headers.is_empty() && keys.is_none() {
+        return None;
+    }
+    let mut hash = Sha256::new();
+    let mut field = |text: &str| {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    };
+    let keys = keys.map(|keys| [&keys.access_key_id, &keys.access_key_secret, &keys.session_token]);
+    for text in keys.into_iter().flatten() {
+        field(text.as_deref().unwrap_or_default());
+    }
+    field(authorization.unwrap_or_default());
+    for text in headers.iter().flat_map(|(name, value)| [name, value]) {
+        field(text);
+    }
+    Some(format!("holder {}", hex::encode(hash.finalize())))
 }
 
 fn check_params(names: &[String]) -> Result<(), InvalidTask> {
@@ -231,6 +261,31 @@ mod tests {
             let refused = with_header(name, value).unwrap_err().to_string();
             assert!(refused.contains(named), "{name}: {refused}");
         }
+    }
+
+    #[test]
+    fn another_credential_is_another_task() {
+        let request = || CreateTaskRequest::new("s3://b/k");
+        let keys = |id: &str| StorageAccess { access_key_id: Some(id.to_owned()), ..StorageAccess::default() };
+        let header = |value: &str| BTreeMap::from([("x-token".to_owned(), value.to_owned())]);
+        let region = StorageAccess { region: Some("r".to_owned()), ..StorageAccess::default() };
+        let all = [
+            request(),
+            CreateTaskRequest { authorization: Some("a".to_owned()), ..request() },
+            CreateTaskRequest { authorization: Some("b".to_owned()), ..request() },
+            CreateTaskRequest { headers: header("a"), ..request() },
+            CreateTaskRequest { headers: header("b"), ..request() },
+            CreateTaskRequest { storage: Some(keys("a")), ..request() },
+            CreateTaskRequest { storage: Some(keys("b")), ..request() },
+        ];
+        let id = |request: &CreateTaskRequest| request.clone().into_spec().unwrap().id;
+        let ids: std::collections::BTreeSet<_> = all.iter().map(id).collect();
+        assert_eq!(ids.len(), all.len());
+        assert_eq!(id(&CreateTaskRequest { storage: Some(region), ..request() }), id(&request()));
+        let digest = Some(format!("sha256:{}", "ab".repeat(32)).parse().unwrap());
+        let shown = CreateTaskRequest { digest: digest.clone(), ..all[1].clone() };
+        assert_ne!(id(&shown), id(&CreateTaskRequest { digest, ..request() }));
+        assert!(!format!("{:?}", shown.into_spec().unwrap()).contains("authorization: Some(\"a\")"));
     }
 
     #[test]

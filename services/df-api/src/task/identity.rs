@@ -1,7 +1,8 @@
 //! What makes a content the same content. Pure, and hashed alike on every node.
 //!
-//! **Invariant.** No two different sets of (URL without its signature, tag, application, piece length) have one id. Nor has
-//! what somebody filters and what nobody does: whoever filters a parameter that matters mixes up only his own contents.
+//! **Invariant.** No two different sets of (URL without its signature, tag, application, piece length, scope) have one id;
+//! with a digest, no two of (digest, piece length, scope). Nor has what somebody filters and what nobody does: whoever
+//! filters a parameter that matters mixes up only his own contents.
 
 use std::collections::BTreeSet;
 
@@ -106,19 +107,19 @@ fn is_named(name: &str, pattern: &str) -> bool {
 }
 
 /// A content with a digest is that content, wherever it comes from; cut in an unusual way it is a task of its own,
-/// because pieces of two cuts do not fit together.
+/// because pieces of two cuts do not fit together, and so it is for those whom one place judges.
 pub(super) fn id_of(origin: &Origin, digest: Option<&Digest>) -> TaskId {
     let cut = origin.piece_length.map(|bytes| bytes.to_string());
-    match (digest, cut.as_deref()) {
-        (Some(digest), None) => task_id_of_digest(digest),
-        (Some(digest), Some(cut)) => hash_fields(&[&digest.to_string(), cut]),
-        (None, cut) => {
-            let (tag, application) = (origin.tag.as_deref(), origin.application.as_deref());
+    // No length of a piece begins so, nor any scope as a parameter does.
+    let scope = origin.scope.as_ref().map(|scope| format!("@{scope}"));
+    match digest {
+        Some(digest) if cut.is_none() && scope.is_none() => task_id_of_digest(digest),
+        Some(digest) => hash_fields([digest.to_string()].into_iter().chain(cut).chain(scope)),
+        None => {
             let (url, removed) = filtered(&origin.url, &origin.filtered_query_params);
-            // No length of a piece begins so.
-            let removed: Vec<String> = removed.into_iter().map(|name| format!("?{name}")).collect();
-            let fields = [&url, tag.unwrap_or_default(), application.unwrap_or_default()];
-            hash_fields(&fields.into_iter().chain(cut).chain(removed.iter().map(String::as_str)).collect::<Vec<_>>())
+            let name = |name: &Option<String>| name.clone().unwrap_or_default();
+            let fields = [url, name(&origin.tag), name(&origin.application)].into_iter().chain(cut);
+            hash_fields(fields.chain(removed.into_iter().map(|name| format!("?{name}"))).chain(scope))
         }
     }
 }
@@ -128,16 +129,17 @@ pub fn task_id_of_digest(digest: &Digest) -> TaskId {
     match digest.algorithm() {
         Algorithm::Sha256 | Algorithm::Sha512 => match TaskId::try_from(digest.hex().to_owned()) {
             Ok(id) => id,
-            Err(_) => hash_fields(&[digest.hex()]),
+            Err(_) => hash_fields([digest.hex()]),
         },
-        Algorithm::Blake3 => hash_fields(&["blake3", digest.hex()]),
+        Algorithm::Blake3 => hash_fields(["blake3", digest.hex()]),
     }
 }
 
 /// SHA-256 over length-prefixed fields, so that no two lists of fields collide.
-fn hash_fields(fields: &[&str]) -> TaskId {
+fn hash_fields(fields: impl IntoIterator<Item: AsRef<str>>) -> TaskId {
     let mut hash = Sha256::new();
     for field in fields {
+        let field = field.as_ref();
         hash.update((field.len() as u64).to_be_bytes());
         hash.update(field.as_bytes());
     }
@@ -201,16 +203,16 @@ mod tests {
         if query.is_empty() { "https://f/x".to_owned() } else { format!("https://f/x?{}", query.join("&")) }
     }
 
-    type Fields = (Vec<(String, String)>, Option<String>, Option<String>, Option<u64>);
+    type Fields = (Vec<(String, String)>, [Option<String>; 3], Option<u64>);
 
     fn fields() -> impl Strategy<Value = Fields> {
         let name = || proptest::option::of("[a-c]{1,2}");
-        (prop::collection::vec(param(), 0..3), name(), name(), proptest::option::of(18u64..21))
+        (prop::collection::vec(param(), 0..3), [name(), name(), name()], proptest::option::of(18u64..21))
     }
 
-    fn origin_of((params, tag, application, cut): &Fields) -> Origin {
-        let piece_length = cut.map(|bits| 1 << bits);
-        Origin { tag: tag.clone(), application: application.clone(), piece_length, ..origin(&url_of(params)) }
+    fn origin_of((params, names, cut): &Fields) -> Origin {
+        let (piece_length, [tag, application, scope]) = (cut.map(|bits| 1 << bits), names.clone());
+        Origin { tag, application, scope, piece_length, ..origin(&url_of(params)) }
     }
 
     proptest! {
@@ -237,7 +239,13 @@ mod tests {
 
         #[test]
         fn what_differs_has_another_id(one in fields(), other in fields()) {
-            prop_assert_eq!(one == other, id_of(&origin_of(&one), None) == id_of(&origin_of(&other), None));
+            let (one_id, other_id) = (id_of(&origin_of(&one), None), id_of(&origin_of(&other), None));
+            prop_assert_eq!(one == other, one_id == other_id);
+            let digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+            let with_digest = |fields: &Fields| id_of(&origin_of(fields), Some(&digest));
+            let same = one.1[2] == other.1[2] && one.2 == other.2;
+            prop_assert_eq!(same, with_digest(&one) == with_digest(&other));
+            prop_assert!(with_digest(&one) != other_id);
         }
 
         #[test]

@@ -12,7 +12,7 @@ use df_api::dfdaemon::{
     VALIDATOR_HEADER,
 };
 use df_api::range::Requested;
-use df_api::task::TaskSpec;
+use df_api::task::{Origin, TaskSpec};
 use df_api::{Code, TaskId};
 use df_http::extract::{Json, Path, Query, Range, Wait};
 use df_http::respond::unsatisfiable;
@@ -227,8 +227,14 @@ pub async fn create_task(
         })
         .ok_or_else(|| ApiError::unprocessable(format!("url {:?} is not an http(s) or s3 URL", request.url)))?;
     let request = CreateTaskRequest { url: url.into(), ..request };
-    let spec = request.into_spec().map_err(ApiError::unprocessable)?;
+    let mut spec = request.into_spec().map_err(ApiError::unprocessable)?;
     check_origin(&app, &spec.origin.url)?;
+    // What this node's own credential opens is not for nodes without one.
+    if spec.origin.scope.is_none()
+        && Url::parse(&spec.origin.url).is_ok_and(|url| app.peer.upstream().has_credential(&url))
+    {
+        spec = TaskSpec::new(Origin { scope: Some("configured".to_owned()), ..spec.origin }, spec.digest);
+    }
     let task = app.peer.start(spec, Start::Ask).map_err(ApiError::internal)?;
     task.set_for_programs();
     Ok(Json(task.status()))

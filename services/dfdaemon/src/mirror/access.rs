@@ -49,6 +49,13 @@ pub enum Proof {
     None,
 }
 
+/// As what a repository has a content: anybody may push a blob that reads like a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Manifest,
+    Blob,
+}
+
 /// A yes outlives its freshness by this much, for when the registry is down.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 /// A pull that goes on keeps its proof for this long: older runtimes get no new token on the way.
@@ -61,6 +68,17 @@ const ENTRIES_MAX: u64 = 100_000;
 const TURN_KEPT: Duration = Duration::from_secs(120);
 /// Noes have bodies.
 const REFUSALS_MAX: u64 = 2_000;
+
+// === impl Kind ===
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifests",
+            Self::Blob => "blobs",
+        }
+    }
+}
 
 // === impl Access ===
 
@@ -78,12 +96,12 @@ impl Access {
     }
 
     /// The registry has it in this repository: it answered for it, or named it in a manifest.
-    pub async fn add_member(&self, registry: &str, repository: &str, digest: &Digest) {
-        self.members.insert(key(&[registry, repository, &digest.to_string()]), ()).await;
+    pub async fn add_member(&self, registry: &str, repository: &str, kind: Kind, digest: &Digest) {
+        self.members.insert(key(&[registry, repository, kind.name(), &digest.to_string()]), ()).await;
     }
 
-    pub async fn is_member(&self, registry: &str, repository: &str, digest: &Digest) -> bool {
-        self.members.get(&key(&[registry, repository, &digest.to_string()])).await.is_some()
+    pub async fn is_member(&self, registry: &str, repository: &str, kind: Kind, digest: &Digest) -> bool {
+        self.members.get(&key(&[registry, repository, kind.name(), &digest.to_string()])).await.is_some()
     }
 
     pub async fn proof(&self, registry: &str, repository: &str, authorization: Option<&str>) -> Proof {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::Mirror;
+use super::access::Kind;
 use super::refusal::Refusal;
 use crate::namespace::Located;
 use crate::rules::{Route, Unmatched};
@@ -101,6 +102,14 @@ impl Caller {
         let name = |entry: &str| entry.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let types: std::collections::BTreeSet<_> = all.split(',').map(name).filter(|name| !name.is_empty()).collect();
         types.into_iter().collect()
+    }
+
+    /// Of a content by its digest: below which of a repository's two folders it is asked for.
+    pub fn kind(&self) -> Kind {
+        match self.url.path().rsplit('/').nth(1) {
+            Some("manifests") => Kind::Manifest,
+            _ => Kind::Blob,
+        }
     }
 
     /// `https://host:port`: two ports of a host are two registries.

@@ -1,19 +1,22 @@
 //! Blobs and digest-addressed manifests: one task per digest, whatever registry, repository or tag led to it.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::Response;
 use df_api::Digest;
 use df_api::range::Requested;
-use df_api::task::TaskSpec;
+use df_api::task::{Origin, TaskSpec};
 use df_peer::download::Start;
-use df_peer::{Content, Delivery, Task};
-use df_store::Trust;
+use df_peer::{Content, Delivery, Failure, ReadError, Task};
+use df_store::{StoreError, Trust};
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, RANGE};
 use http::{Method, StatusCode};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::Mirror;
-use super::access::Proof;
+use super::access::{Kind, Proof};
 use super::caller::Caller;
 use super::conditions::{self, Verdict};
 use super::multipart::{self, Parts};
@@ -34,7 +37,7 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: 
 
 /// For a caller that may.
 pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Digest) -> Result<Response, Refusal> {
-    let spec = TaskSpec::new(caller.origin(), Some(digest.clone()));
+    let spec = TaskSpec::new(Origin { scope: scope(mirror, caller), ..caller.origin() }, Some(digest.clone()));
     tracing::Span::current().record("dragonfly.task_id", spec.id.as_str());
     let range_counts = match conditions::judge(&caller.headers, &etag(&digest)) {
         Verdict::Go { range_counts } => range_counts,
@@ -47,22 +50,38 @@ pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Di
     if caller.wishes.priority == Priority::CachedOnly && !mirror.peer.is_cached(&spec.id).await {
         return Err(Refusal::not_cached(caller.url.path()));
     }
-    let task = mirror.peer.start(spec, Start::Ask).map_err(|error| Refusal::storage(&error))?;
     let range = if range_counts { caller.range } else { Requested::Whole };
     let refused = |error| Refusal::read(&caller.registry(), &error);
-    let content = task.open(&mirror.peer, range, Trust::HoldLast, caller.patience()).await.map_err(refused)?;
-    for member in named_digests(&task).await {
-        mirror.access.add_member(&caller.registry(), repository, &member).await;
+    let (task, content) = match open(mirror, caller, &spec, range).await {
+        Err(Unopened::Read(error)) if is_no(&error) => {
+            // It may have been said to another who asked for the same, or to a token that was good a while ago.
+            let answered = relay::forward(mirror, &caller.head(), Some(repository)).await?;
+            if !answered.status().is_success() {
+                return Ok(answered.respond(caller));
+            }
+            open(mirror, caller, &spec, range).await
+        }
+        opened => opened,
+    }
+    .map_err(|error| match error {
+        Unopened::Read(error) => refused(error),
+        Unopened::Stored(error) => Refusal::storage(&error),
+    })?;
+    if caller.kind() == Kind::Manifest {
+        for (kind, member) in named_digests(&task).await {
+            mirror.access.add_member(&caller.registry(), repository, kind, &member).await;
+        }
     }
     let specs = if range_counts { multipart::asked(caller.headers.get(RANGE)) } else { Vec::new() };
     if range != Requested::Whole || !specs.is_empty() {
         mirror.prefetch.begin(&task, caller.wishes.prefetch);
     }
-    let headers = content_headers(&digest, content.content_type.as_deref());
+    let content_type = content_type(mirror, caller, repository, content.content_type.clone()).await;
+    let headers = content_headers(&digest, content_type.as_deref());
     let total = content.slice.and_then(|slice| slice.total).filter(|_| !specs.is_empty());
     let several = match total {
         Some(total) => {
-            let content_type = content.content_type.clone().unwrap_or_else(|| "application/octet-stream".to_owned());
+            let content_type = content_type.unwrap_or_else(|| "application/octet-stream".to_owned());
             let (peer, task, patience) = (mirror.peer.clone(), task.clone(), caller.patience());
             Parts { peer, task, content_type, patience }.respond(&specs, total).await.map_err(refused)?
         }
@@ -75,6 +94,46 @@ pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Di
     }
     response.headers_mut().extend(task_headers(&mirror.peer, &task));
     Ok(response)
+}
+
+enum Unopened {
+    Stored(StoreError),
+    Read(ReadError),
+}
+
+async fn open(
+    mirror: &Mirror,
+    caller: &Caller,
+    spec: &TaskSpec,
+    range: Requested,
+) -> Result<(Arc<Task>, Content), Unopened> {
+    let task = mirror.peer.start(spec.clone(), Start::Ask).map_err(Unopened::Stored)?;
+    let opened = task.clone().open(&mirror.peer, range, Trust::HoldLast, caller.patience()).await;
+    Ok((task, opened.map_err(Unopened::Read)?))
+}
+
+/// Of the registry, to a credential.
+fn is_no(error: &ReadError) -> bool {
+    let ReadError::Failed(failure) = error else { return false };
+    matches!(**failure, Failure::Origin { status: 401 | 403, .. })
+}
+
+/// A manifest may have come as something else first: as a blob, of which registries say nothing.
+async fn content_type(mirror: &Mirror, caller: &Caller, repository: &str, stored: Option<String>) -> Option<String> {
+    let is_manifest = |kind: &String| kind.contains("manifest") || kind.contains("image.index");
+    if caller.kind() == Kind::Blob || stored.as_ref().is_some_and(is_manifest) {
+        return stored;
+    }
+    let answered = relay::forward(mirror, &caller.head(), Some(repository)).await.ok();
+    let told = answered.as_ref().filter(|answer| answer.status().is_success());
+    told.and_then(|answer| answer.header(CONTENT_TYPE.as_str())).map(str::to_owned).or(stored)
+}
+
+/// What a registry gives to everybody is one content whatever registry it comes from. What it gives to somebody with a
+/// credential is a content of that registry: another one, which anybody may run, opens nothing of it by calling it its own.
+fn scope(mirror: &Mirror, caller: &Caller) -> Option<String> {
+    let private = caller.authorization().is_some() || mirror.peer.upstream().has_credential(&caller.url);
+    private.then(|| format!("registry {}", caller.registry()))
 }
 
 fn whole_or_one(caller: &Caller, content: Content) -> Response {
@@ -106,7 +165,7 @@ async fn unproven(
     let (registry, authorization) = (caller.registry(), caller.authorization());
     let known = async || {
         let proof = mirror.access.proof(&registry, repository, authorization).await;
-        (proof, mirror.access.is_member(&registry, repository, digest).await)
+        (proof, mirror.access.is_member(&registry, repository, caller.kind(), digest).await)
     };
     if known().await == (Proof::Fresh, true) {
         return Ok(None);
@@ -123,7 +182,7 @@ async fn unproven(
         _ if outage && proof != Proof::None && member => Ok(None),
         Ok(answer) if answer.status().is_success() => {
             mirror.access.prove(&registry, repository, authorization).await;
-            mirror.access.add_member(&registry, repository, digest).await;
+            mirror.access.add_member(&registry, repository, caller.kind(), digest).await;
             Ok(None)
         }
         Ok(answer) if !answer.wants_get() || caller.method == Method::HEAD => Ok(Some(answer.respond(caller))),
@@ -132,51 +191,69 @@ async fn unproven(
     }
 }
 
-/// What a manifest or an index names and its repository therefore has: its config, layers, and manifests. Nothing for other
-/// content.
-async fn named_digests(task: &Task) -> Vec<Digest> {
+/// What a manifest or an index names and its repository therefore has: its config, layers, and manifests. Nothing for what is
+/// not quite a manifest: the registry is asked about each blob of it.
+async fn named_digests(task: &Task) -> Vec<(Kind, Digest)> {
     let stored = task.stored();
     let meta = stored.meta().filter(|_| stored.is_complete());
-    let manifest = |kind: &str| kind.contains("manifest") || kind.contains("image.index");
-    let described = meta.filter(|meta| meta.content_type.as_deref().is_some_and(manifest));
-    let length = described.and_then(|meta| meta.length).filter(|length| *length <= MANIFEST_BYTES_MAX);
+    let length = meta.and_then(|meta| meta.length).filter(|length| *length <= MANIFEST_BYTES_MAX);
     let Some(length) = length.and_then(|length| usize::try_from(length).ok()) else { return Vec::new() };
     // Read in one go: it has just been written, or read before.
     let bytes = stored.read(0, length).await.unwrap_or_default();
     let named: Named = serde_json::from_slice(&bytes).unwrap_or_default();
-    let all = named.config.into_iter().chain(named.layers).chain(named.manifests);
-    all.filter(Descriptor::is_in_the_repository).filter_map(|descriptor| descriptor.digest.parse().ok()).collect()
+    let blobs = named.config.into_iter().chain(named.layers).map(|blob| (Kind::Blob, blob));
+    let all = blobs.chain(named.manifests.into_iter().map(|manifest| (Kind::Manifest, manifest)));
+    all.filter(|(_, it)| !it.is_foreign()).filter_map(|(kind, it)| Some((kind, it.digest.parse().ok()?))).collect()
 }
 
 /// As registries bound it (distribution-spec, § Pushing manifests).
 const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// A manifest or an index (image-spec), with nothing else in it: registries read names in any case and the last of two
+/// alike, so that what is called otherwise here may be what they have looked at.
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Named {
     config: Option<Descriptor>,
     layers: Vec<Descriptor>,
     manifests: Vec<Descriptor>,
+    #[serde(rename = "schemaVersion")]
+    _schema_version: IgnoredAny,
+    #[serde(rename = "mediaType")]
+    _media_type: IgnoredAny,
+    #[serde(rename = "artifactType")]
+    _artifact_type: IgnoredAny,
+    #[serde(rename = "subject")]
+    _subject: IgnoredAny,
+    #[serde(rename = "annotations")]
+    _annotations: IgnoredAny,
 }
 
+/// All that a descriptor has, but for `urls`: registries take manifests that name foreign layers without having them. With
+/// the digest of another's layer such a manifest must be no way to its bytes.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Descriptor {
     digest: String,
     #[serde(default)]
     media_type: String,
-    #[serde(default)]
-    urls: Vec<String>,
+    #[serde(default, rename = "size")]
+    _size: IgnoredAny,
+    #[serde(default, rename = "annotations")]
+    _annotations: IgnoredAny,
+    #[serde(default, rename = "platform")]
+    _platform: IgnoredAny,
+    #[serde(default, rename = "data")]
+    _data: IgnoredAny,
+    #[serde(default, rename = "artifactType")]
+    _artifact_type: IgnoredAny,
 }
 
 // === impl Descriptor ===
 
 impl Descriptor {
-    /// Registries take manifests that name foreign layers without having them: with the digest of another's layer such a
-    /// manifest must be no way to its bytes. About these the registry is asked.
-    fn is_in_the_repository(&self) -> bool {
-        let foreign = ["nondistributable", "foreign"].iter().any(|word| self.media_type.contains(word));
-        self.urls.is_empty() && !foreign
+    fn is_foreign(&self) -> bool {
+        ["nondistributable", "foreign"].iter().any(|word| self.media_type.contains(word))
     }
 }
 
@@ -187,7 +264,8 @@ async fn head(mirror: &Mirror, caller: &Caller, repository: &str, spec: &TaskSpe
     let (Some(task), Some(meta), Some(digest)) = (here, meta, &spec.digest) else {
         return Ok(relay::forward(mirror, caller, Some(repository)).await?.respond(caller));
     };
-    let mut response = describe(digest, meta.content_type.as_deref(), meta.length.unwrap_or(0));
+    let content_type = content_type(mirror, caller, repository, meta.content_type).await;
+    let mut response = describe(digest, content_type.as_deref(), meta.length.unwrap_or(0));
     response.headers_mut().extend(task_headers(&mirror.peer, &task));
     Ok(response)
 }

@@ -16,7 +16,7 @@ use http::{Method, StatusCode};
 use moka::future::Cache;
 
 use super::Mirror;
-use super::access::Proof;
+use super::access::{Kind, Proof};
 use super::caller::Caller;
 use super::refusal::Refusal;
 use super::tag_files::{Meant, TagFiles};
@@ -160,7 +160,7 @@ async fn mean(mirror: &Mirror, caller: &Caller, repository: &str, tag: &str, ask
 }
 
 async fn remember(mirror: &Mirror, caller: &Caller, key: Key, known: &Known) {
-    mirror.access.add_member(&key.0, &key.1, &known.meant.digest).await;
+    mirror.access.add_member(&key.0, &key.1, Kind::Manifest, &known.meant.digest).await;
     let before = mirror.tags.known.get(&key).await;
     if caller.authorization().is_none() && before.is_none_or(|before| before.meant != known.meant) {
         mirror.tags.files.write(&key, &known.meant).await;
@@ -174,7 +174,7 @@ async fn recall(mirror: &Mirror, key: &Key) {
         return;
     }
     if let Some(meant) = mirror.tags.files.read(key).await {
-        mirror.access.add_member(&key.0, &key.1, &meant.digest).await;
+        mirror.access.add_member(&key.0, &key.1, Kind::Manifest, &meant.digest).await;
         mirror.access.prove_stale(&key.0, &key.1, None).await;
         mirror.tags.known.insert(key.clone(), Known { meant, asked: None }).await;
     }
@@ -192,7 +192,7 @@ async fn ask_seed(mirror: &Mirror, caller: &Caller, repository: &str, key: &Key)
     let ResolvedTag { digest, content_type, length, stale } = resolved;
     let known = Known { meant: Meant { digest, content_type, length }, asked: Some(Instant::now()) };
     if stale {
-        mirror.access.add_member(&key.0, repository, &known.meant.digest).await;
+        mirror.access.add_member(&key.0, repository, Kind::Manifest, &known.meant.digest).await;
         mirror.access.prove_stale(&key.0, repository, caller.authorization()).await;
         return Some(last_known(key, known.meant));
     }

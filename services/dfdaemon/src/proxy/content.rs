@@ -28,6 +28,9 @@ use crate::mirror;
 use crate::task_headers::task_headers;
 use crate::wishes::{Priority, Wishes};
 
+/// Of contents that were asked for with a credential; see [`df_api::task::Origin::scope`].
+const SCOPE: &str = "forward proxy";
+
 /// A GET that the rules send here.
 pub struct Asked {
     pub url: Url,
@@ -123,7 +126,11 @@ fn spec(asked: Asked, headers: &HeaderMap, credential: &Credential) -> Result<Ta
     let mut spec = request.into_spec()?;
     spec.origin.accept = text(ACCEPT);
     spec.origin.node_only = priority == Priority::NodeItself;
-    Ok(spec)
+    // Who may read it, this proxy asks its server: nobody gets it by another way.
+    if spec.origin.scope.is_some() {
+        spec.origin.scope = Some(SCOPE.to_owned());
+    }
+    Ok(TaskSpec::new(spec.origin, spec.digest))
 }
 
 /// What the server itself has said, when asking it again would get the same, or nothing better.

@@ -1,8 +1,9 @@
 //! Who may read what: challenges and credentials pass unchanged, and the cache answers only whom the registry accepted.
 
 use base64::Engine as _;
+use df_api::dfdaemon::CreateTaskRequest;
 use df_testkit::image::MANIFEST_TYPE;
-use df_testkit::registry::{RegistryAccess, manifest_name};
+use df_testkit::registry::{RegistryAccess, blob_name, manifest_name};
 use df_testkit::{Blob, Content};
 
 use crate::node::{Node, REPOSITORY};
@@ -61,20 +62,100 @@ async fn a_foreign_layer_is_no_way_to_the_bytes_of_another_repository() {
     let get = |path: &str| node.get(path).header("authorization", basic("secret")).send();
     assert_eq!(get(&node.blob_path(node.layer())).await.unwrap().bytes().await.unwrap(), node.layer().bytes);
     let digest = &node.layer().digest;
-    for (repository, kind, urls) in [
-        ("mine/urls", "application/vnd.oci.image.layer.v1.tar+gzip", "[\"http://x.example/\"]"),
-        ("mine/oci", "application/vnd.oci.image.layer.nondistributable.v1.tar", "[]"),
-        ("mine/docker", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "[]"),
+    const TAR: &str = "\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\"";
+    let named = format!("\"digest\":\"{digest}\",\"size\":3000000");
+    let foreign = "\"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip\"";
+    for (repository, layers) in [
+        ("mine/urls", format!("\"layers\":[{{{TAR},{named},\"urls\":[\"http://x.example/\"]}}]")),
+        ("mine/oci", format!("\"layers\":[{{\"mediaType\":\"x/nondistributable.v1.tar\",{named},\"urls\":[]}}]")),
+        ("mine/docker", format!("\"layers\":[{{\"mediaType\":{foreign},{named}}}]")),
+        // Registries read names in any case, and take the last of two.
+        ("mine/case", format!("\"layers\":[{{{TAR},{named},\"MediaType\":{foreign}}}]")),
+        ("mine/folded", format!("\"layers\":[{{{TAR},{named},\"url\u{17f}\":[\"http://x.example/\"]}}]")),
+        ("mine/hidden", format!("\"layers\":[{{{TAR},{named}}}],\"Layers\":[]")),
+        ("mine/twice", format!("\"layers\":[{{{TAR},{named}}}],\"layers\":[]")),
     ] {
-        let layer = format!("{{\"mediaType\":\"{kind}\",\"digest\":\"{digest}\",\"size\":3000000,\"urls\":{urls}}}");
-        let manifest = Blob::new(MANIFEST_TYPE, format!("{{\"schemaVersion\":2,\"layers\":[{layer}]}}"));
-        let content = Content::new(manifest.bytes.clone()).header("content-type", MANIFEST_TYPE);
-        let content = content.header("docker-content-digest", &manifest.digest);
-        let content = content.require_authorization(&basic("secret"), "Basic realm=\"x\"");
-        node.registry.origin().put(&manifest_name(repository, &manifest.digest), content);
+        let manifest = Blob::new(MANIFEST_TYPE, format!("{{\"schemaVersion\":2,{layers}}}"));
+        put_private(&node, &manifest_name(repository, &manifest.digest), &manifest);
         let named = get(&format!("{repository}/manifests/{}", manifest.digest)).await.unwrap();
         assert_eq!(named.bytes().await.unwrap(), manifest.bytes, "{repository}");
         assert_eq!(get(&format!("{repository}/blobs/{digest}")).await.unwrap().status(), 404, "{repository}");
+    }
+}
+
+fn put_private(node: &Node, name: &str, blob: &Blob) {
+    let content = Content::new(blob.bytes.clone()).header("content-type", blob.media_type);
+    let content = content.header("docker-content-digest", &blob.digest);
+    node.registry.origin().put(name, content.require_authorization(&basic("secret"), "Basic realm=\"x\""));
+}
+
+/// Anybody may push a blob with any bytes in it.
+#[tokio::test]
+async fn a_blob_that_reads_like_a_manifest_is_no_manifest() {
+    let node = Node::start(private()).await;
+    let get = |path: &str| node.get(path).header("authorization", basic("secret")).send();
+    assert_eq!(get(&node.blob_path(node.layer())).await.unwrap().bytes().await.unwrap(), node.layer().bytes);
+    let digest = &node.layer().digest;
+    let layer = format!("{{\"mediaType\":\"x\",\"digest\":\"{digest}\",\"size\":3000000}}");
+    let blob = Blob::new(MANIFEST_TYPE, format!("{{\"schemaVersion\":2,\"layers\":[{layer}]}}"));
+    put_private(&node, &blob_name("mine/app", &blob.digest), &blob);
+    assert_eq!(get(&format!("mine/app/blobs/{}", blob.digest)).await.unwrap().bytes().await.unwrap(), blob.bytes);
+    for path in [format!("mine/app/manifests/{}", blob.digest), format!("mine/app/blobs/{digest}")] {
+        assert_eq!(get(&path).await.unwrap().status(), 404, "{path}");
+    }
+}
+
+/// It says that it has it, or a program says where it is.
+#[tokio::test]
+async fn another_place_opens_nothing_by_calling_it_its_own() {
+    let other = df_testkit::FakeRegistry::start(RegistryAccess::Open).await.unwrap();
+    let node = Node::with(private(), |config| config.upstream.allow.push(other.base_url())).await;
+    let manifest = node.image.top().clone();
+    for (path, blob) in [
+        (format!("{REPOSITORY}/manifests/{}", manifest.digest), &manifest),
+        (node.blob_path(node.layer()), node.layer()),
+    ] {
+        let right = node.get(&path).header("authorization", basic("secret")).send().await.unwrap();
+        assert_eq!(right.bytes().await.unwrap(), blob.bytes);
+        let length = blob.bytes.len();
+        let lie = Content::new(vec![b'x'; length]).header("content-type", blob.media_type);
+        other.origin().put(&format!("v2/{path}"), lie.header("docker-content-digest", &blob.digest));
+        for authorization in [None, Some(basic("secret"))] {
+            let url = format!("http://{}/v2/{path}?ns={}", node.daemon.local_addr, other.address());
+            let mut request = node.http.get(url);
+            if let Some(authorization) = authorization {
+                request = request.header("authorization", authorization);
+            }
+            let answer = request.send().await.unwrap();
+            let status = answer.status();
+            let body = answer.bytes().await;
+            assert!(body.is_err() || status == 502, "{path}: {status} {body:?}");
+        }
+        let request = CreateTaskRequest {
+            digest: Some(blob.digest.parse().unwrap()),
+            ..CreateTaskRequest::new(other.origin().url(&format!("v2/{path}")))
+        };
+        let id = node.client().create_task(&request).await.unwrap().id;
+        match node.client().get_task_content(&id, None).await {
+            Ok(answer) => assert!(df_testkit::read_whole(answer).await.is_err(), "{path}"),
+            Err(error) => assert_eq!(error.status(), Some(502), "{path}: {error}"),
+        }
+    }
+}
+
+/// What was a blob first.
+#[tokio::test]
+async fn a_manifest_is_called_what_its_registry_calls_it() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let manifest = node.image.top().clone();
+    let blob = Content::new(manifest.bytes.clone()).header("content-type", "application/octet-stream");
+    node.registry.origin().put(&blob_name(REPOSITORY, &manifest.digest), blob);
+    let as_blob = node.get(&node.blob_path(&manifest)).send().await.unwrap();
+    assert_eq!(as_blob.bytes().await.unwrap(), manifest.bytes);
+    let path = format!("{REPOSITORY}/manifests/{}", manifest.digest);
+    for request in [node.head(&path), node.get(&path)] {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], manifest.media_type);
     }
 }
 
@@ -168,6 +249,19 @@ async fn a_token_that_is_no_good_is_called_so() {
     assert_eq!(good.status(), 200);
     node.registry.expire_token();
     assert!(challenge("fake-token-0").await.ends_with("error=\"invalid_token\""));
+}
+
+/// It was good a while ago, and what it asks for now is not here.
+#[tokio::test]
+async fn a_token_that_has_expired_is_called_so_for_what_is_not_here_too() {
+    let access = RegistryAccess::Token { user: "ann".to_owned(), password: "secret".to_owned() };
+    let node = Node::start(access).await;
+    let ask = |path: &str| node.get(path).header("authorization", "Bearer fake-token-0").send();
+    assert!(ask(&format!("{REPOSITORY}/manifests/{}", node.image.top().digest)).await.unwrap().bytes().await.is_ok());
+    node.registry.expire_token();
+    let refused = ask(&node.blob_path(node.layer())).await.unwrap();
+    assert_eq!(refused.status(), 401);
+    assert!(refused.headers()["www-authenticate"].to_str().unwrap().ends_with("error=\"invalid_token\""));
 }
 
 #[tokio::test]
