@@ -76,6 +76,7 @@ impl Ground {
             programs: self.programs.clone(),
             ctl: self.ctl().clone(),
             seed: None,
+            behind: Vec::new(),
             nodes: nodes.to_vec(),
             origins: vec![format!("http://{origin}")],
             ca_certs: Vec::new(),

@@ -24,6 +24,9 @@ pub(crate) enum Release {
     /// Asks for 1 MiB of a layer at a time, four times at once.
     V2_1Parallel,
     V2_3,
+    /// These two cancel a pull that stands still for 20 s.
+    V1_7Impatient,
+    V2_1Impatient,
 }
 
 /// Ends when dropped. Its mounts are in the mount namespace of `ip netns exec` and go with it.
@@ -43,8 +46,8 @@ impl Release {
     fn tool(self) -> Option<&'static str> {
         match self {
             Release::Debian => None,
-            Release::V1_7 => Some("containerd-1.7"),
-            Release::V2_1 | Release::V2_1Parallel => Some("containerd-2.1"),
+            Release::V1_7 | Release::V1_7Impatient => Some("containerd-1.7"),
+            Release::V2_1 | Release::V2_1Parallel | Release::V2_1Impatient => Some("containerd-2.1"),
             Release::V2_3 => Some("containerd-2.3"),
         }
     }
@@ -59,10 +62,15 @@ impl Release {
             "[grpc]\n  address = \"{dir}/containerd.sock\"\n\
              [plugins.\"io.containerd.internal.v1.opt\"]\n  path = \"{dir}/opt\"\n"
         );
+        let patience = match self {
+            Release::V1_7Impatient | Release::V2_1Impatient => "image_pull_progress_timeout = \"20s\"",
+            _ => "",
+        };
         Ok(match self {
-            Release::Debian | Release::V1_7 => format!(
+            Release::Debian | Release::V1_7 | Release::V1_7Impatient => format!(
                 r#"{head}{told}{ours}
 [plugins."io.containerd.grpc.v1.cri"]
+  {patience}
   sandbox_image = "registry.test/never-pulled"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "{snapshotter}"
@@ -72,11 +80,12 @@ impl Release {
 "#,
                 told = snippet("containerd-1", &[certs])?
             ),
-            Release::V2_1 | Release::V2_1Parallel | Release::V2_3 => format!(
+            Release::V2_1 | Release::V2_1Parallel | Release::V2_1Impatient | Release::V2_3 => format!(
                 r#"{head}{told}{parallel}{ours}
 [plugins."io.containerd.nri.v1.nri"]
   disable = true
 [plugins."io.containerd.cri.v1.images"]
+  {patience}
   snapshotter = "{snapshotter}"
   [plugins."io.containerd.cri.v1.images".pinned_images]
     sandbox = "registry.test/never-pulled"

@@ -2,11 +2,12 @@
 //! pull from registries that everybody may read, with and without TLS, with and without tokens.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use df_testkit::{Image, Layer, snippet};
+use df_testkit::{Image, Layer, snippet, until};
 
 use crate::command::{go_tool, installed, path_with, run};
 use crate::lab::Lab;
@@ -14,7 +15,8 @@ use crate::node::Node;
 use crate::traffic::{Mark, Traffic};
 use crate::upstreams::Upstream;
 
-const PUBLIC: &str = "library/tools";
+pub(crate) const PUBLIC: &str = "library/tools";
+const BOUND: Duration = Duration::from_secs(60);
 /// Those that let in everybody, the last two of them only with a token.
 const UPSTREAMS: [Upstream; 4] = [Upstream::Open, Upstream::Secure, Upstream::Token, Upstream::Hub];
 
@@ -105,7 +107,7 @@ impl Pull<'_> {
         let (from, to) = (format!("docker://{}", self.reference()), format!("dir:{}", target.display()));
         let arguments = [&["--registries-conf", &conf, "copy", "--quiet"], &login[..], &[&from, &to]].concat();
         run(&self.node.namespace, installed("skopeo")?, &arguments, &[]).await?;
-        holds_blobs(&target, self.image)
+        holds_blobs(self.image, |_, hex| target.join(hex))
     }
 
     async fn podman(&self) -> anyhow::Result<()> {
@@ -131,7 +133,7 @@ impl Pull<'_> {
         let image = format!("{}:{}", self.repository, self.tag);
         let replaced = [("127.0.0.1:65001/registry.example/", host.as_str()), ("team/app:v1", &image)];
         self.type_in(if self.login.is_some() { private } else { open }, &replaced, &path_with(programs)).await?;
-        holds_blobs(&self.folder.join("app/blobs/sha256"), self.image)
+        holds_blobs(self.image, |algorithm, hex| self.folder.join("app/blobs").join(algorithm).join(hex))
     }
 
     async fn curl(&self) -> anyhow::Result<()> {
@@ -181,10 +183,11 @@ impl Pull<'_> {
     }
 }
 
-/// Every blob of `image` is in `folder` under its hex digits, and right.
-fn holds_blobs(folder: &Path, image: &Image) -> anyhow::Result<()> {
+/// Every blob of `image` is in the file of its digest, and right.
+pub(crate) fn holds_blobs(image: &Image, file: impl Fn(&str, &str) -> PathBuf) -> anyhow::Result<()> {
     for blob in image.blobs() {
-        let file = folder.join(blob.digest.trim_start_matches("sha256:"));
+        let (algorithm, hex) = blob.digest.split_once(':').context("no digest")?;
+        let file = file(algorithm, hex);
         let bytes = std::fs::read(&file).with_context(|| format!("{} was not pulled", blob.digest))?;
         ensure!(bytes == blob.bytes, "{} has other bytes", file.display());
     }
@@ -214,6 +217,44 @@ async fn tools_that_name_the_registry_in_the_path_pull_what_is_public() -> anyho
             assert_eq!(traffic.bytes_to(node.address()), 0, "{tool:?} from {upstream:?}: {traffic:#?}");
         }
         traffic.assert_each_blob_once(&image);
+    }
+    Ok(())
+}
+
+/// Nobody has the layer yet, and two of these tools do not resume.
+#[tokio::test]
+async fn tools_do_not_notice_a_seed_peer_that_dies_in_the_middle() -> anyhow::Result<()> {
+    let Some(mut lab) = Lab::start_with_faults().await? else { return Ok(()) };
+    let folder = lab.folder().to_owned();
+    let Lab { cluster: Some(cluster), faults: Some(faults), nodes, .. } = &mut lab else { bail!("no Dragonfly") };
+    let image = Image::build(840, &[Layer::gzip(24 << 20), Layer::gzip(70_000)])?.in_docker_types().in_index();
+    let layer = &image.layers[0];
+    faults.registry.add(PUBLIC, "v840", &image);
+    faults.change(PUBLIC, &layer.digest, |blob| blob.rate(12 << 20));
+    let pull = async |tool, number: usize| {
+        let folder = folder.join(format!("{tool:?}-faulty"));
+        let (node, upstream, ca) = (&nodes[number], Upstream::Faulty, Path::new("/dev/null"));
+        let (repository, tag, image, login) = (PUBLIC, "v840", &image, None);
+        let pull = Pull { tool, node, upstream, repository, tag, image, folder, ca, login };
+        pull.run().await.with_context(|| format!("{tool:?}"))
+    };
+    let sent = || faults.registry.blob_stats(PUBLIC, &layer.digest).bytes;
+    let death = async {
+        let third = layer.size_bytes() / 3;
+        until("the seed peer has a third", BOUND, async || Ok((sent() > third).then_some(()))).await?;
+        cluster.seed_peer.as_mut().context("no seed peer")?.kill();
+        anyhow::Ok(())
+    };
+    let pulls =
+        async { tokio::join!(pull(Tool::Skopeo, 0), pull(Tool::Crane, 0), pull(Tool::Podman, 1), pull(Tool::Oras, 1)) };
+    let ((skopeo, crane, podman, oras), dead) = tokio::join!(pulls, death);
+    dead.and(skopeo).and(crane).and(podman).and(oras)?;
+    println!("the seed peer died: the registry sent {:.2} of the layer", sent() as f64 / layer.size_bytes() as f64);
+    // None of them went to the registry itself.
+    for name in faults.registry.origin().names() {
+        let seen = faults.registry.origin().stats(&name);
+        let daemon = |headers: &http::HeaderMap| headers["user-agent"].as_bytes().starts_with(b"dragonfly/");
+        assert!(seen.headers.iter().all(daemon), "{name}: {seen:#?}");
     }
     Ok(())
 }

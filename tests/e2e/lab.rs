@@ -14,7 +14,8 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::containerd::Release;
 use crate::crictl::Crictl;
-use crate::node::Node;
+use crate::faults::Faults;
+use crate::node::{MIRROR, Node};
 use crate::requirements;
 use crate::upstreams::{Upstream, Upstreams};
 
@@ -32,6 +33,7 @@ pub(crate) struct Lab {
     pub(crate) nodes: Vec<Node>,
     pub(crate) registry: DockerRegistry,
     upstreams: Option<Upstreams>,
+    pub(crate) faults: Option<Faults>,
     pub(crate) network: Network,
     folder: Folder,
     crictl: Crictl,
@@ -66,8 +68,8 @@ impl Lab {
         let folder = Folder::create()?;
         let address = SocketAddr::from((network.ctl().address, Upstream::Open.port()));
         let registry = DockerRegistry::start(&folder.path, address, Some(&network.ctl().name)).await?;
-        let mut lab =
-            Self { cluster: None, nodes: Vec::new(), registry, upstreams: None, network, folder, crictl, _turn: turn };
+        let (nodes, upstreams, faults) = (Vec::new(), None, None);
+        let mut lab = Self { cluster: None, nodes, registry, upstreams, faults, network, folder, crictl, _turn: turn };
         for number in 0..usize::from(NODES) {
             let node = lab.start_node(number, Release::Debian).await?;
             lab.nodes.push(node);
@@ -100,6 +102,17 @@ impl Lab {
         Ok(Some(lab))
     }
 
+    /// As [`Lab::start_with_dragonfly`], with registries and lines that fail as they are told.
+    pub(crate) async fn start_with_faults() -> anyhow::Result<Option<Self>> {
+        let Some(mut lab) = Self::start().await? else { return Ok(None) };
+        lab.faults = Some(Faults::start(&lab.network).await?);
+        lab.start_dragonfly(Some(lab.network.ctl().clone())).await?;
+        for node in &lab.nodes {
+            lab.use_mirror(node)?;
+        }
+        Ok(Some(lab))
+    }
+
     async fn start_dragonfly(&mut self, seed: Option<Namespace>) -> anyhow::Result<()> {
         let open = [Upstream::Open.url()].into_iter();
         let setting = Setting {
@@ -107,8 +120,12 @@ impl Lab {
             programs: requirements::programs()?,
             ctl: self.network.ctl().clone(),
             seed,
+            behind: self.faults.iter().flat_map(Faults::lines).collect(),
             nodes: self.network.nodes().to_vec(),
-            origins: open.chain(self.upstreams.iter().flat_map(Upstreams::origins)).collect(),
+            origins: open
+                .chain(self.upstreams.iter().flat_map(Upstreams::origins))
+                .chain(self.faults.iter().flat_map(Faults::origins))
+                .collect(),
             intercept: self.upstreams.iter().map(|_| Upstream::Secure.host().to_owned()).collect(),
             ca_certs: self.upstreams.iter().map(|upstreams| upstreams.ca.clone()).collect(),
             verbose: true,
@@ -130,9 +147,16 @@ impl Lab {
 
     /// For every registry of this lab.
     pub(crate) fn use_mirror(&self, node: &Node) -> anyhow::Result<()> {
-        node.use_mirror(Upstream::Open, None)?;
-        let Some(upstreams) = &self.upstreams else { return Ok(()) };
-        Upstream::WITH_A_DOOR.into_iter().try_for_each(|upstream| node.use_mirror(upstream, Some(&upstreams.ca)))
+        self.use_mirror_at(MIRROR, node)
+    }
+
+    /// As [`Lab::use_mirror`], with something before dfdaemon.
+    pub(crate) fn use_mirror_at(&self, mirror: &str, node: &Node) -> anyhow::Result<()> {
+        let ca = self.upstreams.as_ref().map(|upstreams| &*upstreams.ca);
+        let doors = Upstream::WITH_A_DOOR.into_iter().filter(|_| ca.is_some());
+        let ours = [Upstream::Faulty, Upstream::Closed].into_iter().filter(|_| self.faults.is_some());
+        let all = [Upstream::Open].into_iter().chain(doors).chain(ours);
+        all.into_iter().try_for_each(|upstream| node.use_mirror_at(mirror, upstream, ca))
     }
 
     /// The open one, after it was killed, with what it had.
@@ -144,6 +168,10 @@ impl Lab {
 
     pub(crate) fn upstreams(&self) -> anyhow::Result<&Upstreams> {
         self.upstreams.as_ref().context("this lab has the open registry only")
+    }
+
+    pub(crate) fn faults(&self) -> anyhow::Result<&Faults> {
+        self.faults.as_ref().context("this lab has no registries of ours")
     }
 
     pub(crate) fn registry(&self, upstream: Upstream) -> anyhow::Result<&DockerRegistry> {
@@ -162,6 +190,13 @@ impl Lab {
     pub(crate) async fn push(&self, name: &str, image: &Image) -> anyhow::Result<()> {
         let (repository, tag) = name.split_once(':').context("an image without a tag")?;
         push_image(&self.registry.base_url(), repository, tag, image).await
+    }
+
+    /// As [`Lab::push`], and into the faulty registry.
+    pub(crate) async fn push_faulty(&self, name: &str, image: &Image) -> anyhow::Result<()> {
+        let (repository, tag) = name.split_once(':').context("an image without a tag")?;
+        self.faults()?.registry.add(repository, tag, image);
+        self.push(name, image).await
     }
 
     pub(crate) fn cluster_ref(&self) -> anyhow::Result<&Cluster> {

@@ -6,6 +6,7 @@
 //! one removes. `E2E_KEEP=1` keeps the folder with all logs and names it.
 
 mod broken_mirror;
+mod challenges;
 mod command;
 mod conformance;
 mod containerd;
@@ -13,19 +14,25 @@ mod containerd_releases;
 mod crictl;
 mod direct_pull;
 mod docker;
+mod dying_sources;
+mod faults;
 mod files;
 mod forward_proxy;
 mod huge_blob;
 mod idle;
 mod image_tools;
 mod lab;
+mod liars;
+mod long_digests;
 mod mirror;
 mod mirror_faults;
 mod node;
 mod outage;
+mod parallel_ranges;
 mod peer_pull;
 mod private_pull;
 mod private_tools;
+mod recorder;
 mod requirements;
 mod traffic;
 mod upstreams;

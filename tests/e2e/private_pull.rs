@@ -3,8 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use df_testkit::docker_registry::{BASIC_PASSWORD, BASIC_USER};
 use df_testkit::{Image, Layer};
+use regex::bytes::Regex;
+use tests::cluster::PEER_PORT;
 
 use crate::containerd::Release;
 use crate::lab::{Lab, other_small_image, small_image};
@@ -61,25 +65,47 @@ async fn a_private_image_is_for_those_whom_the_registry_lets_in() -> anyhow::Res
         nodes[0].pull_from(Upstream::Token, BLUE, &blue_image, Some(&blue)).await?;
         assert_refused(&nodes[0], Upstream::Token, BLUE, Some(&red)).await?;
     }
-    assert_nowhere(lab.folder(), &[&password("red"), &password("blue")])
+    assert_kept_nowhere(&lab).await
 }
 
-/// No file of daemons or registries has one of these texts, nor what Basic makes of them.
-fn assert_nowhere(folder: &Path, secrets: &[&str]) -> anyhow::Result<()> {
+/// Neither passwords, nor what Basic makes of them, nor tokens are in a file of the daemons, of their logs, or in their
+/// metrics.
+async fn assert_kept_nowhere(lab: &Lab) -> anyhow::Result<()> {
+    let tokens = lab.upstreams()?.tokens.issued();
+    assert!(!tokens.is_empty(), "nobody has asked for a token");
+    // All have one beginning; none has another's signature.
+    let signature = |token: &String| token.rsplit('.').next().unwrap_or_default().to_owned();
+    let mut secrets: Vec<String> = tokens.iter().map(signature).collect();
+    for tenant in ["red", "blue"] {
+        secrets.extend([password(tenant), STANDARD.encode(login(tenant))]);
+    }
+    secrets.push(STANDARD.encode(format!("{BASIC_USER}:{BASIC_PASSWORD}")));
+    let secrets = Regex::new(&secrets.iter().map(|secret| regex::escape(secret)).collect::<Vec<_>>().join("|"))?;
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    for daemon in lab.network.nodes().iter().chain([lab.network.ctl()]) {
+        let url = format!("http://{}:{PEER_PORT}/metrics", daemon.address);
+        let metrics = client.get(&url).send().await?.error_for_status()?.bytes().await?;
+        assert!(metrics.starts_with(b"#"), "{url} has no metrics");
+        assert_has_none(&url, &metrics, &secrets);
+    }
+    assert_in_no_file(lab.folder(), &secrets)
+}
+
+fn assert_has_none(place: &str, text: &[u8], secrets: &Regex) {
+    let found = secrets.find(text).map(|found| String::from_utf8_lossy(found.as_bytes()).into_owned());
+    assert_eq!(found, None, "{place} has a secret");
+}
+
+fn assert_in_no_file(folder: &Path, secrets: &Regex) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
             // containerd's own folders are no business of ours.
-            if path.join("containerd.toml").exists() {
-                continue;
+            if !path.join("containerd.toml").exists() {
+                assert_in_no_file(&path, secrets)?;
             }
-            assert_nowhere(&path, secrets)?;
         } else if path.is_file() {
-            let text = std::fs::read(&path)?;
-            for secret in secrets {
-                let found = text.windows(secret.len()).any(|window| window == secret.as_bytes());
-                assert!(!found, "{} has the secret {secret}", path.display());
-            }
+            assert_has_none(&path.display().to_string(), &std::fs::read(&path)?, secrets);
         }
     }
     Ok(())

@@ -30,13 +30,17 @@ pub(crate) enum Upstream {
     Token,
     /// TLS, a token per repository, under the name of Docker Hub.
     Hub,
+    /// Ours, see [`crate::faults`]: plain HTTP, for everybody. What it has is in the open one, too.
+    Faulty,
+    /// Ours: plain HTTP, a token.
+    Closed,
 }
 
 /// All but the open one, which every lab has; end when dropped.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     registries: Vec<(Upstream, DockerRegistry)>,
-    tokens: TokenServer,
+    pub(crate) tokens: TokenServer,
     /// The same token server.
     hub_tokens: TlsFront,
     /// PEM of the authority that signs for those with TLS.
@@ -69,15 +73,25 @@ impl Upstream {
             Upstream::Basic => "basic.test:5002",
             Upstream::Token => "token.test:5003",
             Upstream::Hub => "registry-1.docker.io",
+            Upstream::Faulty => "faulty.test:5004",
+            Upstream::Closed => "closed.test:5006",
         }
     }
 
     pub(crate) fn has_tls(self) -> bool {
-        !matches!(self, Upstream::Open | Upstream::Token)
+        matches!(self, Upstream::Secure | Upstream::Basic | Upstream::Hub)
     }
 
     pub(crate) fn url(self) -> String {
         format!("{}://{}", if self.has_tls() { "https" } else { "http" }, self.host())
+    }
+
+    /// Whom a client asks when the mirror fails.
+    pub(crate) fn next_url(self) -> String {
+        match self {
+            Upstream::Faulty => Upstream::Open.url(),
+            _ => self.url(),
+        }
     }
 
     fn dns_name(self) -> &'static str {
@@ -108,7 +122,7 @@ impl Upstreams {
         let mut registries = Vec::new();
         for upstream in Upstream::WITH_A_DOOR {
             let auth = match upstream {
-                Upstream::Open | Upstream::Secure => RegistryAuth::Open,
+                Upstream::Open | Upstream::Secure | Upstream::Faulty | Upstream::Closed => RegistryAuth::Open,
                 Upstream::Basic => RegistryAuth::Basic,
                 Upstream::Token => RegistryAuth::Token { server: &tokens, realm: &realm },
                 Upstream::Hub => RegistryAuth::Token { server: &tokens, realm: &hub_realm },

@@ -1,6 +1,7 @@
 //! Dragonfly in namespaces: manager and scheduler in `ctl`, a seed peer, a dfdaemon on every node. What each of them is
 //! told stands here and nowhere else.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub struct Setting {
     /// Manager and scheduler run here.
     pub ctl: Namespace,
     pub seed: Option<Namespace>,
+    /// Daemons that others reach at another address than their own: something is in between.
+    pub behind: Vec<(Ipv4Addr, Ipv4Addr)>,
     pub nodes: Vec<Namespace>,
     /// What daemons may ask although it is private, as `http://host:port`.
     pub origins: Vec<String>,
@@ -185,9 +188,11 @@ impl Setting {
     }
 
     fn daemon<'a>(&'a self, name: &'a str, namespace: &'a Namespace, role: Role) -> Daemon<'a> {
+        let behind = self.behind.iter().find(|(own, _)| *own == namespace.address);
+        let advertised = behind.map_or(namespace.address, |(_, advertised)| *advertised);
         let mut config = json!({
             "verbose": self.verbose,
-            "host": { "hostname": name, "advertiseIP": namespace.address.to_string() },
+            "host": { "hostname": name, "advertiseIP": advertised.to_string() },
             "storage": { "dir": self.folder.join(name) },
             "upstream": { "allow": self.origins, "anyPublic": false, "caCerts": self.ca_certs },
             "proxy": { "intercept": self.intercept },

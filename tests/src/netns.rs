@@ -20,6 +20,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 const TEST_HOST: u8 = 1;
 const CTL_HOST: u8 = 2;
+const OTHER_TEST_HOST: u8 = 3;
 const FIRST_NODE_HOST: u8 = 11;
 /// A packet before segmentation has up to 64 KiB; a smaller bucket would cut them all.
 const TBF_BURST: &str = "128kb";
@@ -81,6 +82,14 @@ impl Network {
     pub fn test_address(&self) -> Ipv4Addr {
         let [a, b, c, _] = self.ctl().address.octets();
         Ipv4Addr::new(a, b, c, TEST_HOST)
+    }
+
+    /// Another of the test's own, for a second listener on the same port.
+    pub fn add_test_address(&self) -> anyhow::Result<Ipv4Addr> {
+        let [a, b, c, _] = self.ctl().address.octets();
+        let address = Ipv4Addr::new(a, b, c, OTHER_TEST_HOST);
+        ip(&["addr", "add", &format!("{address}/24"), "dev", &self.link])?;
+        Ok(address)
     }
 
     /// From now on these names mean `address`, everywhere in this network.

@@ -1,4 +1,4 @@
-//! A TCP proxy in front of any address, whose line can be made slow, cut, silent or refused while it runs.
+//! A TCP proxy in front of any address, whose line can be made slow, cut, silent, wrong or refused while it runs.
 //!
 //! **Invariant:** after [`FaultProxy::set`] has returned, the new faults hold: a test need not wait for them to arrive.
 
@@ -32,6 +32,8 @@ pub struct Faults {
     /// Every connection ends once it has carried this many bytes from the target to the client; one that has, at its
     /// next byte.
     pub cut_after: Option<(u64, Cut)>,
+    /// Of each connection, every byte at a multiple of this on its way from the target to the client is another one.
+    pub flip_every: Option<u64>,
     /// Connections are accepted, and nothing passes in either direction until this is off again.
     pub black_hole: bool,
     /// Nobody listens. Connections that exist go on; [`FaultProxy::sever`] ends them.
@@ -43,6 +45,7 @@ pub struct ProxyStats {
     pub connections: u64,
     pub bytes_to_target: u64,
     pub bytes_from_target: u64,
+    pub bytes_flipped: u64,
 }
 
 /// Runs until dropped; its connections end with it.
@@ -62,6 +65,7 @@ struct Line {
     connections: AtomicU64,
     to_target: Direction,
     from_target: Direction,
+    flipped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +91,7 @@ impl FaultProxy {
             connections: AtomicU64::new(0),
             to_target: Direction::default(),
             from_target: Direction::default(),
+            flipped: AtomicU64::new(0),
         });
         let (applying, applied) = watch::channel(0);
         let server = tokio::spawn(listen(listener, target, line.clone(), applying));
@@ -124,6 +129,7 @@ impl FaultProxy {
             connections: self.line.connections.load(Ordering::Relaxed),
             bytes_to_target: self.line.to_target.bytes.load(Ordering::Relaxed),
             bytes_from_target: self.line.from_target.bytes.load(Ordering::Relaxed),
+            bytes_flipped: self.line.flipped.load(Ordering::Relaxed),
         }
     }
 }
@@ -235,7 +241,11 @@ async fn write(
         if let Some(bytes_per_second) = now.bytes_per_second {
             direction.pace.pass(chunk.len(), bytes_per_second).await;
         }
-        let cut = now.cut_after.filter(|_| std::ptr::eq(direction, &line.from_target));
+        let to_client = std::ptr::eq(direction, &line.from_target);
+        if let Some(every) = now.flip_every.filter(|_| to_client) {
+            line.flipped.fetch_add(flip(&mut chunk, written, every), Ordering::Relaxed);
+        }
+        let cut = now.cut_after.filter(|_| to_client);
         if let Some((after, _)) = cut {
             chunk.truncate(usize::try_from(after.saturating_sub(written)).unwrap_or(usize::MAX));
         }
@@ -249,6 +259,17 @@ async fn write(
         }
     }
     to.shutdown().await.map_err(|_| Cut::Reset)
+}
+
+/// How many bytes were flipped of a chunk that is at `offset` of its connection.
+fn flip(chunk: &mut [u8], offset: u64, every: u64) -> u64 {
+    let first = offset.max(1).next_multiple_of(every) - offset;
+    let mut flipped = 0;
+    for byte in chunk.iter_mut().skip(usize::try_from(first).unwrap_or(usize::MAX)).step_by(every as usize) {
+        *byte ^= 0xff;
+        flipped += 1;
+    }
+    flipped
 }
 
 #[cfg(test)]
@@ -291,6 +312,16 @@ mod tests {
             assert_eq!(proxy.stats().bytes_from_target - before, 100_000);
             assert_eq!(error.contains("ConnectionReset"), how == Cut::Reset, "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_line_carries_as_many_bytes_and_not_the_same() {
+        let (_origin, proxy) = behind_proxy().await;
+        proxy.set(Faults { flip_every: Some(70_000), ..Faults::default() }).await.unwrap();
+        let (got, right) = (get(&proxy).await.unwrap(), random_bytes(1, LENGTH));
+        assert_eq!(got.len(), right.len());
+        assert_eq!(got.iter().zip(&right).filter(|(got, right)| got != right).count(), 4);
+        assert_eq!(proxy.stats().bytes_flipped, 4);
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
 use serde_json::json;
+use sha2::{Digest as _, Sha512};
 
 use crate::bytes::{random_bytes, sha256_hex};
 
@@ -53,7 +54,7 @@ pub struct Image {
 #[derive(Clone, Debug)]
 pub struct Blob {
     pub media_type: &'static str,
-    /// `sha256:…`
+    /// `sha256:…`, or `sha512:…`.
     pub digest: String,
     pub bytes: Bytes,
 }
@@ -148,6 +149,16 @@ impl Image {
             layer.media_type = docker_type(layer.media_type);
         }
         self.manifest = manifest(docker_type(MANIFEST_TYPE), &self.config, &self.layers);
+        self
+    }
+
+    /// The same image whose layers are called by their SHA-512; before it is put in an index.
+    #[must_use]
+    pub fn with_sha512_layers(mut self) -> Self {
+        for layer in &mut self.layers {
+            layer.digest = format!("sha512:{}", hex::encode(Sha512::digest(&layer.bytes)));
+        }
+        self.manifest = manifest(self.manifest.media_type, &self.config, &self.layers);
         self
     }
 

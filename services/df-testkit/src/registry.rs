@@ -37,8 +37,13 @@ pub struct FakeRegistry {
 // === impl FakeRegistry ===
 
 impl FakeRegistry {
+    /// On 127.0.0.1, any free port.
     pub async fn start(access: RegistryAccess) -> anyhow::Result<Self> {
-        let registry = Self { origin: FakeOrigin::start().await?, access, expired: AtomicU64::new(0) };
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), access).await
+    }
+
+    pub async fn start_at(address: SocketAddr, access: RegistryAccess) -> anyhow::Result<Self> {
+        let registry = Self { origin: FakeOrigin::start_at(address).await?, access, expired: AtomicU64::new(0) };
         registry.put("v2/", Content::new("{}").header("content-type", "application/json"));
         registry.put_token();
         Ok(registry)

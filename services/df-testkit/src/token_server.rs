@@ -76,7 +76,7 @@ struct Desk {
 #[derive(Debug)]
 struct State {
     expires_in: Duration,
-    issued: u64,
+    issued: Vec<String>,
     asked: Vec<Asked>,
 }
 
@@ -101,7 +101,7 @@ impl TokenServer {
             key: EncodingKey::from_ec_der(&key.serialize_der()),
             certificate_pem: certificate.pem(),
             certificate_der: certificate.der().to_vec(),
-            state: Mutex::new(State { expires_in: DEFAULT_EXPIRY, issued: 0, asked: Vec::new() }),
+            state: Mutex::new(State { expires_in: DEFAULT_EXPIRY, issued: Vec::new(), asked: Vec::new() }),
         });
         let server = tokio::spawn(accept(listener, desk.clone()));
         Ok(Self { address, desk, server })
@@ -119,6 +119,11 @@ impl TokenServer {
     /// Tokens issued from now on live so long; the registry is patient for another minute.
     pub fn set_expires_in(&self, expires_in: Duration) {
         self.desk.state.lock().expires_in = expires_in;
+    }
+
+    /// Every token that was ever given, in order.
+    pub fn issued(&self) -> Vec<String> {
+        self.desk.state.lock().issued.clone()
     }
 
     /// Every request, in order.
@@ -186,11 +191,8 @@ impl Desk {
 
     fn token(&self, subject: &str, granted: &[Value]) -> anyhow::Result<String> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-        let (expires_in, number) = {
-            let mut state = self.state.lock();
-            state.issued += 1;
-            (state.expires_in, state.issued)
-        };
+        let mut state = self.state.lock();
+        let (expires_in, number) = (state.expires_in, state.issued.len());
         let mut header = Header::new(Algorithm::ES256);
         header.x5c = Some(vec![STANDARD.encode(&self.certificate_der)]);
         let claims = json!({
@@ -204,7 +206,9 @@ impl Desk {
             "jti": number.to_string(),
             "access": granted,
         });
-        Ok(jsonwebtoken::encode(&header, &claims, &self.key)?)
+        let token = jsonwebtoken::encode(&header, &claims, &self.key)?;
+        state.issued.push(token.clone());
+        Ok(token)
     }
 }
 

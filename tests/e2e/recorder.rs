@@ -1,0 +1,253 @@
+//! Between a client and its mirror: all bytes pass as they are, and what was asked, answered, and how it ended is written
+//! down.
+//!
+//! **Invariant:** an end on one side is the same end on the other: FIN is FIN and RST is RST.
+
+mod messages;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use df_testkit::until;
+use parking_lot::Mutex;
+use tests::netns::Namespace;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use messages::{Answers, Requests};
+
+const ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 65003);
+const MIRROR: ([u8; 4], u16) = ([127, 0, 0, 1], 65001);
+const READ_BYTES: usize = 64 * 1024;
+const BOUND: Duration = Duration::from_secs(120);
+
+/// One request and its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    pub(crate) method: String,
+    /// Without the query.
+    pub(crate) path: String,
+    pub(crate) range: Option<String>,
+    /// It showed a credential.
+    pub(crate) authorized: bool,
+    /// 0 until there is one.
+    pub(crate) status: u16,
+    /// `WWW-Authenticate`.
+    pub(crate) challenge: String,
+    /// Of the answer, as far as they came.
+    pub(crate) body_bytes: u64,
+    pub(crate) end: End,
+    /// From the request to the head of the answer.
+    pub(crate) answered_after: Option<Duration>,
+    /// The longest time between two reads of the body.
+    pub(crate) longest_pause: Duration,
+    asked: Instant,
+    moved: Instant,
+}
+
+/// How the answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    NotYet,
+    /// It was as long as it said.
+    Whole,
+    /// The mirror's FIN in its middle.
+    Fin,
+    /// The mirror's RST.
+    Reset,
+    /// The client hung up.
+    Left,
+}
+
+/// At its own address in a node's network; ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    book: Arc<Book>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Book {
+    exchanges: Mutex<Vec<Exchange>>,
+    /// Paths with this in them are not passed on for now.
+    held: watch::Sender<Option<String>>,
+    /// Paths with this in them are answered with 404.
+    missing: Mutex<Option<String>>,
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    pub(crate) fn is_blob(&self) -> bool {
+        self.path.contains("/blobs/")
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.end != End::NotYet
+    }
+}
+
+// === impl Recorder ===
+
+impl Recorder {
+    pub(crate) const URL: &str = "http://127.0.0.1:65003";
+
+    pub(crate) async fn start(namespace: &Namespace) -> anyhow::Result<Self> {
+        let listener = namespace.inside(|| Ok(TcpListener::bind(SocketAddr::from(ADDRESS))?)).await?;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (held, missing) = (watch::Sender::new(None), Mutex::default());
+        let book = Arc::new(Book { exchanges: Mutex::default(), held, missing });
+        let (kept, namespace) = (book.clone(), namespace.clone());
+        let server = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                while connections.try_join_next().is_some() {}
+                let Ok((client, _)) = listener.accept().await else { continue };
+                connections.spawn(carry(client, namespace.clone(), kept.clone()));
+            }
+        });
+        Ok(Self { book, server })
+    }
+
+    /// All since the start or the last [`Recorder::clear`], in order.
+    pub(crate) fn exchanges(&self) -> Vec<Exchange> {
+        self.book.exchanges.lock().clone()
+    }
+
+    pub(crate) fn blobs(&self) -> Vec<Exchange> {
+        self.exchanges().into_iter().filter(Exchange::is_blob).collect()
+    }
+
+    /// What was asked before is forgotten. Nothing may be on its way.
+    pub(crate) fn clear(&self) {
+        self.book.exchanges.lock().clear();
+    }
+
+    /// Requests whose path has `text` in it wait from now on.
+    pub(crate) fn hold(&self, text: &str) {
+        self.book.held.send_replace(Some(text.to_owned()));
+    }
+
+    pub(crate) fn release(&self) {
+        self.book.held.send_replace(None);
+    }
+
+    /// Requests whose path has `text` in it are answered with 404 from now on.
+    pub(crate) fn miss(&self, text: &str) {
+        *self.book.missing.lock() = Some(text.to_owned());
+    }
+
+    /// Until what was asked satisfies `condition`.
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&[Exchange]) -> bool) -> anyhow::Result<()> {
+        let seen = until(what, BOUND, async || Ok(condition(&self.book.exchanges.lock()).then_some(()))).await;
+        seen.map_err(|error| error.context(format!("{:#?}", self.exchanges())))
+    }
+
+    /// Until so many bytes of answers to blobs have passed.
+    pub(crate) async fn until_blob_bytes(&self, bytes: u64) -> anyhow::Result<()> {
+        let passed = |seen: &[Exchange]| -> u64 { seen.iter().filter(|e| e.is_blob()).map(|e| e.body_bytes).sum() };
+        self.until(&format!("{bytes} bytes of blobs have passed"), |seen| passed(seen) >= bytes).await
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+// === impl Book ===
+
+impl Book {
+    fn begin(&self, exchange: Exchange) -> usize {
+        let mut exchanges = self.exchanges.lock();
+        exchanges.push(exchange);
+        exchanges.len() - 1
+    }
+
+    fn change(&self, index: usize, change: impl FnOnce(&mut Exchange)) {
+        if let Some(exchange) = self.exchanges.lock().get_mut(index).filter(|exchange| !exchange.is_over()) {
+            change(exchange);
+        }
+    }
+
+    async fn let_pass(&self, path: &str) {
+        let mut held = self.held.subscribe();
+        // Fails only when the sender is gone, and the book is held here.
+        let _ = held.wait_for(|held| held.as_deref().is_none_or(|text| !path.contains(text))).await;
+    }
+
+    fn misses(&self, path: &str) -> bool {
+        self.missing.lock().as_deref().is_some_and(|text| path.contains(text))
+    }
+}
+
+/// One connection; requests come one after the other, as HTTP/1.1 without pipelining has it.
+async fn carry(mut client: TcpStream, namespace: Namespace, book: Arc<Book>) {
+    let connected = namespace.inside(|| Ok(std::net::TcpStream::connect(SocketAddr::from(MIRROR))?)).await;
+    let Ok(mut mirror) = connected.and_then(|stream| {
+        stream.set_nonblocking(true)?;
+        Ok(TcpStream::from_std(stream)?)
+    }) else {
+        return;
+    };
+    let _ = (client.set_nodelay(true), mirror.set_nodelay(true));
+    let (mut requests, mut answers) = (Requests::default(), Answers::default());
+    let (mut asked, mut told) = (vec![0; READ_BYTES], vec![0; READ_BYTES]);
+    let mut current = None;
+    let ended = |current: Option<usize>, end| {
+        if let Some(index) = current {
+            book.change(index, |exchange| exchange.end = end);
+        }
+    };
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let Ok(length @ 1..) = read else { return ended(current, End::Left) };
+                if let Some(request) = requests.take(&asked[..length]) {
+                    answers.expect(&request.method);
+                    let path = request.path.clone();
+                    current = Some(book.begin(request));
+                    book.let_pass(&path).await;
+                    if book.misses(&path) {
+                        let _ = client.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
+                        book.change(current.unwrap_or_default(), |exchange| {
+                            (exchange.status, exchange.end) = (404, End::Whole);
+                        });
+                        requests.forget();
+                        continue;
+                    }
+                }
+                if mirror.write_all(&requests.pass()).await.is_err() {
+                    return ended(current, End::Reset);
+                }
+            }
+            read = mirror.read(&mut told) => match read {
+                Ok(0) => {
+                    ended(current, End::Fin);
+                    let _ = client.shutdown().await;
+                    // Closing with unread input would send RST.
+                    let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
+                    return;
+                }
+                Err(_) => {
+                    ended(current, End::Reset);
+                    let _ = client.set_zero_linger();
+                    return;
+                }
+                Ok(length) => {
+                    if let Some(index) = current {
+                        book.change(index, |exchange| answers.take(&told[..length], exchange));
+                    }
+                    if client.write_all(&told[..length]).await.is_err() {
+                        return ended(current, End::Left);
+                    }
+                }
+            }
+        }
+    }
+}
