@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use df_testkit::{Image, Layer, Program, snippet, until};
+use serde_json::json;
 use tests::cluster::only_environment;
 use tests::netns::Namespace;
 
 use crate::command::{go_tool, installed, path_with, run};
 use crate::lab::Lab;
-use crate::node::Node;
+use crate::node::{MIRROR, Node};
+use crate::recorder::Recorder;
 use crate::traffic::{Mark, Traffic};
-use crate::upstreams::Upstream;
+use crate::upstreams::{Upstream, login};
 
 const START_BOUND: Duration = Duration::from_secs(60);
 
@@ -30,6 +34,8 @@ struct Dockerd {
     program: Program,
     socket: String,
     namespace: Namespace,
+    /// Where its client looks for logins.
+    home: PathBuf,
 }
 
 // === impl Store ===
@@ -73,14 +79,19 @@ impl Store {
 // === impl Dockerd ===
 
 impl Dockerd {
-    /// As docs/clients.md says. Everything it writes is in `dir`; what it reads in /etc is ours too.
+    /// As docs/clients.md says.
     async fn start(dir: &Path, node: &Node, store: Store, ca: &Path) -> anyhow::Result<Self> {
+        Self::start_with(dir, node, store, ca, MIRROR).await
+    }
+
+    /// Everything it writes is in `dir`; what it reads in /etc is ours too.
+    async fn start_with(dir: &Path, node: &Node, store: Store, ca: &Path, mirror: &str) -> anyhow::Result<Self> {
         let certs = dir.join("etc/certs.d").join(Upstream::Open.host());
         std::fs::create_dir_all(&certs)?;
         let url = Upstream::Open.url();
         std::fs::write(certs.join("hosts.toml"), snippet("containerd-hosts", &[("https://registry.example", &url)])?)?;
         let config = dir.join("daemon.json");
-        std::fs::write(&config, snippet(store.snippet(), &[])?)?;
+        std::fs::write(&config, snippet(store.snippet(), &[(MIRROR, mirror)])?)?;
         let socket = dir.join("docker.sock").display().to_string();
         let (dockerd, path) = store.programs().await?;
         // The mounts of `ip netns exec` would leave no control groups in /sys, without which dockerd does not start.
@@ -100,14 +111,21 @@ impl Dockerd {
         let mut program = Program::start("dockerd", &mut command, &dir.join("dockerd.log"))?;
         let ready = until("dockerd answers", START_BOUND, async || {
             ensure!(program.exited().is_none(), "dockerd ended:\n{}", program.log_tail());
-            Ok(docker(&node.namespace, &socket, &["version"]).await.is_ok().then_some(()))
+            Ok(docker(&node.namespace, &socket, dir, &["version"]).await.is_ok().then_some(()))
         });
         ready.await?;
-        Ok(Self { program, socket, namespace: node.namespace.clone() })
+        Ok(Self { program, socket, namespace: node.namespace.clone(), home: dir.to_owned() })
+    }
+
+    /// As `docker login` leaves it; `login` is `user:password`.
+    fn log_in_to_hub(&self, login: &str) -> anyhow::Result<()> {
+        let logins = json!({ "auths": { "https://index.docker.io/v1/": { "auth": STANDARD.encode(login) } } });
+        std::fs::create_dir_all(self.home.join(".docker"))?;
+        Ok(std::fs::write(self.home.join(".docker/config.json"), logins.to_string())?)
     }
 
     async fn pull(&self, reference: &str, id: &str) -> anyhow::Result<()> {
-        let docker = async |arguments: &[&str]| docker(&self.namespace, &self.socket, arguments).await;
+        let docker = async |arguments: &[&str]| docker(&self.namespace, &self.socket, &self.home, arguments).await;
         let pulled = docker(&["pull", "--quiet", reference]).await;
         pulled.with_context(|| format!("dockerd's log ends with:\n{}", self.program.log_tail()))?;
         let known = docker(&["image", "inspect", "--format", "{{.Id}}", reference]).await?;
@@ -122,10 +140,10 @@ impl Dockerd {
 }
 
 /// Docker's client, in the namespace of the dockerd behind `socket`.
-async fn docker(namespace: &Namespace, socket: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let host = format!("unix://{socket}");
+async fn docker(namespace: &Namespace, socket: &str, home: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    let (host, home) = (format!("unix://{socket}"), home.display().to_string());
     let all = [&["--host", &host], arguments].concat();
-    Ok(run(namespace, installed("docker")?, &all, &[("HOME", "/nonexistent")]).await?.out)
+    Ok(run(namespace, installed("docker")?, &all, &[("HOME", &home)]).await?.out)
 }
 
 #[tokio::test]
@@ -153,5 +171,55 @@ async fn docker_pulls_through_the_mirror_with_either_store() -> anyhow::Result<(
         }
         traffic.assert_each_blob_once(&image);
     }
+    Ok(())
+}
+
+/// Docker shows the mirror what it would show Docker Hub.
+#[tokio::test]
+async fn docker_that_is_logged_in_to_hub_pulls_private_images_through_the_mirror() -> anyhow::Result<()> {
+    let Some(lab) = Lab::start_with_upstreams().await? else { return Ok(()) };
+    let (image, registry) = (Store::Layers.image(510)?, lab.registry(Upstream::Hub)?);
+    lab.push("red/docker:v510", &image).await?;
+    let mark = Mark::now(registry).await?;
+    for (number, node) in lab.nodes.iter().enumerate() {
+        let dir = lab.folder().join(format!("docker-510-{number}"));
+        let dockerd = Dockerd::start(&dir, node, Store::Layers, &lab.upstreams()?.ca).await?;
+        for wrong in [None, Some(login("blue"))] {
+            wrong.as_ref().map_or(Ok(()), |login| dockerd.log_in_to_hub(login))?;
+            if dockerd.pull("docker.io/red/docker:v510", &image.config.digest).await.is_ok() {
+                bail!("{wrong:?} has read what is red's");
+            }
+        }
+        dockerd.log_in_to_hub(&login("red"))?;
+        dockerd.pull("docker.io/red/docker:v510", &image.config.digest).await?;
+        dockerd.stop().await?;
+    }
+    let traffic = Traffic::since(mark, registry).await?;
+    for node in &lab.nodes {
+        assert_eq!(traffic.bytes_to(node.address()), 0, "{traffic:#?}");
+    }
+    traffic.assert_each_blob_once(&image);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_layer_that_the_mirror_does_not_have_comes_from_hub_at_once() -> anyhow::Result<()> {
+    let Some(lab) = Lab::start_with_upstreams().await? else { return Ok(()) };
+    let (image, registry, node) = (Store::Layers.image(520)?, lab.registry(Upstream::Hub)?, &lab.nodes[0]);
+    lab.push("library/docker:v520", &image).await?;
+    let recorder = Recorder::start(&node.namespace).await?;
+    let missing = &image.layers[0].digest;
+    recorder.miss(missing);
+    let (dir, ca) = (lab.folder().join("docker-520"), &lab.upstreams()?.ca);
+    let dockerd = Dockerd::start_with(&dir, node, Store::Layers, ca, Recorder::URL).await?;
+    let mark = Mark::now(registry).await?;
+    dockerd.pull("docker.io/library/docker:v520", &image.config.digest).await?;
+    dockerd.stop().await?;
+    let seen = recorder.blobs();
+    // Docker asks twice, back to back, before it pauses for seconds or goes to Hub: it does not pause.
+    let asked = seen.iter().filter(|blob| blob.path.ends_with(missing)).count();
+    assert!((1..=2).contains(&asked), "{seen:#?}");
+    let traffic = Traffic::since(mark, registry).await?;
+    assert!(traffic.bytes_to(node.address()) >= image.layers[0].size_bytes(), "{traffic:#?}");
     Ok(())
 }

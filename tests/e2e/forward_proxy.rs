@@ -1,8 +1,11 @@
 //! Clients that know proxies and no mirrors: what they ask a registry by TLS goes through the peers.
 
+use std::path::{Path, PathBuf};
+
 use df_testkit::{Image, Layer, snippet};
 
-use crate::command::run;
+use crate::command::{go_tool, path_with, run};
+use crate::image_tools::holds_blobs;
 use crate::lab::Lab;
 use crate::node::Node;
 use crate::traffic::{Mark, Traffic};
@@ -10,22 +13,31 @@ use crate::upstreams::Upstream;
 
 const REPOSITORY: &str = "library/proxied";
 
-/// What the document says to type, in the node's folder.
-async fn type_in(lab: &Lab, number: usize, name: &str, replaced: &[(&str, &str)]) -> anyhow::Result<()> {
+/// What the document says to type, in a folder that is returned; `path` is where programs are.
+async fn type_in(
+    lab: &Lab,
+    number: usize,
+    name: &str,
+    replaced: &[(&str, &str)],
+    path: &Path,
+) -> anyhow::Result<PathBuf> {
     let ca = lab.cluster_ref()?.store_of(number).join("proxy-ca/ca.pem").display().to_string();
     let all = [&[("/var/lib/dragonfly/proxy-ca/ca.pem", ca.as_str())], replaced].concat();
     let node: &Node = &lab.nodes[number];
-    let folder = lab.folder().display().to_string();
+    let made = lab.folder().join(format!("{name}-{number}"));
+    std::fs::create_dir(&made)?;
+    let folder = made.display().to_string();
     let script = format!("set -eu\ncd {folder}\n{}", snippet(name, &all)?);
     let socket = node.containerd.socket().display().to_string();
     let environment = [
-        ("PATH", std::env::var("PATH").unwrap_or_default()),
+        ("PATH", path_with(path)),
         ("HOME", folder),
         ("CONTAINERD_ADDRESS", socket),
         ("CONTAINERD_NAMESPACE", "proxied".to_owned()),
     ];
     let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    run(&node.namespace, "sh", &["-c", &script], &environment).await.map(drop)
+    run(&node.namespace, "sh", &["-c", &script], &environment).await?;
+    Ok(made)
 }
 
 #[tokio::test]
@@ -34,11 +46,11 @@ async fn ctr_and_curl_pull_through_the_forward_proxy() -> anyhow::Result<()> {
     let image = Image::build(700, &[Layer::gzip(6 << 20), Layer::tar(70_000)])?.in_index();
     lab.push(&format!("{REPOSITORY}:v1"), &image).await?;
     let registry = lab.registry(Upstream::Secure)?;
-    let host = Upstream::Secure.host();
+    let (host, system) = (Upstream::Secure.host(), Path::new("/usr/bin"));
     let mark = Mark::now(registry).await?;
     for (number, node) in lab.nodes.iter().enumerate() {
         let name = format!("{host}/{REPOSITORY}:v1");
-        type_in(&lab, number, "ctr-proxy", &[("registry.example/team/app:v1", &name)]).await?;
+        type_in(&lab, number, "ctr-proxy", &[("registry.example/team/app:v1", &name)], system).await?;
         let socket = node.containerd.socket().display().to_string();
         let listed = run(&node.namespace, "ctr", &["-a", &socket, "-n", "proxied", "images", "ls"], &[]).await?;
         assert!(listed.out.contains(&image.top().digest), "ctr has another image:\n{}", listed.out);
@@ -52,8 +64,31 @@ async fn ctr_and_curl_pull_through_the_forward_proxy() -> anyhow::Result<()> {
     // What is there by one way is there by the other.
     let layer = &image.layers[0];
     let url = format!("https://{host}/v2/{REPOSITORY}/blobs/{}", layer.digest);
-    type_in(&lab, 1, "curl-proxy", &[("https://files.example/file", &url)]).await?;
-    assert_eq!(std::fs::read(lab.folder().join("file"))?, layer.bytes);
+    let made = type_in(&lab, 1, "curl-proxy", &[("https://files.example/file", &url)], system).await?;
+    assert_eq!(std::fs::read(made.join("file"))?, layer.bytes);
     Traffic::since(mark, registry).await?.assert_each_blob_once(&image);
+    Ok(())
+}
+
+#[tokio::test]
+async fn crane_and_oras_pull_over_https_through_the_forward_proxy() -> anyhow::Result<()> {
+    let Some(lab) = Lab::start_with_upstreams().await? else { return Ok(()) };
+    let registry = lab.registry(Upstream::Secure)?;
+    for (seed, tool, block) in [(710, "crane", "crane-proxy"), (711, "oras", "oras-proxy")] {
+        let image = Image::build(seed, &[Layer::gzip(6 << 20), Layer::zstd(70_000)])?.in_index();
+        lab.push(&format!("{REPOSITORY}:v{seed}"), &image).await?;
+        let mark = Mark::now(registry).await?;
+        for number in 0..lab.nodes.len() {
+            let name = format!("{}/{REPOSITORY}:v{seed}", Upstream::Secure.host());
+            let replaced = [("registry.example/team/app:v1", name.as_str())];
+            let made = type_in(&lab, number, block, &replaced, &go_tool(tool).await?).await?;
+            holds_blobs(&image, |algorithm, hex| made.join("app/blobs").join(algorithm).join(hex))?;
+        }
+        let traffic = Traffic::since(mark, registry).await?;
+        for node in &lab.nodes {
+            assert_eq!(traffic.bytes_to(node.address()), 0, "{tool}: {traffic:#?}");
+        }
+        traffic.assert_each_blob_once(&image);
+    }
     Ok(())
 }

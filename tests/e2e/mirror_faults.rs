@@ -65,6 +65,10 @@ async fn a_mirror_in_a_black_hole_is_left_behind() -> anyhow::Result<()> {
         let node = lab.start_node(0, release).await?;
         node.use_mirror_at(&format!("http://{hole}:65001"), Upstream::Open, None)?;
         node.pull(NAME, &image).await.with_context(|| format!("{release:?}"))?;
+        node.remove(NAME).await?;
+        // With it, they speak TLS first.
+        node.skip_verify(Upstream::Open)?;
+        node.pull(NAME, &image).await.with_context(|| format!("{release:?} with skip_verify"))?;
     }
     Ok(())
 }
