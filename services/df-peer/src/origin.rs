@@ -117,7 +117,7 @@ pub(crate) async fn open(
 async fn admit(upstream: &Upstream, url: &Url) -> Result<StreamPermit, Failure> {
     upstream.check(url)?;
     let held = upstream.origins().admit(url, RETRY_AFTER_MAX).await;
-    held.map_err(|hold| Failure::Origin { status: hold.status, headers: Box::new(hold.headers), body: Bytes::new() })
+    held.map_err(|hold| (*hold).into())
 }
 
 async fn send(
@@ -208,9 +208,7 @@ fn header(name: &str, value: &str, secret: bool) -> Result<(HeaderName, HeaderVa
 /// The origin's no, for the caller; and for all tasks, when it wants to be left alone.
 async fn refused(upstream: &Upstream, response: reqwest::Response) -> Failure {
     let (status, headers) = (response.status().as_u16(), Box::new(response.headers().clone()));
-    if let (429 | 503, Some(wait)) = (status, retry_after(&headers, SystemTime::now())) {
-        upstream.origins().hold(response.url(), wait, status, &headers);
-    }
+    upstream.heard(response.url(), response.status(), &headers);
     let body = read_at_most(response, ERROR_BODY_BYTES_MAX, ERROR_BODY_PATIENCE).await;
     Failure::Origin { status, headers, body: body.into() }
 }

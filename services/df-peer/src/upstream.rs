@@ -14,6 +14,8 @@ mod origins;
 mod rules;
 mod s3;
 mod tokens;
+mod turn;
+mod way_out;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +33,7 @@ pub use challenge::relayed_challenges;
 use client::Clients;
 pub use client::read_at_most;
 pub use config::{RegistryConfig, S3Config, UpstreamConfig};
-pub use connect::ConnectError;
+pub use connect::{ConnectError, Connection};
 use credentials::{Credential, Credentials};
 pub use login::{LogIn, LogInError};
 pub(crate) use origins::{Origins, StreamPermit};
@@ -40,6 +42,8 @@ use s3::S3;
 pub use s3::S3Error;
 pub use tokens::Token;
 use tokens::{TokenError, Tokens};
+pub use turn::Turn;
+use way_out::WayOut;
 
 /// What [`UpstreamConfig`] amounts to.
 #[derive(Clone, Debug)]
@@ -53,6 +57,7 @@ pub struct Upstream {
     origins: Arc<Origins>,
     redirect_kept: Duration,
     s3: S3,
+    way_out: WayOut,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -100,14 +105,17 @@ impl Upstream {
         for registry in config.registries.iter().filter(|registry| !registry.ca_certs.is_empty()) {
             special.push((api_host(&registry.host).to_owned(), client::build(config, &rules, &registry.ca_certs)?));
         }
+        let origins = Origins::new(config.concurrency_per_origin, config.requests_per_second_per_origin);
+        let origins = Arc::new(origins);
         Ok(Self {
-            s3: S3::new(&config.s3, clients.straight.clone(), rules.clone())?,
+            s3: S3::new(&config.s3, clients.straight.clone(), rules.clone(), origins.clone())?,
+            way_out: WayOut::new(config),
             rules,
             clients,
             special: Arc::new(special),
             credentials: Arc::new(Credentials::new(&config.registries)?),
             tokens: Arc::new(Tokens::new()),
-            origins: Arc::new(Origins::new(config.concurrency_per_origin, config.requests_per_second_per_origin)),
+            origins,
             redirect_kept: Duration::from_millis(config.redirect_ttl_ms),
         })
     }

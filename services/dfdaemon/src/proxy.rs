@@ -13,6 +13,7 @@ mod intercepted;
 mod relay;
 pub mod target;
 mod tunnel;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -124,6 +125,9 @@ impl Proxy {
         let rules = self.0.mirror.rules();
         let route = rules.decide(request.method(), &url, wishes.use_peers, Unmatched::Direct);
         self.check(&route.url)?;
+        if let Some(protocol) = upgrade::wanted(&request) {
+            return upgrade::answer(self, request, route.url, protocol).await;
+        }
         match route.via {
             Via::Direct => relay::answer(self, request, route.url).await,
             Via::Peers { filtered_query_params } => {

@@ -1,4 +1,5 @@
-//! A connection that has left HTTP by `CONNECT` (RFC 9110 §9.3.6): joined with another, or another HTTP inside of TLS.
+//! A connection that has left HTTP by `CONNECT` (RFC 9110 §9.3.6) or `Upgrade` (§7.8): joined with another, or another HTTP
+//! inside of TLS.
 //!
 //! **Invariant.** A tunnel keeps its place among the listener's connections, and ends with either side, when nothing
 //! moves for too long, or when the server stops.
@@ -18,12 +19,11 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_util::sync::CancellationToken;
-use tower::Service;
+use tower::{Service, ServiceExt as _};
 
 use super::moved::Moved;
 use super::{DRAIN_TIMEOUT, GREETING_TIMEOUT, speak};
@@ -34,7 +34,7 @@ pub(super) struct Place {
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
-/// A tunnel that is about to be: it opens when the answer to its `CONNECT`, a success, has been sent.
+/// A tunnel that is about to be: it opens when the answer to its request, a success or 101, has been sent.
 pub struct Tunnel {
     upgrade: OnUpgrade,
     place: Option<Place>,
@@ -57,7 +57,7 @@ impl Place {
 // === impl Tunnel ===
 
 impl Tunnel {
-    /// Of a `CONNECT` request.
+    /// Of a request that leaves HTTP.
     pub fn of(request: &mut Request<Body>) -> Self {
         let place = request.extensions_mut().remove();
         Self { upgrade: hyper::upgrade::on(request), place }
@@ -74,7 +74,10 @@ impl Tunnel {
 
 impl OpenTunnel {
     /// Copies both ways until both are done, or nothing has moved for `idle`. Cancel to end it earlier.
-    pub async fn join(mut self, other: TcpStream, idle: Duration) -> io::Result<()> {
+    pub async fn join<S>(mut self, other: S, idle: Duration) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let moved = Moved::now();
         let mut other = Watched { stream: other, moved: moved.clone() };
         tokio::select! {
@@ -90,6 +93,12 @@ impl OpenTunnel {
         F: FnOnce(Option<&str>) -> io::Result<Arc<ServerConfig>>,
         S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send,
     {
+        // What is inside may leave HTTP in its turn, and goes on as the same connection.
+        let place = self._place;
+        let service = service.map_request(move |mut request: Request<Incoming>| {
+            place.iter().for_each(|place| drop(request.extensions_mut().insert(place.clone())));
+            request
+        });
         let greeted = tokio::time::timeout(GREETING_TIMEOUT, async {
             let hello = LazyConfigAcceptor::new(Acceptor::default(), self.io).await?;
             let config = tls(hello.client_hello().server_name())?;
@@ -110,12 +119,12 @@ impl OpenTunnel {
 }
 
 /// A stream that tells when it last moved.
-struct Watched {
-    stream: TcpStream,
+struct Watched<S> {
+    stream: S,
     moved: Moved,
 }
 
-impl Watched {
+impl<S> Watched<S> {
     fn note<T>(&self, poll: Poll<T>) -> Poll<T> {
         if poll.is_ready() {
             self.moved.note();
@@ -124,14 +133,14 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.note(read)
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note(written)

@@ -17,7 +17,7 @@ pub struct UpstreamConfig {
     pub any_public: bool,
     /// PEM files with further certificate authorities. Default: none.
     pub ca_certs: Vec<PathBuf>,
-    /// A proxy for requests to origins: `http://`, `https://`, `socks5://` (names are resolved here) or `socks5h://`
+    /// A proxy for requests to origins, and for tunnels of the forward proxy: `http://`, `https://`, `socks5://` (names are resolved here) or `socks5h://`
     /// (by the proxy), with `user:password@` where it wants one; the environment's `HTTPS_PROXY` and friends count too.
     /// Where the proxy resolves names, it must refuse what is private. Default: none.
     #[serde(skip_serializing)]
@@ -33,9 +33,10 @@ pub struct UpstreamConfig {
     pub s3: Vec<S3Config>,
     /// How long a task remembers where its origin redirected to, in milliseconds. Default: 60000.
     pub redirect_ttl_ms: u64,
-    /// Requests at one origin at once. Default: 100.
+    /// Requests at one origin at once, also those that the registry mirror and the forward proxy pass on, but not tunnels.
+    /// Default: 100.
     pub concurrency_per_origin: usize,
-    /// New requests to one origin per second. Default: unlimited.
+    /// New requests to one origin per second, of all these. Default: unlimited.
     pub requests_per_second_per_origin: Option<NonZeroU64>,
 }
 

@@ -13,6 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use url::Url;
 
+use super::turn::Turn;
+
 /// Streams of this process at all origins: each has about 2 MB in memory, measured.
 const STREAMS_MAX: usize = 24;
 /// A task may have further streams while fewer than this are open; its first is always welcome.
@@ -117,6 +119,20 @@ impl Origins {
                 return Ok(StreamPermit { _stream, _slot });
             }
         }
+    }
+
+    /// Waits until one more request that no task makes may be at the origin. It is small, or its bytes pass through, so that
+    /// it takes no place among the streams.
+    pub async fn turn(&self, url: &Url) -> Turn {
+        let origin = self.of(url);
+        let _slot = origin.slots.clone().acquire_owned().await.ok();
+        origin.requests.take(1).await;
+        Turn { _slot }
+    }
+
+    /// Whether it wants to be left alone.
+    pub fn held(&self, url: &Url) -> Option<Hold> {
+        self.of(url).mood.lock().hold(Instant::now())
     }
 
     /// The origin has answered, and wants to be left alone for `wait`.

@@ -25,6 +25,7 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 
 use super::config::S3Config;
+use super::origins::Origins;
 use super::rules::Rules;
 use super::{UpstreamError, UpstreamRefused};
 
@@ -77,7 +78,12 @@ const PAGE_PATIENCE: Duration = Duration::from_secs(30);
 // === impl S3 ===
 
 impl S3 {
-    pub fn new(configured: &[S3Config], http: Client, rules: Arc<Rules>) -> Result<Self, UpstreamError> {
+    pub fn new(
+        configured: &[S3Config],
+        http: Client,
+        rules: Arc<Rules>,
+        origins: Arc<Origins>,
+    ) -> Result<Self, UpstreamError> {
         for config in configured {
             let well_formed = config.endpoint.as_deref().is_none_or(|endpoint| endpoint_url(endpoint).is_some());
             if !well_formed || config.access_key_id.is_some() != config.secret_access_key.is_some() {
@@ -85,7 +91,7 @@ impl S3 {
                 return Err(UpstreamError::S3 { of });
             }
         }
-        Ok(Self { configured: Arc::new(configured.to_vec()), http: connector::guarded(http, rules) })
+        Ok(Self { configured: Arc::new(configured.to_vec()), http: connector::guarded(http, rules, origins) })
     }
 
     /// Where a request for this `s3://` URL would go.

@@ -8,8 +8,9 @@ use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use df_api::dfdaemon::ERROR_TYPE_HEADER;
-use df_peer::upstream::{TokenServiceDown, read_at_most, relayed_challenges};
+use df_peer::upstream::{TokenServiceDown, Turn, read_at_most, relayed_challenges};
 use df_peer::{Failure, retry_after};
+use futures_util::StreamExt as _;
 use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, RANGE,
     WWW_AUTHENTICATE,
@@ -38,7 +39,8 @@ pub struct Relayed {
 }
 
 enum Answer {
-    Good(reqwest::Response),
+    /// With its turn at the upstream, when there is a body to come.
+    Good(reqwest::Response, Option<Turn>),
     Error(Refused),
 }
 
@@ -49,12 +51,12 @@ pub async fn forward(mirror: &Mirror, caller: &Caller, repository: Option<&str>)
     if let Some(refused) = mirror.access.refusal(&caller.registry(), about, caller.authorization()).await {
         return Ok(Relayed { answer: Answer::Error(refused), token_service_down: false });
     }
-    let response = ask(mirror, caller).await?;
+    let (response, turn) = ask(mirror, caller).await?;
     let token_service_down = response.extensions().get::<TokenServiceDown>().is_some();
     let status = response.status();
     let answer = match status.is_client_error() || status.is_server_error() {
         true => Answer::Error(hear(mirror, caller, about, response).await),
-        false => Answer::Good(response),
+        false => Answer::Good(response, Some(turn).filter(|_| caller.method == Method::GET)),
     };
     if let Answer::Error(refused) = &answer
         && !token_service_down
@@ -64,7 +66,7 @@ pub async fn forward(mirror: &Mirror, caller: &Caller, repository: Option<&str>)
     Ok(Relayed { answer, token_service_down })
 }
 
-async fn ask(mirror: &Mirror, caller: &Caller) -> Result<reqwest::Response, Refusal> {
+async fn ask(mirror: &Mirror, caller: &Caller) -> Result<(reqwest::Response, Turn), Refusal> {
     let mut headers = df_client::trace_headers();
     for name in FORWARDED {
         for value in caller.headers.get_all(&name) {
@@ -72,15 +74,21 @@ async fn ask(mirror: &Mirror, caller: &Caller) -> Result<reqwest::Response, Refu
         }
     }
     headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let sent = mirror.peer.upstream().send(caller.method.clone(), caller.url.clone(), headers);
+    let sent = async {
+        let upstream = mirror.peer.upstream();
+        // A 429 is about who asks: those are remembered by credential.
+        let turn = upstream.turn_unless_held(&caller.url, |status| status != 429).await?;
+        let response = upstream.send(caller.method.clone(), caller.url.clone(), headers).await?;
+        Ok((response, turn))
+    };
     match tokio::time::timeout_at(caller.deadline, sent).await {
         // Nobody followed it: without `Location` it is the end of a pull for containerd.
-        Ok(Ok(response)) if response.status().is_redirection() => {
+        Ok(Ok((response, _))) if response.status().is_redirection() => {
             let failure = Failure::Malformed(format!("it answered {} without a way to go on", response.status()));
             Err(Refusal::failure(&caller.registry(), &failure))
         }
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(Refusal::failure(&caller.registry(), &Failure::from(error))),
+        Ok(Ok(answered)) => Ok(answered),
+        Ok(Err(failure)) => Err(Refusal::failure(&caller.registry(), &failure)),
         Err(_) => Err(Refusal::timeout(&caller.registry(), "the registry does not answer")),
     }
 }
@@ -90,6 +98,9 @@ async fn ask(mirror: &Mirror, caller: &Caller) -> Result<reqwest::Response, Refu
 async fn hear(mirror: &Mirror, caller: &Caller, repository: &str, response: reqwest::Response) -> Refused {
     let authorization = caller.authorization();
     let mut status = response.status();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        mirror.peer.upstream().heard(response.url(), status, response.headers());
+    }
     let mut headers = relayed_headers(response.headers());
     let proof = mirror.access.proof(&caller.registry(), repository, authorization).await;
     let error = if proof == Proof::None { "insufficient_scope" } else { "invalid_token" };
@@ -139,14 +150,14 @@ pub fn relayed_headers(upstream: &HeaderMap) -> HeaderMap {
 impl Relayed {
     pub fn status(&self) -> StatusCode {
         match &self.answer {
-            Answer::Good(response) => response.status(),
+            Answer::Good(response, _) => response.status(),
             Answer::Error(refused) => refused.status,
         }
     }
 
     fn headers(&self) -> &HeaderMap {
         match &self.answer {
-            Answer::Good(response) => response.headers(),
+            Answer::Good(response, _) => response.headers(),
             Answer::Error(refused) => &refused.headers,
         }
     }
@@ -168,17 +179,19 @@ impl Relayed {
 
     pub fn respond(self, caller: &Caller) -> Response {
         match self.answer {
-            Answer::Good(response) => good(response),
+            Answer::Good(response, turn) => good(response, turn),
             Answer::Error(refused) => refused.respond(caller),
         }
     }
 }
 
-fn good(upstream: reqwest::Response) -> Response {
+fn good(upstream: reqwest::Response, turn: Option<Turn>) -> Response {
     let status = upstream.status();
     let headers = relayed_headers(upstream.headers());
     let length = headers.get(CONTENT_LENGTH).cloned();
-    let mut response = Response::new(Body::from_stream(upstream.bytes_stream()));
+    let mut response = Response::new(Body::from_stream(upstream.bytes_stream().inspect(move |_| {
+        let _held = &turn;
+    })));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     // A HEAD's length is that of the body a GET would have.

@@ -102,11 +102,13 @@ async fn probe(proxy: &Proxy, asker: &Asker<'_>) -> Probe {
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let (upstream, url) = (proxy.0.peer.upstream(), asker.url.clone());
     let sent = async {
-        match asker.credential.headers.is_empty() {
+        let _turn = upstream.turn_unless_held(&url, |_| true).await?;
+        let sent = match asker.credential.headers.is_empty() {
             true => upstream.send(Method::GET, url, headers).await,
             // They are for this place only: where it redirects is for the client to go.
             false => upstream.relay(Method::GET, url, headers, None).await,
-        }
+        };
+        sent.map_err(Failure::from)
     };
     match tokio::time::timeout(proxy.0.first_byte_timeout, sent).await {
         Ok(Ok(answer)) => match answer.status() {
@@ -114,15 +116,14 @@ async fn probe(proxy: &Proxy, asker: &Asker<'_>) -> Probe {
             status @ (StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE) => {
                 Probe::Given(Version::of(status, answer.headers(), answer.url() != asker.url))
             }
-            StatusCode::TOO_MANY_REQUESTS => Probe::Silent,
-            status if status.is_server_error() => Probe::Silent,
+            status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
+                upstream.heard(answer.url(), status, answer.headers());
+                Probe::Silent
+            }
             status => Probe::Refused(status),
         },
-        Ok(Err(error)) => match Failure::from(error) {
-            Failure::Refused(_) => Probe::Refused(StatusCode::FORBIDDEN),
-            _ => Probe::Silent,
-        },
-        Err(_) => Probe::Silent,
+        Ok(Err(Failure::Refused(_))) => Probe::Refused(StatusCode::FORBIDDEN),
+        Ok(Err(_)) | Err(_) => Probe::Silent,
     }
 }
 

@@ -10,6 +10,8 @@ use df_http::ApiError;
 use df_http::serve::Moved;
 use df_peer::Failure;
 use futures_util::stream::{self, Stream, StreamExt as _};
+use http::Method;
+use http::header::HeaderMap;
 use url::Url;
 
 use super::{Proxy, forwarded};
@@ -23,16 +25,38 @@ pub async fn answer(proxy: &Proxy, request: Request, url: Url) -> Result<Respons
         .then(|| reqwest::Body::wrap_stream(body.into_data_stream().inspect(move |_| sending.note())));
     let host = url.host_str().unwrap_or_default().to_owned();
     let answered = tokio::select! {
-        answered = proxy.0.peer.upstream().relay(parts.method, url, headers, body) => answered,
-        () = moved.still_for(idle) => return Err(ApiError::new(Code::Timeout, format!("{host} has not answered within {idle:?}"))),
+        answered = ask(proxy, (parts.method, url), headers, body) => answered,
+        () = moved.still_for(idle) => Err(silent(&host, idle)),
     };
-    let answer = answered.map_err(|error| unanswered(&host, &Failure::from(error)))?;
-    let status = answer.status();
+    Ok(respond(proxy, answered?))
+}
+
+/// In turn with all that is asked there, but not kept from asking by a 429 or 503 of an earlier answer: its sender has been
+/// told, and knows better. The turn ends with the headers: a body may be one that never does.
+pub async fn ask(
+    proxy: &Proxy,
+    (method, url): (Method, Url),
+    headers: HeaderMap,
+    body: Option<reqwest::Body>,
+) -> Result<reqwest::Response, ApiError> {
+    let upstream = proxy.0.peer.upstream();
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let _turn = upstream.turn(&url).await;
+    let answered = upstream.relay(method, url, headers, body).await;
+    answered.map_err(|error| unanswered(&host, &Failure::from(error)))
+}
+
+pub fn respond(proxy: &Proxy, answer: reqwest::Response) -> Response {
+    let (status, idle) = (answer.status(), proxy.0.idle_timeout);
     let headers = forwarded::response_headers(answer.headers(), &proxy.0.via);
     let mut response = Response::new(Body::from_stream(while_moving(answer.bytes_stream(), idle)));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    Ok(response)
+    response
+}
+
+pub fn silent(host: &str, idle: std::time::Duration) -> ApiError {
+    ApiError::new(Code::Timeout, format!("{host} has not answered within {idle:?}"))
 }
 
 /// The host is named, not the URL: it may hold a secret.

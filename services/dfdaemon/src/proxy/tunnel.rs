@@ -12,6 +12,7 @@ use df_http::serve::Tunnel;
 use df_peer::ConnectError;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request as HttpRequest, Uri};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt as _;
 use url::{Host, Url};
 
@@ -34,17 +35,26 @@ pub async fn answer(proxy: &Proxy, mut request: Request, url: Url) -> Result<Res
         return Ok(Response::new(Body::empty()));
     }
     let other = proxy.0.peer.upstream().connect(&url).await.map_err(unconnected)?;
-    let (tunnel, idle, stop) = (Tunnel::of(&mut request), proxy.0.idle_timeout, proxy.0.stop.clone());
+    let tunnel = Tunnel::of(&mut request);
+    carry(proxy, tunnel, other, url.host_str().unwrap_or_default().to_owned());
+    Ok(Response::new(Body::empty()))
+}
+
+/// Bytes both ways, once the answer has been sent, until either side or this node ends it.
+pub fn carry<S>(proxy: &Proxy, tunnel: Tunnel, other: S, host: String)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (idle, stop) = (proxy.0.idle_timeout, proxy.0.stop.clone());
     proxy.0.tasks.spawn(async move {
         let joined = async { tunnel.open().await?.join(other, idle).await };
         metrics::gauge!("dragonfly_proxy_tunnels").increment(1);
         let ended = stop.run_until_cancelled(joined).await;
         metrics::gauge!("dragonfly_proxy_tunnels").decrement(1);
         if let Some(Err(error)) = ended {
-            tracing::debug!(host = url.host_str(), %error, "a tunnel ended early");
+            tracing::debug!(host, %error, "a tunnel ended early");
         }
     });
-    Ok(Response::new(Body::empty()))
 }
 
 async fn intercept(proxy: &Proxy, tunnel: Tunnel, url: &Url) -> io::Result<()> {
@@ -83,7 +93,7 @@ fn absolute(tunnel: &Url, uri: &Uri) -> Option<Uri> {
 fn unconnected(error: ConnectError) -> ApiError {
     let code = match &error {
         ConnectError::Refused(_) => Code::Forbidden,
-        ConnectError::Unreachable { .. } => Code::BadGateway,
+        ConnectError::Unreachable { .. } | ConnectError::Proxy { .. } => Code::BadGateway,
         ConnectError::Timeout { .. } => Code::Timeout,
     };
     ApiError::new(code, error.to_string())

@@ -1,4 +1,4 @@
-//! The SDK's requests go out by the client of all origins, under its rules.
+//! The SDK's requests go out by the client of all origins, under its rules, and in turn with all that are made there.
 
 use std::sync::Arc;
 
@@ -13,19 +13,21 @@ use futures_util::StreamExt as _;
 use reqwest::Client;
 use url::Url;
 
+use crate::upstream::origins::Origins;
 use crate::upstream::rules::Rules;
 
 #[derive(Clone, Debug)]
 struct Guarded {
     http: Client,
     rules: Arc<Rules>,
+    origins: Arc<Origins>,
 }
 
 /// A page of a list has a thousand names of at most 1 KiB.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
-pub(super) fn guarded(http: Client, rules: Arc<Rules>) -> SharedHttpClient {
-    let guarded = Guarded { http, rules };
+pub(super) fn guarded(http: Client, rules: Arc<Rules>, origins: Arc<Origins>) -> SharedHttpClient {
+    let guarded = Guarded { http, rules, origins };
     http_client_fn(move |_: &HttpConnectorSettings, _: &RuntimeComponents| SharedHttpConnector::new(guarded.clone()))
 }
 
@@ -42,6 +44,7 @@ impl Guarded {
         let url = Url::parse(request.uri()).map_err(|error| user(error.into()))?;
         self.rules.check(&url).map_err(|error| user(error.into()))?;
         let method = request.method().parse().map_err(|_| user("no method".into()))?;
+        let _turn = self.origins.turn(&url).await;
         let mut asked = self.http.request(method, url);
         for (name, value) in request.headers() {
             asked = asked.header(name, value);

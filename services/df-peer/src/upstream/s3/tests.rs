@@ -7,7 +7,7 @@ use crate::upstream::{Upstream, UpstreamConfig};
 
 fn s3(configured: Vec<S3Config>) -> S3 {
     let rules = Arc::new(Rules::new(&UpstreamConfig::default()).unwrap());
-    S3::new(&configured, Client::new(), rules).unwrap()
+    S3::new(&configured, Client::new(), rules, Arc::new(Origins::new(8, None))).unwrap()
 }
 
 fn location(url: &str) -> Result<Location, UpstreamRefused> {
