@@ -51,6 +51,7 @@ tests() {
   need npm npm
   need chromium chromium
   need git git
+  need mkfs.xfs xfsprogs
   need git-lfs git-lfs
   need python3 python3
   python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)

@@ -96,7 +96,7 @@ fn every_configuration_of_a_client_is_used_by_a_test() {
         .filter_map(|(number, (language, name))| (language != "yaml").then_some((number, name)))
         .collect();
     assert!(!named.is_empty(), "docs/clients.md shows no configuration");
-    let places = ["tests/e2e/", "services/dfdaemon/tests/"];
+    let places = ["tests/e2e/", "services/dfdaemon/tests/", "services/dfget/tests/"];
     let is_test = |file: &&File| places.iter().any(|place| file.path.starts_with(place));
     let tests: Vec<&File> = FILES.iter().filter(is_test).collect();
     let used = |name: &str| tests.iter().any(|file| file.text.contains(&format!("\"{name}\"")));

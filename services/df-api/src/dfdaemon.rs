@@ -8,8 +8,8 @@ use crate::digest::Digest;
 use crate::ids::TaskId;
 use crate::task::Origin;
 pub use create_task::{
-    CreateTaskRequest, FILTERED_QUERY_PARAMS_MAX, HEADERS_BYTES_MAX, InvalidTask, ListObjectsRequest, ObjectEntry,
-    ObjectList, URL_BYTES_MAX,
+    CreateTaskRequest, FILTERED_QUERY_PARAMS_MAX, HEADERS_BYTES_MAX, ImportTaskRequest, InvalidTask,
+    ListObjectsRequest, ObjectEntry, ObjectList, URL_BYTES_MAX,
 };
 
 /// On a content answer that lies within one finished piece: `blake3:…` of that whole piece.
@@ -102,9 +102,43 @@ pub struct TaskStatus {
     /// Checked bytes on disk.
     pub held_bytes: u64,
     pub received: ReceivedBytes,
+    /// As a program of this node named it, without its query; left out for what was imported, and for what no program of
+    /// this node has asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
     /// Why it failed, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+}
+
+/// What the programs of this node have asked for or imported, by id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskList {
+    pub tasks: Vec<TaskStatus>,
+    /// Send as `after` to get the next ones; left out when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<TaskId>,
+}
+
+/// A program that has an empty file open wants the task's bytes to be its content.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CloneTaskRequest {
+    /// The number of its descriptor of that file.
+    pub descriptor: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CloneTaskResult {
+    /// `false`: it can be, and the task is not complete yet; ask again.
+    pub cloned: bool,
 }
 
 /// Bytes that arrived since this process started, by source.

@@ -114,6 +114,22 @@ pub struct PeerReport {
     /// The row of the last answer, so that a scheduler that has just started knows the table again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row: Option<Row>,
+    #[serde(default)]
+    pub wants: Wants,
+}
+
+/// What a peer means to get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Wants {
+    /// All of it, from wherever it is.
+    #[default]
+    All,
+    /// All of it, from peers: nobody is sent to the origin for it.
+    FromPeers,
+    /// A part of it: nobody is sent to the origin for it, and nobody reads through it.
+    Part,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +185,8 @@ pub struct PeerDecision {
 pub enum Decision {
     /// Read from these.
     Parents,
-    /// Read from the origin: the asker holds the cluster's one right to.
+    /// Read from the origin: the asker holds the cluster's one right to, or wants too little to hold it. Nobody has it whom
+    /// it could read from.
     Origin,
     /// Somebody is about to have it; ask again, with a long poll.
     Wait,

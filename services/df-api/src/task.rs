@@ -36,7 +36,8 @@ pub struct TaskSpec {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
-    /// `http://`, `https://` or `s3://bucket/key`, without credentials in it.
+    /// `http://`, `https://` or `s3://bucket/key`, without credentials in it. Empty where there is no origin: the content
+    /// was imported at a node, and only peers have it.
     pub url: String,
     /// `Authorization` to send there. Only a Bearer token may leave the node (to the seed of the same cluster).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,20 +69,38 @@ pub struct Origin {
     /// For `s3://`: never on the wire.
     #[serde(skip)]
     pub storage: Option<StorageAccess>,
+    /// Whoever asks wants only what peers have. Its own wish, and no part of the content's description.
+    #[serde(skip)]
+    pub peers_only: bool,
 }
 
 // === impl TaskSpec ===
 
 impl TaskSpec {
+    /// Of a registry: a content with a digest is that content, wherever it comes from.
     pub fn new(origin: Origin, digest: Option<Digest>) -> Self {
-        Self { id: identity::id_of(&origin, digest.as_ref()), origin, digest }
+        let id = match &digest {
+            Some(digest) => identity::id_by_digest(&origin, digest),
+            None => identity::id_by_origin(&origin, None),
+        };
+        Self { id, origin, digest }
+    }
+
+    /// Of a program of a node. A digest is part of the identity, and never all of it: who may read a registry's content
+    /// is for the registry to say, and knowing its digest must not open it.
+    pub fn for_programs(origin: Origin, digest: Option<Digest>) -> Self {
+        Self { id: identity::id_by_origin(&origin, digest.as_ref()), origin, digest }
     }
 
     /// The id is that of the content described, and its pieces are of a length that can be. Otherwise one content could be
     /// passed off as another.
     pub fn is_consistent(&self) -> bool {
+        let by_digest =
+            || self.digest.as_ref().is_some_and(|digest| self.id == identity::id_by_digest(&self.origin, digest));
+        let has_source = !self.origin.url.is_empty() || self.digest.is_some();
         self.origin.piece_length.is_none_or(is_explicit_piece_length)
-            && self.id == identity::id_of(&self.origin, self.digest.as_ref())
+            && has_source
+            && (self.id == identity::id_by_origin(&self.origin, self.digest.as_ref()) || by_digest())
     }
 
     /// How long a piece is, given the content's length: as told, or see [`piece_length`].
@@ -112,7 +131,18 @@ impl Origin {
             scope: None,
             headers: BTreeMap::new(),
             storage: None,
+            peers_only: false,
         }
+    }
+
+    /// Of a content that was imported.
+    pub fn none() -> Self {
+        Self::new("")
+    }
+
+    /// Whether it can be asked, and whoever wants the content lets it be.
+    pub fn may_be_asked(&self) -> bool {
+        !self.peers_only && !self.url.is_empty()
     }
 
     /// As another node may see it: a Bearer token stays, anything else that is for the origin alone goes, and marks it as
@@ -129,6 +159,15 @@ impl Origin {
     /// The URL without what changes from one request to the next: signatures, and what is filtered.
     pub fn content_url(&self) -> String {
         content_url(&self.url, &self.filtered_query_params)
+    }
+
+    /// The URL for people and lists: what follows its path may be a secret.
+    pub fn shown_url(&self) -> String {
+        let url = self.content_url();
+        match url.split_once('?') {
+            Some((place, _)) => format!("{place}?…"),
+            None => url,
+        }
     }
 
     /// Whether this is how to ask for the same content of the same place from now on: with a newer signature, or with
@@ -155,6 +194,7 @@ impl std::fmt::Debug for Origin {
             .field("scope", &self.scope)
             .field("headers", &self.headers.keys())
             .field("storage", &self.storage)
+            .field("peers_only", &self.peers_only)
             .finish()
     }
 }
@@ -203,6 +243,27 @@ mod tests {
         assert!(private.is_consistent() && private.id != blob.id);
         assert!(!TaskSpec { origin: blob.origin.clone(), ..private }.is_consistent());
         assert!(!TaskSpec { origin: Origin { tag: None, ..file.origin.clone() }, ..file }.is_consistent());
+    }
+
+    #[test]
+    fn what_programs_name_is_never_what_a_registry_guards() {
+        let digest: Digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+        let blob = TaskSpec::new(Origin::new("https://r/v2/a/blobs/x"), Some(digest.clone()));
+        let tagged = || Origin { tag: Some("t".to_owned()), ..Origin::none() };
+        let specs = [blob.origin.clone(), Origin::none(), tagged()]
+            .map(|origin| TaskSpec::for_programs(origin, Some(digest.clone())));
+        let ids: std::collections::BTreeSet<_> = specs.iter().chain([&blob]).map(|spec| spec.id.clone()).collect();
+        assert_eq!(ids.len(), 4);
+        assert!(specs.iter().all(TaskSpec::is_consistent));
+        assert!(!TaskSpec::for_programs(Origin::none(), None).is_consistent(), "nothing says what it is");
+        assert!(!TaskSpec { digest: None, ..specs[0].clone() }.is_consistent(), "nobody would compare it");
+    }
+
+    #[test]
+    fn a_shown_url_ends_with_its_path() {
+        let origin = Origin::new("https://f/x?token=hidden&X-Amz-Signature=a#part");
+        assert_eq!(origin.shown_url(), "https://f/x?…");
+        assert_eq!(Origin::new("https://f/x").shown_url(), "https://f/x");
     }
 
     #[test]

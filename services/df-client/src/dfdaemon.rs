@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use df_api::dfdaemon::{
-    CreateTaskRequest, ListObjectsRequest, ObjectList, PieceList, ResolveTagRequest, ResolvedTag, TaskStatus,
+    CloneTaskRequest, CloneTaskResult, CreateTaskRequest, ImportTaskRequest, ListObjectsRequest, ObjectList, PieceList,
+    ResolveTagRequest, ResolvedTag, TaskList, TaskStatus,
 };
 use df_api::task::TaskSpec;
 use df_api::{ByteRange, TaskId};
-use reqwest::{Method, Response, header::RANGE};
+use reqwest::header::{CONTENT_LENGTH, RANGE};
+use reqwest::{Body, Method, Response};
 
-use crate::transport::{json_within, send};
+use crate::transport::{json, json_within, send};
 use crate::{ClientError, Transport};
 
 /// A list of pieces is read up to this size: some 40,000 of them, ten times what a task usually has.
@@ -63,6 +65,39 @@ impl DfdaemonClient {
     /// What an object store has below a prefix.
     pub async fn list_objects(&self, body: &ListObjectsRequest) -> Result<ObjectList, ClientError> {
         self.transport.send(Method::POST, "/v1/objects", body).await
+    }
+
+    /// What the programs of this node have asked for or imported, `limit` of them at most after that id.
+    pub async fn list_tasks(&self, after: Option<&TaskId>, limit: u32) -> Result<TaskList, ClientError> {
+        let request = self.transport.request(Method::GET, "/v1/tasks").query(&[("limit", limit)]);
+        json(send(request.query(&[("after", after)])).await?).await
+    }
+
+    /// Stores `body`, of `length` bytes, as a task without an origin. Its client must not expect a word while it sends.
+    pub async fn import_task(
+        &self,
+        request: &ImportTaskRequest,
+        length: u64,
+        body: impl Into<Body>,
+    ) -> Result<TaskStatus, ClientError> {
+        let sending = self.transport.request(Method::POST, "/v1/tasks/import").query(request);
+        json(send(sending.header(CONTENT_LENGTH, length).body(body)).await?).await
+    }
+
+    /// Removes a task from that host.
+    pub async fn delete_task(&self, id: &TaskId) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/v1/tasks/{id}")).await
+    }
+
+    /// Makes the empty file behind a descriptor of this process share the task's bytes, waiting up to `wait` for them.
+    pub async fn clone_task(
+        &self,
+        id: &TaskId,
+        body: &CloneTaskRequest,
+        wait: Duration,
+    ) -> Result<CloneTaskResult, ClientError> {
+        let request = self.transport.request(Method::POST, &format!("/v1/tasks/{id}/clone")).json(body);
+        json(send(Transport::waiting(request, wait)).await?).await
     }
 
     pub async fn get_task(&self, id: &TaskId) -> Result<TaskStatus, ClientError> {

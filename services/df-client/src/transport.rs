@@ -85,12 +85,20 @@ impl Transport {
     /// `http://…`, `https://…`, or `unix:/path` for a socket of this machine.
     #[cfg(unix)]
     pub fn open(address: &str) -> Result<Self, InvalidUrl> {
-        let Some(path) = address.strip_prefix("unix:") else { return Self::new(address, http_client()) };
+        Self::open_with(address, client_builder())
+    }
+
+    /// As [`Transport::open`], with another client.
+    #[cfg(unix)]
+    pub fn open_with(address: &str, builder: reqwest::ClientBuilder) -> Result<Self, InvalidUrl> {
         let invalid = || InvalidUrl(address.to_owned());
+        let Some(path) = address.strip_prefix("unix:") else {
+            return Self::new(address, builder.build().map_err(|_| invalid())?);
+        };
         if !path.starts_with('/') {
             return Err(invalid());
         }
-        let http = client_builder().unix_socket(path).build().map_err(|_| invalid())?;
+        let http = builder.unix_socket(path).build().map_err(|_| invalid())?;
         Self::new("http://localhost/", http)
     }
 

@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
 
 use connection::Connection;
-pub use connection::Sendfile;
+pub use connection::{Caller, Process, Sendfile};
 use listener::Stream;
 pub use listener::{Listener, bind_unix};
 pub use moved::Moved;
@@ -138,10 +138,11 @@ async fn converse(
             }
         }
     };
-    let sendfile = connection.sendfile();
+    let (sendfile, caller) = (connection.sendfile(), connection.caller());
     let place = Place::new(place);
     let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(sendfile);
+        request.extensions_mut().insert(caller);
         if *request.method() == Method::CONNECT {
             request.extensions_mut().insert(place.clone());
         }

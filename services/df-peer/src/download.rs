@@ -5,10 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use df_api::Digest;
 use df_api::dfdaemon::Piece;
 use df_api::scheduler::{Complaint, ComplaintReason, Decision, PeerDecision, PeerState, TaskFacts};
+use df_api::{ByteRange, Digest};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::from_origin;
@@ -24,6 +25,8 @@ use crate::task::{Failure, Task};
 pub enum Start {
     /// Somebody of this node asks: the cluster decides where from.
     Ask,
+    /// As [`Start::Ask`], for this part alone.
+    AskPart(ByteRange),
     /// The scheduler has told this host to fetch from the origin.
     Duty,
 }
@@ -34,13 +37,37 @@ enum Fetched {
     Part,
 }
 
+/// How one try of a download is over.
+enum Turn {
+    Ended(Result<(), Failure>),
+    /// Whoever wanted it has left.
+    Abandoned,
+    /// A part was wanted when it began, and all of it now.
+    Widened,
+}
+
 /// A scheduler that has not answered by then is worked around.
 pub(crate) const FIRST_ADVICE: Duration = Duration::from_millis(1500);
 /// Suppliers of a wrong content are asked for so long whether they have compared the whole.
 const WHOLE_PATIENCE: Duration = Duration::from_millis(500);
 const ABANDONED_CHECK: Duration = Duration::from_millis(200);
+/// Where the origin is not asked and nobody has it, somebody may be about to say that it does: a scheduler that has just
+/// started is told by everybody within this time.
+const NOBODY_AFTER: Duration = Duration::from_secs(4);
 
-/// Runs to the end, and leaves the task complete or failed.
+// === impl Start ===
+
+impl Start {
+    /// `None`: all of it.
+    pub fn part(self) -> Option<ByteRange> {
+        match self {
+            Self::AskPart(part) => Some(part),
+            Self::Ask | Self::Duty => None,
+        }
+    }
+}
+
+/// Runs to the end, and leaves the task complete or failed, or with the part that was wanted.
 pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
     let _pin = task.stored().pin();
     if let Err(error) = task.stored().settle().await {
@@ -51,24 +78,9 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
         return task.ended(None);
     }
     let sync = Sync::start(peer.clone(), task.clone(), start == Start::Duty);
-    let result = loop {
-        task.stillness().end();
-        let result = tokio::select! {
-            result = download(&peer, &task, &sync, start) => Some(result),
-            () = abandoned(&task) => None,
-        };
-        task.stored().without_writers().await;
-        // Somebody may have come while it was being stopped.
-        if result.is_some() || task.readers().unwanted_in() == Some(Duration::ZERO) {
-            break result;
-        }
-    };
+    let result = turns(&peer, &task, &sync, start).await;
     task.stored().pause();
-    let Some(result) = result else {
-        tracing::info!(task = %task.id(), "a download stops: whoever wanted it has left");
-        task.ended(None);
-        return sync.leave().await;
-    };
+    let Some(result) = result else { return sync.leave().await };
     let state = match result.and_then(|()| task.stored().mark_complete().map_err(from_origin::storage)) {
         Ok(()) => {
             let received = task.received();
@@ -92,6 +104,48 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
         }
     };
     sync.end(state).await;
+}
+
+/// Tries until it is over: a failure, or a part of it that was all that was wanted, or nobody who wants it (`None`). Leaves
+/// a task of which all pieces are here, or that has failed, running.
+async fn turns(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start) -> Option<Result<(), Failure>> {
+    loop {
+        task.stillness().end();
+        let whole = task.wants_whole();
+        let turn = tokio::select! {
+            result = download(peer, task, sync, start) => Turn::Ended(result),
+            () = abandoned(task) => Turn::Abandoned,
+            () = widened(task), if !whole => Turn::Widened,
+        };
+        task.stored().without_writers().await;
+        match turn {
+            Turn::Widened => sync.poke(),
+            // Somebody may have come while it was being stopped.
+            Turn::Abandoned if task.readers().unwanted_in() != Some(Duration::ZERO) => {}
+            Turn::Abandoned => {
+                tracing::info!(task = %task.id(), "a download stops: whoever wanted it has left");
+                task.ended(None);
+                return None;
+            }
+            Turn::Ended(Ok(())) if !task.stored().has_all_pieces() => {
+                if task.ended_with_part() {
+                    return None;
+                }
+            }
+            // Somebody has come for whom the origin may be asked.
+            Turn::Ended(Err(Failure::Nobody(_))) if task.no_origin().is_none() => {}
+            Turn::Ended(result) => return Some(result),
+        }
+    }
+}
+
+/// Resolves when all of it is wanted.
+async fn widened(task: &Task) {
+    let mut changes = task.stored().subscribe();
+    while !task.wants_whole() {
+        // Fails only when the task is gone.
+        let _ = changes.changed().await;
+    }
 }
 
 /// The whole is wrong although every piece was vouched for. A supplier that says it has it all, of these very pieces, has
@@ -134,13 +188,30 @@ async fn download(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start)
 /// In turns, as the cluster decides.
 async fn fetch(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start) -> Result<(), Failure> {
     let mut from_origin = start == Start::Duty;
-    loop {
-        let fetched = if from_origin { at_origin(peer, task, sync).await? } else { follow(peer, task, sync).await? };
+    let mut advice = sync.advice();
+    let mut nobody = None;
+    while !task.has_wanted() {
+        advice.borrow_and_update();
+        let fetched = match (from_origin, task.no_origin()) {
+            (false, _) => follow(peer, task, sync).await?,
+            (true, None) => at_origin(peer, task, sync).await?,
+            (true, Some(why)) => {
+                let landed = task.stored().snapshot().landed_bytes;
+                let last = nobody.filter(|(_, seen)| *seen == landed).map(|(until, _)| until);
+                let until: Instant = last.unwrap_or_else(|| Instant::now() + NOBODY_AFTER);
+                nobody = Some((until, landed));
+                if !changed(&mut advice, until.saturating_duration_since(Instant::now())).await {
+                    return Err(Failure::Nobody(why));
+                }
+                Fetched::Part
+            }
+        };
         if fetched == Fetched::All {
             return Ok(());
         }
         from_origin = !from_origin;
     }
+    Ok(())
 }
 
 /// Does what the cluster says, or asks known seed peers when it says nothing; the rest is for the origin.

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use df_api::task::piece_count;
+use df_api::task::{PIECE_LENGTH_MIN, piece_count};
 use df_store::{Meta, PieceError, PieceWriter, StoreError};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
@@ -105,7 +105,7 @@ impl OriginRun {
         let mut changes = self.task.stored().subscribe();
         loop {
             changes.borrow_and_update();
-            if self.task.stored().has_all_pieces() {
+            if self.task.has_wanted() {
                 return Ok(());
             }
             let paused = Instant::now() < self.retries.not_before;
@@ -115,8 +115,8 @@ impl OriginRun {
             tokio::select! {
                 Some(event) = self.flights.next() => self.take(event)?,
                 () = tokio::time::sleep_until(self.retries.not_before), if paused => {}
-                // A reader may have come who wants something else first.
-                Ok(()) = changes.changed(), if self.mode == Mode::Ranges => {}
+                // A reader may have come who wants something else first; of one stream, a part may be enough.
+                Ok(()) = changes.changed(), if self.mode == Mode::Ranges || !self.task.wants_whole() => {}
             }
         }
     }
@@ -144,13 +144,15 @@ impl OriginRun {
     /// Nothing while the content, or its length, is not known.
     fn plan(&self, streams: usize) -> Vec<Range<u32>> {
         let snapshot = self.task.stored().snapshot();
-        let Some(Meta { length: Some(length), piece_length, .. }) = snapshot.meta else { return Vec::new() };
+        let Some(meta) = snapshot.meta else { return Vec::new() };
+        let Meta { length: Some(length), piece_length, .. } = meta else { return Vec::new() };
         let in_flight: Vec<_> = self.in_flight.iter().map(|(_, run)| run.clone()).collect();
         let begun: Vec<_> = self.begun.iter().map(PieceWriter::index).collect();
         let readers: Vec<_> = self.task.readers().offsets().into_iter().map(|at| piece_at(at, piece_length)).collect();
+        let pieces = piece_count(length, piece_length);
         plan_origin(&View {
-            held: &snapshot.pieces,
-            pieces: piece_count(length, piece_length),
+            held: &self.task.wanted().spare(&snapshot.pieces, &meta, pieces),
+            pieces,
             in_flight: &in_flight,
             begun: &begun,
             readers: &readers,
@@ -186,7 +188,7 @@ impl OriginRun {
     fn launch_to_the_end(&mut self) {
         let snapshot = self.task.stored().snapshot();
         let Some(meta) = snapshot.meta else {
-            let until = if self.mode == Mode::Whole { None } else { Some(self.run_bytes()) };
+            let until = if self.mode == Mode::Whole { None } else { Some(self.first_bytes()) };
             return self.ask(0..u32::MAX, None, Asked { from: 0, until });
         };
         let first = snapshot.pieces.first_missing(0);
@@ -196,6 +198,18 @@ impl OriginRun {
         let start = u64::from(first) * meta.piece_length;
         let from = writer.as_ref().and_then(PieceWriter::rest).map_or(start, |rest| rest.start);
         self.ask(first..u32::MAX, writer, Asked { from, until: None });
+    }
+
+    /// Of a content that nobody knows. Of one of which a part is wanted, the first byte tells how it is cut, unless it is
+    /// wanted itself.
+    fn first_bytes(&self) -> u64 {
+        match self.task.wanted().first() {
+            None => self.run_bytes(),
+            Some(part) if part.start == 0 => {
+                part.end.checked_next_multiple_of(PIECE_LENGTH_MIN).unwrap_or(u64::MAX).min(self.run_bytes())
+            }
+            Some(_) => 1,
+        }
     }
 
     fn take_begun(&mut self, piece: u32) -> Option<PieceWriter> {

@@ -168,7 +168,7 @@ impl Swarm<'_> {
                 return Ok(Outcome::Redirected);
             }
             self.judge()?;
-            if self.task.stored().has_all_pieces() {
+            if self.task.has_wanted() {
                 return Ok(Outcome::Done);
             }
             if self.links.is_empty() {
@@ -242,7 +242,7 @@ impl Swarm<'_> {
             // As far as some parent has told of them.
             None => (0..).find(|index| !told(index)).unwrap_or(0),
         };
-        let mut here = snapshot.pieces.clone();
+        let mut here = self.task.wanted().spare(&snapshot.pieces, &meta, pieces);
         self.works.iter().filter(|(_, work)| work.whole.is_some()).for_each(|(index, _)| here.set(*index));
         let index = |offset: u64| u32::try_from(offset / meta.piece_length).unwrap_or(u32::MAX);
         let pieces_at = |offsets: Vec<u64>| {

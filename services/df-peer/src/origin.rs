@@ -23,7 +23,7 @@ pub(crate) use door::Door;
 
 use crate::from_origin::RETRY_AFTER_MAX;
 use crate::stillness::Stillness;
-use crate::task::Failure;
+use crate::task::{Failure, NoOrigin};
 use crate::upstream::{StreamPermit, Upstream, UpstreamRefused, read_at_most};
 use answer::Reading;
 
@@ -61,6 +61,9 @@ pub(crate) async fn open(
     mut question: Question,
     stillness: &Stillness,
 ) -> Result<Answer, Failure> {
+    if let Some(why) = NoOrigin::of(&spec.origin) {
+        return Err(Failure::Nobody(why));
+    }
     let front = upstream.front(&spec.origin).await?;
     door.set_front(&front);
     let mut shortcut = door.shortcut(Instant::now());

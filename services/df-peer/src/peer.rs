@@ -206,8 +206,11 @@ impl Peer {
         }
         let id = spec.id.clone();
         let task = Arc::new(Task::new(stored, spec));
-        if tasks.insert(id, task.clone()).is_some_and(|before| before.is_evicted() && before.is_for_programs()) {
-            task.set_for_programs();
+        let before = tasks.insert(id, task.clone()).filter(|before| before.is_evicted());
+        drop(tasks);
+        // Nothing of it is stored, so this does not block.
+        if let Some(label) = before.and_then(|before| before.stored().label()) {
+            task.stored().set_label(label);
         }
         task
     }
@@ -253,11 +256,16 @@ impl Peer {
         Ok(task)
     }
 
-    fn get_or_create(&self, spec: &TaskSpec) -> Result<Arc<Task>, StoreError> {
+    pub(crate) fn get_or_create(&self, spec: &TaskSpec) -> Result<Arc<Task>, StoreError> {
         if let Some(task) = self.task(&spec.id).filter(|task| !task.is_discarded()) {
             return Ok(task);
         }
         Ok(self.adopt(self.store.get_or_create(&spec.id)?, spec.clone()))
+    }
+
+    /// Out of the map of tasks; whoever holds it reads on.
+    pub(crate) fn forget(&self, task: &Arc<Task>) {
+        self.tasks.lock().retain(|_, known| !Arc::ptr_eq(known, task));
     }
 
     /// What nobody has asked for in a while is forgotten here; what is stored of it is found again. Of what was evicted and
@@ -305,7 +313,7 @@ impl Peer {
         let (peer, task) = (self.clone(), task.clone());
         tokio::spawn(async move {
             tokio::time::sleep(FAILURE_KEPT).await;
-            peer.tasks.lock().retain(|_, known| !Arc::ptr_eq(known, &task));
+            peer.forget(&task);
         });
     }
 

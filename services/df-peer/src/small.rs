@@ -31,7 +31,8 @@ const GRACE: Duration = Duration::from_millis(30);
 pub(crate) async fn fetch(peer: &Peer, task: &Arc<Task>, sync: &Sync) -> Result<bool, Failure> {
     let spec = task.spec();
     let origin = spec.origin.for_the_cluster();
-    if origin.node_only || task.stored().meta().is_some() {
+    // The seed would begin to fetch all of it.
+    if origin.node_only || task.no_origin().is_some() || !task.wants_whole() || task.stored().meta().is_some() {
         return Ok(false);
     }
     let Some(seed) = peer.seed_of(task.id()) else { return Ok(false) };

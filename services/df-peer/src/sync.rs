@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use df_api::PeerId;
-use df_api::scheduler::{Complaint, ComplaintReason, Decision, Parent, PeerDecision, PeerReport, PeerState, Row};
+use df_api::scheduler::{
+    Complaint, ComplaintReason, Decision, Parent, PeerDecision, PeerReport, PeerState, Row, Wants,
+};
+use df_api::{PeerId, TaskId};
 use df_client::ClientError;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -64,14 +66,7 @@ struct Last {
 
 impl Sync {
     pub fn start(peer: Arc<Peer>, task: Arc<Task>, at_origin: bool) -> Self {
-        let shared = Arc::new(Shared {
-            peer,
-            task,
-            at_origin: AtomicBool::new(at_origin),
-            complaints: Mutex::default(),
-            suppliers: Mutex::default(),
-            poke: Notify::new(),
-        });
+        let shared = Arc::new(Shared::new(peer, task, at_origin));
         let (sender, advice) = watch::channel(Advice::Pending);
         let reporting = tokio::spawn(shared.clone().run(sender).in_current_span());
         Self { shared, advice, task: reporting.abort_handle() }
@@ -84,6 +79,11 @@ impl Sync {
     /// Whether this peer reads from the origin from now on.
     pub fn set_at_origin(&self, at_origin: bool) {
         self.shared.at_origin.store(at_origin, Ordering::Relaxed);
+        self.shared.poke.notify_one();
+    }
+
+    /// Something has changed that the cluster should know at once.
+    pub fn poke(&self) {
         self.shared.poke.notify_one();
     }
 
@@ -134,24 +134,27 @@ impl Sync {
     /// The last word on this task. Tried a few times, because others may wait for it.
     pub async fn end(self, state: PeerState) {
         self.task.abort();
-        for _ in 0..3 {
-            match self.shared.report(state, Last::default(), Duration::ZERO).await {
-                Some(Err(error)) => tracing::debug!(%error, "the end of a task was not reported"),
-                _ => return,
-            }
-            tokio::time::sleep(RETRY).await;
-        }
+        self.shared.end(state).await;
     }
 
     /// This peer is no part of the task any more, neither as a parent nor at the origin.
     pub async fn leave(self) {
         self.task.abort();
-        let Shared { peer, task, .. } = &*self.shared;
-        for scheduler in peer.schedulers_of(task.id()) {
-            match scheduler.delete_peer(task.id(), &peer.peer_id()).await {
-                Ok(()) => return,
-                Err(error) => tracing::debug!(%error, "a scheduler was not told that a peer leaves"),
-            }
+        leave(&self.shared.peer, self.shared.task.id()).await;
+    }
+}
+
+/// Tells the cluster that this host has all of a task, wherever it is from.
+pub(crate) async fn tell_complete(peer: &Arc<Peer>, task: &Arc<Task>) {
+    Shared::new(peer.clone(), task.clone(), false).end(PeerState::Complete).await;
+}
+
+/// Tells the cluster that this host has nothing of a task any more.
+pub(crate) async fn leave(peer: &Peer, id: &TaskId) {
+    for scheduler in peer.schedulers_of(id) {
+        match scheduler.delete_peer(id, &peer.peer_id()).await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(%error, "a scheduler was not told that a peer leaves"),
         }
     }
 }
@@ -165,6 +168,27 @@ impl Drop for Sync {
 // === impl Shared ===
 
 impl Shared {
+    fn new(peer: Arc<Peer>, task: Arc<Task>, at_origin: bool) -> Self {
+        Self {
+            peer,
+            task,
+            at_origin: AtomicBool::new(at_origin),
+            complaints: Mutex::default(),
+            suppliers: Mutex::default(),
+            poke: Notify::new(),
+        }
+    }
+
+    async fn end(&self, state: PeerState) {
+        for _ in 0..3 {
+            match self.report(state, Last::default(), Duration::ZERO).await {
+                Some(Err(error)) => tracing::debug!(%error, "the end of a task was not reported"),
+                _ => return,
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
     async fn run(self: Arc<Self>, advice: watch::Sender<Advice>) {
         let mut last = Last::default();
         let mut hold = Duration::ZERO;
@@ -193,6 +217,14 @@ impl Shared {
         }
     }
 
+    fn wants(&self) -> Wants {
+        match (self.task.wants_whole(), self.task.no_origin()) {
+            (false, _) => Wants::Part,
+            (true, Some(_)) => Wants::FromPeers,
+            (true, None) => Wants::All,
+        }
+    }
+
     /// `None` without any scheduler. Asks them in rendezvous order; the first that answers decides.
     async fn report(&self, state: PeerState, last: Last, hold: Duration) -> Option<Result<PeerDecision, ClientError>> {
         let spec = self.task.spec();
@@ -210,6 +242,7 @@ impl Shared {
             at_origin: self.at_origin.load(Ordering::Relaxed),
             parents: last.parents,
             row: last.row,
+            wants: self.wants(),
         };
         let mut failure = None;
         for scheduler in self.peer.schedulers_of(self.task.id()) {

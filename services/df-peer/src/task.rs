@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use df_api::dfdaemon::{ReceivedBytes, TaskState, TaskStatus};
-use df_api::task::TaskSpec;
+use df_api::task::{Origin, TaskSpec};
 use df_api::{Digest, TaskId};
 use df_http::RateLimit;
 use df_store::{StoreError, StoredTask};
@@ -17,6 +17,7 @@ use crate::download::Start;
 use crate::readers::Readers;
 use crate::stillness::Stillness;
 use crate::upstream::S3Error;
+use crate::wanted::Wanted;
 
 /// Where bytes came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +41,21 @@ pub enum Failure {
     Malformed(String),
     #[error("the content is {found}, expected {expected}; nothing of it was kept")]
     WrongDigest { found: Digest, expected: Digest },
+    /// No peer has it, and the origin is not to be asked.
+    #[error("nobody in this cluster has it, and {0}")]
+    Nobody(NoOrigin),
     /// Not the content's fault: with [`StoreError::is_not_storing`] it can still be had, unstored.
     #[error("cannot store it: {}", df_http::error::chain(.0))]
     Storage(StoreError),
+}
+
+/// Why an origin is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoOrigin {
+    #[error("its origin is not to be asked (disable_origin)")]
+    Disabled,
+    #[error("there is no origin to fetch it from: import it again")]
+    Imported,
 }
 
 /// One task of this host, complete, running or failed.
@@ -54,8 +67,6 @@ pub struct Task {
     received: [AtomicU64; 3],
     rate: OnceLock<RateLimit>,
     readers: Readers,
-    /// A program of this node asked for it by URL.
-    for_programs: AtomicBool,
     /// Its files are going because nothing of them is worth keeping.
     useless: AtomicBool,
     /// They are gone: it only knows why it failed.
@@ -66,10 +77,11 @@ pub struct Task {
     stillness: Stillness,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Run {
     running: bool,
     failure: Option<Arc<Failure>>,
+    wanted: Wanted,
 }
 
 // === impl Failure ===
@@ -89,6 +101,15 @@ impl From<S3Error> for Failure {
     }
 }
 
+// === impl NoOrigin ===
+
+impl NoOrigin {
+    pub(crate) fn of(origin: &Origin) -> Option<Self> {
+        let why = if origin.url.is_empty() { Self::Imported } else { Self::Disabled };
+        (!origin.may_be_asked()).then_some(why)
+    }
+}
+
 // === impl Task ===
 
 impl Task {
@@ -99,10 +120,9 @@ impl Task {
             received: Default::default(),
             rate: OnceLock::new(),
             readers: Readers::default(),
-            for_programs: AtomicBool::new(false),
             useless: AtomicBool::new(false),
             discarded: AtomicBool::new(false),
-            run: Mutex::default(),
+            run: Mutex::new(Run { running: false, failure: None, wanted: Wanted::Whole }),
             asked: Mutex::new(Instant::now()),
             stillness: Stillness::default(),
         }
@@ -120,13 +140,10 @@ impl Task {
         self.spec.read().clone()
     }
 
-    /// Programs of this node may read what one of them asked for by URL; a registry's content needs the registry's yes.
+    /// Programs of this node may read what one of them asked for or imported; a registry's content needs the registry's
+    /// yes.
     pub fn is_for_programs(&self) -> bool {
-        self.for_programs.load(Ordering::Relaxed)
-    }
-
-    pub fn set_for_programs(&self) {
-        self.for_programs.store(true, Ordering::Relaxed);
+        self.stored.label().is_some()
     }
 
     pub(crate) fn is_discarded(&self) -> bool {
@@ -176,6 +193,7 @@ impl Task {
 
     pub fn status(&self) -> TaskStatus {
         let snapshot = self.stored.snapshot();
+        let label = self.stored.label().unwrap_or_default();
         let failure = self.failure().map(|failure| failure.to_string());
         let state = match (snapshot.complete, &failure) {
             (true, _) => TaskState::Complete,
@@ -191,6 +209,9 @@ impl Task {
             digest: snapshot.meta.as_ref().and_then(|meta| meta.digest.clone()).or(self.spec().digest),
             held_bytes: snapshot.held_bytes,
             received: self.received(),
+            url: label.url,
+            tag: label.tag,
+            application: label.application,
             failure,
         }
     }
@@ -199,6 +220,8 @@ impl Task {
 
     /// `true` when the caller is the one to run it now. A former failure is forgotten: somebody asks again.
     pub(crate) fn claim(&self, spec: TaskSpec, start: Start) -> bool {
+        // Nothing but the whole can be compared with a digest.
+        let part = start.part().filter(|_| spec.digest.is_none());
         let mut run = self.run.lock();
         // Found on disk, which knows no URL.
         if self.spec().origin.url.is_empty() {
@@ -207,22 +230,75 @@ impl Task {
         if self.stored.is_complete() {
             return false;
         }
-        // The newest signature is good the longest.
-        if !run.running || spec.origin.renews(&self.spec().origin) {
-            *self.spec.write() = spec;
+        if run.running {
+            self.join(spec);
+            run.wanted.add(part);
+            drop(run);
+            self.stored.wake();
+            return false;
         }
-        let claimed = !run.running;
-        if claimed {
-            // Before it runs: it would stop at once for want of a reader.
-            self.readers.expect(start == Start::Duty);
-            *run = Run { running: true, failure: None };
+        *self.spec.write() = spec;
+        // Before it runs: it would stop at once for want of a reader.
+        self.readers.expect(start == Start::Duty);
+        *run = Run { running: true, failure: None, wanted: Wanted::new(part) };
+        true
+    }
+
+    /// The newest signature is good the longest. Who lets the origin be asked lets it be asked for all.
+    fn join(&self, spec: TaskSpec) {
+        let mut known = self.spec.write();
+        let peers_only = known.origin.peers_only && spec.origin.peers_only;
+        if spec.origin.renews(&known.origin) {
+            *known = spec;
         }
-        claimed
+        known.origin.peers_only = peers_only;
     }
 
     pub(crate) fn ended(&self, failure: Option<Failure>) {
-        *self.run.lock() = Run { running: false, failure: failure.map(Arc::new) };
+        let mut run = self.run.lock();
+        (run.running, run.failure) = (false, failure.map(Arc::new));
+        drop(run);
         self.stored.wake();
+    }
+
+    /// Ends a download that was to bring a part, unless more is wanted by now.
+    pub(crate) fn ended_with_part(&self) -> bool {
+        let mut run = self.run.lock();
+        let done = self.has(&run.wanted);
+        if done {
+            run.running = false;
+        }
+        drop(run);
+        self.stored.wake();
+        done
+    }
+
+    pub(crate) fn wanted(&self) -> Wanted {
+        self.run.lock().wanted.clone()
+    }
+
+    pub(crate) fn wants_whole(&self) -> bool {
+        self.run.lock().wanted == Wanted::Whole
+    }
+
+    /// All that is wanted is marked.
+    pub(crate) fn has_wanted(&self) -> bool {
+        self.has(&self.run.lock().wanted)
+    }
+
+    fn has(&self, wanted: &Wanted) -> bool {
+        match wanted {
+            Wanted::Whole => self.stored.has_all_pieces(),
+            Wanted::Parts(_) => {
+                let snapshot = self.stored.snapshot();
+                snapshot.meta.is_some_and(|meta| wanted.is_in(&snapshot.pieces, &meta))
+            }
+        }
+    }
+
+    /// Why its origin is not asked, if it is not.
+    pub(crate) fn no_origin(&self) -> Option<NoOrigin> {
+        NoOrigin::of(&self.spec.read().origin)
     }
 
     pub(crate) fn stillness(&self) -> &Stillness {

@@ -98,8 +98,9 @@ impl StoredTask {
         let task = state.meta.clone().map(|meta| Line::Task { meta });
         let pieces =
             state.marks.since(0).chain(state.doubted.marks.since(0)).map(|(index, hash)| Line::piece(index, hash));
+        let label = state.label.clone().filter(|_| state.label_recorded).map(|label| Line::Label { label });
         let complete = (state.complete || state.doubted.complete).then_some(Line::Complete);
-        record.rewrite(task.into_iter().chain(pieces).chain(complete))
+        record.rewrite(task.into_iter().chain(label).chain(pieces).chain(complete))
     }
 }
 

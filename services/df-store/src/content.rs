@@ -78,6 +78,12 @@ impl ContentFile {
         self.file.read_at(buffer, offset)
     }
 
+    /// Makes `file` have the same bytes without copying them; what is written to one later is not in the other. Blocks for
+    /// a moment. An error where the file system cannot, or `file` is on another one.
+    pub fn share_with(&self, file: &File) -> io::Result<()> {
+        Ok(rustix::fs::ioctl_ficlone(file, &self.file)?)
+    }
+
     /// Blocks.
     pub(crate) fn write_now(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)

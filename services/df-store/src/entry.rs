@@ -41,6 +41,7 @@ pub(crate) struct Brief {
     pub held_bytes: u64,
     /// Of a complete task: its length and piece length.
     pub whole: Option<(u64, u64)>,
+    pub labelled: bool,
 }
 
 /// How far the last read on disk may lag behind.

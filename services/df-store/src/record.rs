@@ -9,6 +9,7 @@ use df_api::{Bitmap, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::content::{create_anew, open_plain};
+use crate::label::Label;
 use crate::marks::{Marks, PieceHash, piece_digest, piece_hash};
 use crate::meta::Meta;
 
@@ -26,6 +27,10 @@ pub(crate) enum Line {
     Length {
         length: u64,
     },
+    /// Whenever a program first asks for it, also of one that is complete.
+    Label {
+        label: Label,
+    },
     /// Every piece is marked, and the whole matches its digest if it has one.
     Complete,
 }
@@ -37,6 +42,7 @@ pub struct Recovered {
     pub(crate) meta: Option<Meta>,
     pub(crate) marks: Marks,
     pub(crate) complete: bool,
+    pub(crate) label: Option<Box<Label>>,
     /// How much of the file that is.
     pub(crate) trusted_bytes: u64,
     /// There was more, which is not believed.
@@ -52,8 +58,8 @@ pub(crate) struct Record {
     trusted_bytes: u64,
 }
 
-/// A description with a content type of the longest kind fits well.
-const LINE_BYTES_MAX: u64 = 16 * 1024;
+/// A description with a content type of the longest kind fits well, and a label of the longest.
+const LINE_BYTES_MAX: u64 = 32 * 1024;
 const CHECKSUM_DIGITS: usize = 16;
 
 // === impl Line ===
@@ -145,6 +151,10 @@ impl Recovered {
     /// `false` when the line cannot follow what was there.
     fn take(&mut self, line: Line) -> bool {
         match (line, &mut self.meta) {
+            (Line::Label { label }, Some(_)) if self.label.is_none() && label.is_sound() => {
+                self.label = Some(Box::new(label));
+                true
+            }
             _ if self.complete => false,
             (Line::Task { meta: told }, known @ None) => {
                 let sound = told.is_sound();
@@ -162,7 +172,9 @@ impl Recovered {
                 self.complete = meta.length.is_some() && self.marks.len() == meta.pieces_at_most() as usize;
                 self.complete
             }
-            (Line::Task { .. } | Line::Length { .. } | Line::Piece { .. } | Line::Complete, _) => false,
+            (Line::Task { .. } | Line::Length { .. } | Line::Piece { .. } | Line::Label { .. } | Line::Complete, _) => {
+                false
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use df_api::Bitmap;
 use df_api::dfdaemon::Piece;
 use tokio::sync::watch;
 
+use crate::label::Label;
 use crate::marks::{Marks, PieceHash, piece_digest};
 use crate::meta::Meta;
 use crate::record::Recovered;
@@ -55,6 +56,9 @@ pub(crate) struct State {
     pub landed: BTreeMap<u32, watch::Sender<u64>>,
     pub complete: bool,
     pub doubted: Doubted,
+    pub label: Option<Label>,
+    /// The record has it, too.
+    pub label_recorded: bool,
 }
 
 /// What a record said that is not believed yet.
@@ -71,10 +75,11 @@ pub(crate) struct Doubted {
 impl State {
     pub fn new(recovered: Recovered, suspect: bool) -> Self {
         let (held_bytes, pieces) = (recovered.held_bytes(), recovered.pieces());
-        let Recovered { meta, marks, complete, .. } = recovered;
+        let Recovered { meta, marks, complete, label, .. } = recovered;
+        let known = Self { meta, label_recorded: label.is_some(), label: label.map(|label| *label), ..Self::default() };
         match suspect {
-            true => Self { meta, doubted: Doubted { marks, complete, bytes: held_bytes }, ..Self::default() },
-            false => Self { meta, pieces, marks, held_bytes, complete, ..Self::default() },
+            true => Self { doubted: Doubted { marks, complete, bytes: held_bytes }, ..known },
+            false => Self { pieces, marks, held_bytes, complete, ..known },
         }
     }
 

@@ -116,6 +116,11 @@ impl Store {
         }
     }
 
+    /// Something was completed that schedulers do not hear of otherwise.
+    pub fn tell_change(&self) {
+        self.home.announce_change();
+    }
+
     /// Forgets the task; who holds it reads on. Deleting the returned path may take a while, and is for a blocking
     /// thread. `None` when there is nothing to delete, or another task has taken its place.
     pub fn remove(&self, task: &StoredTask) -> io::Result<Option<PathBuf>> {
@@ -131,6 +136,20 @@ impl Store {
     /// Complete tasks, to announce: all of them once [`Store::is_surveyed`].
     pub fn held(&self) -> Vec<HeldTask> {
         self.home.index().values().filter_map(|entry| entry.held()).collect()
+    }
+
+    /// The first `limit` tasks with a label whose id is after `after`, in the order of their ids. Blocks where a record has
+    /// to be read.
+    pub fn labelled(&self, after: Option<&TaskId>, limit: usize) -> Vec<Arc<StoredTask>> {
+        let may_be = |entry: &Arc<Entry>| {
+            let brief = *entry.brief();
+            brief.labelled || !brief.known
+        };
+        let mut entries: Vec<_> = self.home.entries().into_iter().filter(may_be).collect();
+        entries.retain(|entry| after.is_none_or(|after| entry.id > *after));
+        entries.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        let tasks = entries.iter().filter_map(|entry| self.home.task_of(entry, false).ok().flatten());
+        tasks.filter(|task| task.label().is_some()).take(limit).collect()
     }
 
     /// Every record has been read: what [`Store::held`] leaves out is not there, or not believed yet.

@@ -17,6 +17,7 @@ use crate::content::ContentFile;
 use crate::entry::{Brief, Entry, Pin};
 use crate::fault::StoreError;
 use crate::home::Home;
+use crate::label::Label;
 use crate::marks::PieceHash;
 use crate::meta::{Meta, MetaConflict};
 use crate::piece::PieceWriter;
@@ -158,9 +159,44 @@ impl StoredTask {
             |state| state.meta.is_none(),
             |state| state.meta = Some(given.clone()),
         )?;
+        self.record_label();
         self.wake();
         // Somebody else may have been first.
         if self.meta().is_some_and(|known| known.length != given.length) { self.describe(given) } else { Ok(Ok(())) }
+    }
+
+    pub fn label(&self) -> Option<Label> {
+        self.state().label.clone()
+    }
+
+    /// The first one stays. Blocks when something of the content is stored already; a disk that does not take it costs
+    /// the label at the next start.
+    pub fn set_label(&self, label: Label) {
+        {
+            let mut state = self.state();
+            if state.label.is_some() || !label.is_sound() {
+                return;
+            }
+            state.label = Some(label);
+            self.tell_brief(&state);
+        }
+        self.record_label();
+    }
+
+    /// Not before what it is the label of.
+    fn record_label(&self) {
+        let Some(label) = self.label() else { return };
+        let unrecorded = |state: &State| state.meta.is_some() && !state.label_recorded;
+        if !unrecorded(&self.state()) {
+            return;
+        }
+        let written = self.write_line(&Line::Label { label }, unrecorded, |state| state.label_recorded = true);
+        if let Err(error) = written {
+            tracing::warn!(task = %self.id(), %error, "what a task is called is not stored");
+        }
+        if self.is_complete() {
+            self.record.lock().close();
+        }
     }
 
     /// The end of a content whose length nobody had told. One that cannot be is refused.
@@ -354,7 +390,8 @@ impl StoredTask {
     pub(crate) fn tell_brief(&self, state: &State) {
         let length = state.meta.as_ref().and_then(|meta| Some((meta.length?, meta.piece_length)));
         let whole = length.filter(|_| state.complete);
-        *self.entry.brief() = Brief { known: true, held_bytes: state.held_bytes + state.doubted.bytes, whole };
+        let held_bytes = state.held_bytes + state.doubted.bytes;
+        *self.entry.brief() = Brief { known: true, held_bytes, whole, labelled: state.label.is_some() };
     }
 
     /// After its removal: nobody will read it any more, and its room is free.

@@ -1,5 +1,6 @@
 //! Operations of dfdaemon, one file per resource.
 
+pub mod local_tasks;
 pub mod objects;
 pub mod tags;
 pub mod tasks;

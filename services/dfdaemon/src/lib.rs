@@ -6,6 +6,7 @@
 
 mod api;
 pub mod config;
+mod descriptor;
 mod hop_by_hop;
 mod mirror;
 pub mod namespace;

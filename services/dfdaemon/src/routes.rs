@@ -12,7 +12,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{objects, tags, tasks};
+use crate::api::{local_tasks, objects, tags, tasks};
 use crate::mirror;
 use crate::state::AppState;
 
@@ -40,8 +40,10 @@ fn seed_operations() -> OpenApiRouter<AppState> {
 /// For programs of this node: also new tasks.
 fn local_operations() -> OpenApiRouter<AppState> {
     peer_operations()
-        .routes(routes!(tasks::create_task))
-        .routes(routes!(tasks::get_task))
+        .routes(routes!(tasks::create_task, local_tasks::list_tasks))
+        .routes(routes!(tasks::get_task, local_tasks::delete_task))
+        .routes(routes!(local_tasks::import_task))
+        .routes(routes!(local_tasks::clone_task))
         .routes(routes!(objects::list_objects))
 }
 

@@ -7,8 +7,9 @@ use std::path::{Component, Path, PathBuf};
 
 use df_api::dfdaemon::ListObjectsRequest;
 
-use crate::arguments::Arguments;
-use crate::source::{FetchError, Source};
+use crate::arguments::{Arguments, parse_url};
+use crate::error::FetchError;
+use crate::source::Source;
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,13 +25,13 @@ const LIST_BYTES_MAX: u64 = 64 << 20;
 pub fn named(arguments: &Arguments) -> Result<Vec<Job>, FetchError> {
     let Some(list) = &arguments.list else {
         let url = arguments.url.iter().map(ToString::to_string);
-        return Ok(url.map(|url| Job { url, path: arguments.output.clone() }).collect());
+        return Ok(url.map(|url| Job { url, path: arguments.output().to_owned() }).collect());
     };
-    let unreadable = |error: std::io::Error| FetchError::Usage(format!("cannot read {}: {error}", list.display()));
+    let unreadable = |error: std::io::Error| FetchError::Usage(format!("--list {}: {error}", list.display()));
     if std::fs::metadata(list).map_err(unreadable)?.len() > LIST_BYTES_MAX {
-        return Err(FetchError::Usage(format!("{} is longer than {LIST_BYTES_MAX} bytes", list.display())));
+        return Err(FetchError::Usage(format!("--list {}: longer than {LIST_BYTES_MAX} bytes", list.display())));
     }
-    let jobs = parse(&std::fs::read_to_string(list).map_err(unreadable)?, &arguments.output)?;
+    let jobs = parse(&std::fs::read_to_string(list).map_err(unreadable)?, arguments.output())?;
     within(jobs, arguments.max_files)
 }
 
@@ -43,7 +44,7 @@ pub async fn below(source: &Source, arguments: &Arguments) -> Result<Vec<Job>, F
     let request = ListObjectsRequest { url, storage: arguments.storage(), max_objects: arguments.max_files };
     let objects = source.list(request).await?;
     let job = |object: df_api::dfdaemon::ObjectEntry| {
-        Ok(Job { path: arguments.output.join(inside(&object.name)?), url: object.url })
+        Ok(Job { path: arguments.output().join(inside(&object.name)?), url: object.url })
     };
     let jobs = objects.into_iter().map(job).collect::<Result<Vec<_>, FetchError>>()?;
     within(jobs, arguments.max_files)
@@ -65,6 +66,7 @@ fn parse(text: &str, folder: &Path) -> Result<Vec<Job>, FetchError> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let job = |line: &str| {
         let (url, name) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        parse_url(url).map_err(|error| FetchError::Usage(format!("--list: {:?}: {error}", shown(url))))?;
         let place = url.split(['?', '#']).next().unwrap_or_default();
         let last = place.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
         let name = match name.trim() {
@@ -74,6 +76,15 @@ fn parse(text: &str, folder: &Path) -> Result<Vec<Job>, FetchError> {
         Ok(Job { url: url.to_owned(), path: folder.join(inside(name)?) })
     };
     lines.map(job).collect()
+}
+
+/// Without what may be a secret.
+fn shown(url: &str) -> String {
+    let place = url.split(['?', '#']).next().unwrap_or_default();
+    match place.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?.1))) {
+        Some((scheme, rest)) => format!("{scheme}://…@{rest}"),
+        None => place.to_owned(),
+    }
 }
 
 /// The name as a path that stays below the folder it is put in.
@@ -128,7 +139,9 @@ mod tests {
         let jobs = parse("# files\nhttps://h/a/b?c=1\n\n  s3://b/k  dir/x y \n", Path::new("out")).unwrap();
         let job = |url: &str, path: &str| Job { url: url.to_owned(), path: path.into() };
         assert_eq!(jobs, [job("https://h/a/b?c=1", "out/b"), job("s3://b/k", "out/dir/x y")]);
-        for wrong in ["https://h/", "https://h", "https://h/a ../x", "https://h/a /x", "https://h/.."] {
+        for wrong in
+            ["https://h/", "https://h", "ftp://h/a", "h/a", "https://h/a ../x", "https://h/a /x", "https://h/.."]
+        {
             assert!(parse(wrong, Path::new("out")).is_err(), "{wrong}");
         }
         assert!(within(jobs.clone(), 1).is_err() && within(jobs.clone(), 2).is_ok());

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::source::FetchError;
+use crate::error::FetchError;
 
 /// Removed again unless [`Output::keep`] is called.
 pub struct Output {
@@ -20,7 +21,8 @@ pub struct Output {
 impl Output {
     pub fn create(path: &Path, overwrite: bool) -> Result<Self, FetchError> {
         let failed = |error: std::io::Error| FetchError::Output { path: path.to_owned(), error };
-        if path.exists() && !overwrite {
+        // Also a link that leads nowhere.
+        if path.symlink_metadata().is_ok() && !overwrite {
             return Err(failed(std::io::Error::new(
                 std::io::ErrorKind::AlreadyExists,
                 "it exists; --overwrite replaces it",
@@ -35,11 +37,22 @@ impl Output {
         self.file.write_all(bytes).map_err(|error| FetchError::Output { path: self.path.clone(), error })
     }
 
+    /// Bytes in it by now.
+    pub fn length(&self) -> u64 {
+        self.file.as_file().metadata().map_or(0, |meta| meta.len())
+    }
+
     pub fn keep(self) -> Result<(), FetchError> {
         let Self { path, file, overwrite } = self;
         make_readable(file.as_file());
         let kept = if overwrite { file.persist(&path) } else { file.persist_noclobber(&path) };
         kept.map(drop).map_err(|error| FetchError::Output { path, error: error.error })
+    }
+}
+
+impl AsFd for Output {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_file().as_fd()
     }
 }
 

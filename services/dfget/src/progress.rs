@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use df_api::dfdaemon::ReceivedBytes;
+use df_api::dfdaemon::{ReceivedBytes, TaskStatus};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Draws on a terminal only.
@@ -36,13 +36,33 @@ impl Progress {
         Self { bar, last: ReceivedBytes::default() }
     }
 
+    /// For whoever counts by itself.
+    pub fn bar(&self) -> ProgressBar {
+        self.bar.clone()
+    }
+
     pub fn add(&self, bytes: u64) {
         self.bar.inc(bytes);
+    }
+
+    /// So many of them are on this node.
+    pub fn set(&mut self, status: Option<&TaskStatus>) {
+        let Some(status) = status else { return };
+        if let Some(length) = status.length {
+            self.bar.set_length(length);
+        }
+        self.bar.set_position(status.held_bytes);
+        self.show(Some(status.received));
     }
 
     pub fn show(&mut self, received: Option<ReceivedBytes>) {
         self.last = received.unwrap_or(self.last);
         self.bar.set_message(shares(self.last));
+    }
+
+    /// Another bar will show it.
+    pub fn give_up(&self) {
+        self.bar.finish_and_clear();
     }
 
     pub fn finish(&mut self, received: Option<ReceivedBytes>) {

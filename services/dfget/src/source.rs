@@ -1,46 +1,34 @@
 //! Where dfget reads from: the daemon of this node, or a peer in this process where there is none.
 
-use std::path::PathBuf;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use df_api::dfdaemon::{CreateTaskRequest, DEFAULT_SOCKET, ListObjectsRequest, ObjectEntry, ReceivedBytes};
+use df_api::dfdaemon::{
+    CloneTaskRequest, CreateTaskRequest, DEFAULT_SOCKET, ListObjectsRequest, ObjectEntry, TaskStatus,
+};
 use df_api::range::{RangeSpec, Requested};
 use df_api::task::StorageAccess;
-use df_api::{ByteRange, Digest, TaskId};
-use df_client::{ClientError, DfdaemonClient, Transport};
+use df_api::{ByteRange, TaskId};
+use df_client::{DfdaemonClient, Transport};
 use df_peer::download::Start;
-use df_peer::{Delivery, DownloadConfig, Failure, Peer, PeerConfig, PeerTlsConfig, ReadError, S3Error, UpstreamConfig};
+use df_peer::{Delivery, DownloadConfig, Peer, PeerConfig, PeerTlsConfig, ReadError, S3Error, UpstreamConfig};
 use df_store::Trust;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use tempfile::TempDir;
 use url::Url;
 
-/// Why there is no file. Each kind has its exit code.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    #[error("{0}")]
-    Usage(String),
-    #[error("{0}")]
-    Refused(String),
-    #[error("{0}")]
-    Unanswered(String),
-    #[error("the content is {found}, expected {expected}; nothing was written")]
-    WrongDigest { found: Digest, expected: Digest },
-    #[error("cannot write {path}: {error}")]
-    Output { path: PathBuf, error: std::io::Error },
-    #[error("{0}")]
-    Other(String),
-}
+use crate::error::FetchError;
 
 pub enum Source {
-    Daemon(DfdaemonClient),
-    /// The folder of its store goes with it.
-    InProcess {
-        peer: Arc<Peer>,
-        _folder: TempDir,
+    Daemon {
+        client: DfdaemonClient,
+        /// Over its socket, so that it can be known whose file is whose.
+        by_socket: bool,
     },
+    /// The folder of its store goes with it.
+    InProcess { peer: Arc<Peer>, _folder: TempDir },
 }
 
 /// Length, if known, and the bytes.
@@ -53,6 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon that has not said a word by then is not there.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A request of which the daemon waits for the end of a download; then it is asked again.
+const CLONE_WAIT: Duration = Duration::from_secs(10);
 
 /// The daemon of this node, when nobody says which: its socket, if this user may connect to it, else its port.
 pub fn default_daemon() -> String {
@@ -72,9 +63,8 @@ impl Source {
         storage: Option<&StorageAccess>,
         quiet: bool,
     ) -> Result<Self, FetchError> {
-        let transport = Transport::open(daemon).map_err(|error| FetchError::Other(error.to_string()))?;
-        if transport.answers(DAEMON_PATIENCE).await {
-            return Ok(Self::Daemon(DfdaemonClient::new(transport)));
+        if let Some(source) = Self::daemon(daemon).await? {
+            return Ok(source);
         }
         if !quiet {
             eprintln!("dfget: no daemon at {daemon}; fetching without one");
@@ -86,13 +76,22 @@ impl Source {
         Ok(Self::InProcess { peer, _folder: folder })
     }
 
+    /// `None` when there is none.
+    pub async fn daemon(daemon: &str) -> Result<Option<Self>, FetchError> {
+        let transport = Transport::open(daemon).map_err(|error| FetchError::Usage(format!("--daemon: {error}")))?;
+        let answers = transport.answers(DAEMON_PATIENCE).await;
+        let by_socket = daemon.starts_with("unix:");
+        Ok(answers.then(|| Self::Daemon { client: DfdaemonClient::new(transport), by_socket }))
+    }
+
     pub async fn start(&self, request: CreateTaskRequest) -> Result<TaskId, FetchError> {
         match self {
-            Self::Daemon(client) => Ok(client.create_task(&request).await?.id),
+            Self::Daemon { client, .. } => Ok(client.create_task(&request).await?.id),
             Self::InProcess { peer, .. } => {
+                let start = request.range.map_or(Start::Ask, Start::AskPart);
                 let spec = request.into_spec().map_err(|error| FetchError::Refused(error.to_string()))?;
                 let id = spec.id.clone();
-                peer.start(spec, Start::Ask).map_err(|error| FetchError::Other(format!("cannot store it: {error}")))?;
+                peer.start(spec, start).map_err(|error| FetchError::Other(format!("cannot store it: {error}")))?;
                 Ok(id)
             }
         }
@@ -101,7 +100,7 @@ impl Source {
     /// All objects below a prefix.
     pub async fn list(&self, request: ListObjectsRequest) -> Result<Vec<ObjectEntry>, FetchError> {
         match self {
-            Self::Daemon(client) => Ok(client.list_objects(&request).await?.objects),
+            Self::Daemon { client, .. } => Ok(client.list_objects(&request).await?.objects),
             Self::InProcess { peer, .. } => {
                 let ListObjectsRequest { url, storage, max_objects } = request;
                 let place = storage.as_ref().map_or_else(|| url.clone(), |storage| storage.place(&url));
@@ -117,7 +116,7 @@ impl Source {
 
     pub async fn content(&self, id: &TaskId, range: Option<ByteRange>) -> Result<Content, FetchError> {
         match self {
-            Self::Daemon(client) => {
+            Self::Daemon { client, .. } => {
                 let response = client.get_task_content(id, range).await?;
                 let broken = |error: reqwest::Error| FetchError::Unanswered(format!("the daemon broke off: {error}"));
                 Ok((response.content_length(), response.bytes_stream().map_err(broken).boxed()))
@@ -141,11 +140,25 @@ impl Source {
         }
     }
 
-    /// Where the bytes came from so far.
-    pub async fn received(&self, id: &TaskId) -> Option<ReceivedBytes> {
+    /// What is known of it by now.
+    pub async fn status(&self, id: &TaskId) -> Option<TaskStatus> {
         match self {
-            Self::Daemon(client) => client.get_task(id).await.ok().map(|status| status.received),
-            Self::InProcess { peer, .. } => peer.task(id).map(|task| task.received()),
+            Self::Daemon { client, .. } => client.get_task(id).await.ok(),
+            Self::InProcess { peer, .. } => peer.task(id).map(|task| task.status()),
+        }
+    }
+
+    /// Makes `empty` share the bytes of the daemon's store. `None` where that cannot be: then they have to be read.
+    pub async fn share(&self, id: &TaskId, empty: BorrowedFd<'_>) -> Option<Result<(), FetchError>> {
+        let Self::Daemon { client, by_socket: true } = self else { return None };
+        let request = CloneTaskRequest { descriptor: empty.as_raw_fd().cast_unsigned() };
+        loop {
+            match client.clone_task(id, &request, CLONE_WAIT).await {
+                Ok(result) if result.cloned => return Some(Ok(())),
+                Ok(_) => {}
+                Err(error) if error.status() == Some(409) => return None,
+                Err(error) => return Some(Err(error.into())),
+            }
         }
     }
 }
@@ -180,48 +193,4 @@ fn allowed(urls: &[&str], storage: Option<&StorageAccess>) -> Vec<String> {
         Some(format!("{}://{}{port}", url.scheme(), url.host_str()?))
     };
     urls.iter().map(ToString::to_string).chain(stores).filter_map(entry).collect()
-}
-
-// === impl FetchError ===
-
-impl FetchError {
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Other(_) => 1,
-            Self::Usage(_) => 2,
-            Self::Refused(_) => 3,
-            Self::Unanswered(_) => 4,
-            Self::WrongDigest { .. } => 5,
-            Self::Output { .. } => 6,
-        }
-    }
-}
-
-impl From<ClientError> for FetchError {
-    fn from(error: ClientError) -> Self {
-        let text = df_http::error::chain(&error);
-        match error.status() {
-            Some(502..=504) | None => Self::Unanswered(text),
-            Some(400..500) => Self::Refused(text),
-            Some(_) => Self::Other(text),
-        }
-    }
-}
-
-impl From<ReadError> for FetchError {
-    fn from(error: ReadError) -> Self {
-        let text = error.to_string();
-        match error {
-            ReadError::Timeout(_) | ReadError::Idle => Self::Unanswered(text),
-            ReadError::Unsatisfiable { .. } => Self::Other(text),
-            ReadError::Failed(failure) => match &*failure {
-                Failure::Origin { status: 400..500, .. } | Failure::Refused(_) => Self::Refused(text),
-                Failure::Origin { .. } | Failure::Unreachable(_) => Self::Unanswered(text),
-                Failure::WrongDigest { found, expected } => {
-                    Self::WrongDigest { found: found.clone(), expected: expected.clone() }
-                }
-                Failure::Malformed(_) | Failure::Storage(_) => Self::Other(text),
-            },
-        }
-    }
 }

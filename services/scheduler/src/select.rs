@@ -13,7 +13,7 @@ mod rows;
 
 use df_api::HostId;
 use df_api::rendezvous::weight;
-use df_api::scheduler::{ComplaintReason, RowPlace};
+use df_api::scheduler::{ComplaintReason, RowPlace, Wants};
 
 use crate::complaints::Standing;
 use crate::host::{Host, Hosts};
@@ -136,6 +136,10 @@ impl<'a> Question<'a> {
         }
         if self.holder.is_some() || whole_source {
             return At::Parents;
+        }
+        // All who come later would wait for what it does not fetch.
+        if self.peer.report.wants != Wants::All {
+            return At::Origin;
         }
         match self.seed_to_send() {
             Some(seed) => {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
+use crate::range::ByteRange;
 use crate::task::{Origin, StorageAccess, TaskSpec, is_explicit_piece_length};
 
 /// Longer URLs are refused by most servers.
@@ -42,11 +43,23 @@ const OUR_HEADERS: [&str; 13] = [
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateTaskRequest {
-    /// `http://`, `https://` or `s3://bucket/key`.
+    /// `http://`, `https://` or `s3://bucket/key`. Left out for a content that was imported: its digest says which.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub url: String,
-    /// Of the whole content; makes it the task's identity, together with the credentials shown, if any.
+    /// Of the whole content, which is not complete before it matches; part of the task's identity, together with the
+    /// credentials shown, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// Fetch this part alone; an end beyond the content's is the content's. Default: all of it. Not with a digest, which
+    /// nothing but the whole can be compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<ByteRange>,
+    /// Fetch all of it, although a range is asked for, and also when nobody reads it any more.
+    #[serde(default)]
+    pub prefetch: bool,
+    /// Only peers may give it: nobody asks the origin for this request. What is being fetched already is joined.
+    #[serde(default)]
+    pub disable_origin: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,6 +81,23 @@ pub struct CreateTaskRequest {
     /// For `s3://` URLs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageAccess>,
+}
+
+/// A program of this node has a file for the cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct ImportTaskRequest {
+    /// Of the whole file; with the other fields the task's identity.
+    pub digest: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
+    /// Bytes per piece: a power of two from 262144 to 67108864. Default: it follows from the file's length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece_length: Option<u64>,
 }
 
 /// A program of this node asks what a store has.
@@ -109,8 +139,14 @@ pub struct ObjectEntry {
 /// Which field is wrong, and what it may be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTask {
+    #[error("url is missing, and there is no digest of something imported")]
+    NoSource,
     #[error("url is longer than {URL_BYTES_MAX} bytes")]
     LongUrl,
+    #[error("range has no byte in it")]
+    EmptyRange,
+    #[error("range cannot be had with a digest, which only the whole can be compared with")]
+    RangeOfDigest,
     #[error("{field} is longer than {NAME_BYTES_MAX} bytes")]
     LongName { field: &'static str },
     #[error("piece_length {0} is not a power of two from 262144 to 67108864")]
@@ -130,6 +166,21 @@ pub enum InvalidTask {
     OurHeader(String),
 }
 
+// === impl ImportTaskRequest ===
+
+impl ImportTaskRequest {
+    /// What asks for the same content at any node.
+    pub fn to_create(&self) -> CreateTaskRequest {
+        CreateTaskRequest {
+            digest: Some(self.digest.clone()),
+            tag: self.tag.clone(),
+            application: self.application.clone(),
+            piece_length: self.piece_length,
+            ..CreateTaskRequest::default()
+        }
+    }
+}
+
 // === impl CreateTaskRequest ===
 
 impl CreateTaskRequest {
@@ -139,9 +190,7 @@ impl CreateTaskRequest {
 
     /// Everything but where the URL leads, which who asks it decides.
     pub fn into_spec(self) -> Result<TaskSpec, InvalidTask> {
-        if self.url.len() > URL_BYTES_MAX {
-            return Err(InvalidTask::LongUrl);
-        }
+        self.check_source()?;
         for (field, value) in [("tag", &self.tag), ("application", &self.application)] {
             if value.as_ref().is_some_and(|value| value.len() > NAME_BYTES_MAX) {
                 return Err(InvalidTask::LongName { field });
@@ -163,9 +212,20 @@ impl CreateTaskRequest {
             piece_length: self.piece_length,
             headers,
             storage: self.storage,
+            peers_only: self.disable_origin,
             ..Origin::new(url)
         };
-        Ok(TaskSpec::new(origin, self.digest))
+        Ok(TaskSpec::for_programs(origin, self.digest))
+    }
+
+    fn check_source(&self) -> Result<(), InvalidTask> {
+        match self.range {
+            _ if self.url.len() > URL_BYTES_MAX => Err(InvalidTask::LongUrl),
+            _ if self.url.is_empty() && self.digest.is_none() => Err(InvalidTask::NoSource),
+            Some(_) if self.digest.is_some() => Err(InvalidTask::RangeOfDigest),
+            Some(range) if range.start >= range.end => Err(InvalidTask::EmptyRange),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -246,6 +306,13 @@ mod tests {
         assert!(refused(CreateTaskRequest { piece_length: Some(3), ..request() }).contains("piece_length 3"));
         assert!(refused(CreateTaskRequest { tag: Some("t".repeat(2000)), ..request() }).contains("tag"));
         assert!(refused(CreateTaskRequest::new("u".repeat(9000))).contains("url"));
+        assert!(refused(CreateTaskRequest::new("")).contains("digest"));
+        let part = |start, end| Some(ByteRange { start, end });
+        assert!(refused(CreateTaskRequest { range: part(5, 5), ..request() }).contains("range"));
+        let digest = format!("sha256:{}", "ab".repeat(32)).parse().ok();
+        assert!(CreateTaskRequest { digest, url: String::new(), ..request() }.into_spec().is_ok());
+        let digest = format!("sha256:{}", "ab".repeat(32)).parse().ok();
+        assert!(refused(CreateTaskRequest { digest, range: part(0, 5), ..request() }).contains("digest"));
         let params = |names: Vec<String>| CreateTaskRequest { filtered_query_params: names, ..request() };
         assert!(refused(params(vec!["a=b".to_owned()])).contains("a=b"));
         assert!(refused(params(vec!["a".to_owned(); 65])).contains("64"));

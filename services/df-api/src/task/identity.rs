@@ -1,8 +1,8 @@
 //! What makes a content the same content. Pure, and hashed alike on every node.
 //!
-//! **Invariant.** No two different sets of (URL without its signature, tag, application, piece length, scope) have one id;
-//! with a digest, no two of (digest, piece length, scope). Nor has what somebody filters and what nobody does: whoever
-//! filters a parameter that matters mixes up only his own contents.
+//! **Invariant.** No two different sets of (URL without its signature, tag, application, piece length, digest, scope) have one
+//! id. Nor has what somebody filters and what nobody does: whoever filters a parameter that matters mixes up only his own
+//! contents.
 
 use std::collections::BTreeSet;
 
@@ -108,20 +108,29 @@ fn is_named(name: &str, pattern: &str) -> bool {
 
 /// A content with a digest is that content, wherever it comes from; cut in an unusual way it is a task of its own,
 /// because pieces of two cuts do not fit together, and so it is for those whom one place judges.
-pub(super) fn id_of(origin: &Origin, digest: Option<&Digest>) -> TaskId {
+pub(super) fn id_by_digest(origin: &Origin, digest: &Digest) -> TaskId {
     let cut = origin.piece_length.map(|bytes| bytes.to_string());
-    // No length of a piece begins so, nor any scope as a parameter does.
-    let scope = origin.scope.as_ref().map(|scope| format!("@{scope}"));
-    match digest {
-        Some(digest) if cut.is_none() && scope.is_none() => task_id_of_digest(digest),
-        Some(digest) => hash_fields([digest.to_string()].into_iter().chain(cut).chain(scope)),
-        None => {
-            let (url, removed) = filtered(&origin.url, &origin.filtered_query_params);
-            let name = |name: &Option<String>| name.clone().unwrap_or_default();
-            let fields = [url, name(&origin.tag), name(&origin.application)].into_iter().chain(cut);
-            hash_fields(fields.chain(removed.into_iter().map(|name| format!("?{name}"))).chain(scope))
-        }
+    match (cut, marked_scope(origin)) {
+        (None, None) => task_id_of_digest(digest),
+        (cut, scope) => hash_fields([digest.to_string()].into_iter().chain(cut).chain(scope)),
     }
+}
+
+/// A cut is digits, a digest has a colon and begins with a letter, a filtered name is written behind a question mark and a
+/// scope behind an at: none passes for another.
+pub(super) fn id_by_origin(origin: &Origin, digest: Option<&Digest>) -> TaskId {
+    let (url, removed) = filtered(&origin.url, &origin.filtered_query_params);
+    let name = |name: &Option<String>| name.clone().unwrap_or_default();
+    let mut fields = vec![url, name(&origin.tag), name(&origin.application)];
+    fields.extend(origin.piece_length.map(|bytes| bytes.to_string()));
+    fields.extend(digest.map(ToString::to_string));
+    fields.extend(removed.into_iter().map(|name| format!("?{name}")));
+    fields.extend(marked_scope(origin));
+    hash_fields(fields)
+}
+
+fn marked_scope(origin: &Origin) -> Option<String> {
+    origin.scope.as_ref().map(|scope| format!("@{scope}"))
 }
 
 /// The id of a content known by its digest: the digest's own hex, so that one blob is one task across registries.
@@ -165,7 +174,7 @@ mod tests {
         let digest: Digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
         assert_eq!(task_id_of_digest(&digest).as_str(), digest.hex());
         let cut = Origin { piece_length: Some(1 << 20), ..origin("https://f/x") };
-        assert_ne!(id_of(&cut, Some(&digest)), task_id_of_digest(&digest), "pieces of two cuts do not fit together");
+        assert_ne!(id_by_digest(&cut, &digest), task_id_of_digest(&digest), "pieces of two cuts do not fit together");
     }
 
     #[test]
@@ -203,16 +212,25 @@ mod tests {
         if query.is_empty() { "https://f/x".to_owned() } else { format!("https://f/x?{}", query.join("&")) }
     }
 
-    type Fields = (Vec<(String, String)>, [Option<String>; 3], Option<u64>);
+    type Fields = (Vec<(String, String)>, [Option<String>; 3], Option<u64>, Option<u8>);
 
     fn fields() -> impl Strategy<Value = Fields> {
         let name = || proptest::option::of("[a-c]{1,2}");
-        (prop::collection::vec(param(), 0..3), [name(), name(), name()], proptest::option::of(18u64..21))
+        let digest = proptest::option::of(0u8..3);
+        (prop::collection::vec(param(), 0..3), [name(), name(), name()], proptest::option::of(18u64..21), digest)
     }
 
-    fn origin_of((params, names, cut): &Fields) -> Origin {
+    fn digest_of(byte: u8) -> Digest {
+        format!("sha256:{}", format!("{byte:02x}").repeat(32)).parse().unwrap()
+    }
+
+    fn origin_of((params, names, cut, _): &Fields) -> Origin {
         let (piece_length, [tag, application, scope]) = (cut.map(|bits| 1 << bits), names.clone());
         Origin { tag, application, scope, piece_length, ..origin(&url_of(params)) }
+    }
+
+    fn id_of(fields: &Fields) -> TaskId {
+        id_by_origin(&origin_of(fields), fields.3.map(digest_of).as_ref())
     }
 
     proptest! {
@@ -230,22 +248,19 @@ mod tests {
                 }
                 let unused = "unused".to_owned();
                 let filtered_query_params = names.iter().cloned().chain([unused]).collect();
-                id_of(&Origin { filtered_query_params, ..origin(&url_of(&all)) }, None)
+                id_by_origin(&Origin { filtered_query_params, ..origin(&url_of(&all)) }, None)
             };
             prop_assert_eq!(id(0), id(5));
-            let bare = id_of(&origin(&url_of(&kept)), None);
+            let bare = id_by_origin(&origin(&url_of(&kept)), None);
             prop_assert_eq!(id(0) == bare, names.is_empty(), "who filters nothing meets nobody who does");
         }
 
         #[test]
         fn what_differs_has_another_id(one in fields(), other in fields()) {
-            let (one_id, other_id) = (id_of(&origin_of(&one), None), id_of(&origin_of(&other), None));
-            prop_assert_eq!(one == other, one_id == other_id);
-            let digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
-            let with_digest = |fields: &Fields| id_of(&origin_of(fields), Some(&digest));
-            let same = one.1[2] == other.1[2] && one.2 == other.2;
-            prop_assert_eq!(same, with_digest(&one) == with_digest(&other));
-            prop_assert!(with_digest(&one) != other_id);
+            prop_assert_eq!(one == other, id_of(&one) == id_of(&other));
+            let by_digest = |fields: &Fields| id_by_digest(&origin_of(fields), &digest_of(0));
+            prop_assert_eq!((&one.1[2], one.2) == (&other.1[2], other.2), by_digest(&one) == by_digest(&other));
+            prop_assert!(by_digest(&one) != id_of(&other));
         }
 
         #[test]

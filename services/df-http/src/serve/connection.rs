@@ -23,6 +23,17 @@ use super::tls::ServerTls;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sendfile(pub bool);
 
+/// Who is at the other end of a socket in the file system, as the kernel says. `None` on any other connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caller(pub Option<Process>);
+
+/// A process of this machine, when it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub pid: i32,
+    pub uid: u32,
+}
+
 /// What counts as taking something: less per patience is as good as nothing.
 const PROGRESS_BYTES: usize = 64 * 1024;
 
@@ -73,6 +84,12 @@ impl Connection {
 
     pub(super) fn unix(stream: UnixStream, patience: Duration) -> Self {
         Self::new(Wire::Unix(stream), patience)
+    }
+
+    pub(super) fn caller(&self) -> Caller {
+        let Wire::Unix(stream) = &self.wire else { return Caller(None) };
+        let known = stream.peer_cred().ok();
+        Caller(known.and_then(|known| Some(Process { pid: known.pid()?, uid: known.uid() })))
     }
 
     pub(super) fn sendfile(&self) -> Sendfile {
@@ -188,6 +205,15 @@ impl AsyncWrite for Connection {
 // === impl Sendfile ===
 
 impl<S: Sync> FromRequestParts<S> for Sendfile {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().copied().unwrap_or_default())
+    }
+}
+
+// === impl Caller ===
+
+impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
         Ok(parts.extensions.get().copied().unwrap_or_default())

@@ -56,6 +56,24 @@ fn nothing_on_disk_is_nothing_known() {
 }
 
 #[test]
+fn a_label_is_told_once_and_also_of_what_is_complete() {
+    let label = |tag: &str| Line::Label { label: Label { tag: Some(tag.to_owned()), ..Label::default() } };
+    let lines = [Line::Task { meta: meta(Some(0)) }, Line::Complete, label("first")];
+    let found = parse(&text(&lines));
+    assert_eq!((found.complete, found.has_rest), (true, false));
+    assert_eq!(found.label.and_then(|label| label.tag).as_deref(), Some("first"));
+    let found = parse(&[text(&lines), text(&[label("second")])].concat());
+    assert_eq!(found.label.and_then(|label| label.tag).as_deref(), Some("first"));
+    assert!(found.has_rest);
+    assert!(parse(&text(&[label("of nothing")])).label.is_none());
+    let escaped = Label { url: Some("\\".repeat(4000)), tag: Some("\u{1}".repeat(1024)), application: None };
+    let longest = [Line::Task { meta: meta(Some(0)) }, Line::Label { label: escaped }];
+    assert!(parse(&text(&longest)).label.is_some(), "the longest fits");
+    let too_long = Line::Label { label: Label { tag: Some("t".repeat(1025)), ..Label::default() } };
+    assert!(parse(&text(&[Line::Task { meta: meta(Some(0)) }, too_long])).label.is_none());
+}
+
+#[test]
 fn hostile_numbers_end_the_record() {
     let digest = |algorithm: &str, digits| format!("{algorithm}:{}", "ab".repeat(digits));
     let task = |length: &str, piece_length: &str| {

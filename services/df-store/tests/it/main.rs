@@ -8,4 +8,5 @@ mod evicting;
 mod folder;
 mod foreign;
 mod full_disk;
+mod labels;
 mod scale;

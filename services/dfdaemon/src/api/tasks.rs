@@ -26,6 +26,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde::Deserialize;
 use url::Url;
 
+use super::local_tasks;
 use crate::state::AppState;
 
 /// A child may ask before the duty to fetch has reached this host.
@@ -90,6 +91,14 @@ pub async fn fetch_task_content(
     check_origin(&app, &spec.origin.url)?;
     let task = peer.start(spec, Start::Ask).map_err(ApiError::internal)?;
     content(&app, &task, app.trust, range.0, sendfile).await
+}
+
+fn fetchable(url: &str) -> Result<Url, ApiError> {
+    let plain = |url: &Url| {
+        matches!(url.scheme(), "http" | "https" | "s3") && url.username().is_empty() && url.password().is_none()
+    };
+    let parsed = Url::parse(url).ok().filter(plain);
+    parsed.ok_or_else(|| ApiError::unprocessable(format!("url {url:?} is not an http(s) or s3 URL")))
 }
 
 fn check_origin(app: &AppState, url: &str) -> Result<(), ApiError> {
@@ -220,23 +229,31 @@ pub async fn create_task(
     State(app): State<AppState>,
     Json(request): Json<CreateTaskRequest>,
 ) -> Result<Json<TaskStatus>, ApiError> {
-    let url = Url::parse(&request.url)
-        .ok()
-        .filter(|url| {
-            matches!(url.scheme(), "http" | "https" | "s3") && url.username().is_empty() && url.password().is_none()
-        })
-        .ok_or_else(|| ApiError::unprocessable(format!("url {:?} is not an http(s) or s3 URL", request.url)))?;
-    let request = CreateTaskRequest { url: url.into(), ..request };
+    let request = match request.url.as_str() {
+        // Something imported, which its digest names.
+        "" => request,
+        url => CreateTaskRequest { url: fetchable(url)?.into(), ..request },
+    };
+    let prefetch = request.prefetch;
+    let start = request.range.filter(|_| !prefetch).map_or(Start::Ask, Start::AskPart);
     let mut spec = request.into_spec().map_err(ApiError::unprocessable)?;
-    check_origin(&app, &spec.origin.url)?;
+    if !spec.origin.url.is_empty() {
+        check_origin(&app, &spec.origin.url)?;
+    }
     // What this node's own credential opens is not for nodes without one.
     if spec.origin.scope.is_none()
         && Url::parse(&spec.origin.url).is_ok_and(|url| app.peer.upstream().has_credential(&url))
     {
-        spec = TaskSpec::new(Origin { scope: Some("configured".to_owned()), ..spec.origin }, spec.digest);
+        spec = TaskSpec::for_programs(Origin { scope: Some("configured".to_owned()), ..spec.origin }, spec.digest);
     }
-    let task = app.peer.start(spec, Start::Ask).map_err(ApiError::internal)?;
-    task.set_for_programs();
+    let origin = spec.origin.clone();
+    let task = app.peer.start(spec, start).map_err(ApiError::internal)?;
+    if prefetch {
+        app.mirror.prefetch().begin(&task, Some(true));
+    }
+    if !task.is_for_programs() {
+        local_tasks::give(&task, move |task| task.give_to_programs(&origin)).await?;
+    }
     Ok(Json(task.status()))
 }
 
@@ -264,7 +281,7 @@ fn busy(busy: Busy) -> ApiError {
     ApiError::new(code, busy.to_string()).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-fn unknown(task_id: &TaskId) -> ApiError {
+pub(super) fn unknown(task_id: &TaskId) -> ApiError {
     ApiError::not_found(format!("task {task_id} is not on this host"))
 }
 
@@ -277,11 +294,11 @@ fn read_error(task: &Task, error: ReadError) -> ApiError {
     }
 }
 
-fn failed(task: &Task, failure: &Failure) -> ApiError {
+pub(super) fn failed(task: &Task, failure: &Failure) -> ApiError {
     let code = match failure {
         Failure::Origin { status: 401, .. } => Code::Unauthenticated,
         Failure::Origin { status: 403, .. } | Failure::Refused(_) => Code::Forbidden,
-        Failure::Origin { status: 404 | 410, .. } => Code::NotFound,
+        Failure::Origin { status: 404 | 410, .. } | Failure::Nobody(_) => Code::NotFound,
         Failure::Origin { .. } | Failure::Unreachable(_) | Failure::Malformed(_) | Failure::WrongDigest { .. } => {
             Code::BadGateway
         }

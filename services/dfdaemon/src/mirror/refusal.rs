@@ -142,7 +142,7 @@ impl Refusal {
             Failure::Storage(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", format!("this node: {failure}"))
             }
-            Failure::Unreachable(_) | Failure::Malformed(_) | Failure::WrongDigest { .. } => {
+            Failure::Unreachable(_) | Failure::Malformed(_) | Failure::WrongDigest { .. } | Failure::Nobody(_) => {
                 gateway(failure.to_string())
             }
         }

@@ -130,7 +130,7 @@ fn spec(asked: Asked, headers: &HeaderMap, credential: &Credential) -> Result<Ta
     if spec.origin.scope.is_some() {
         spec.origin.scope = Some(SCOPE.to_owned());
     }
-    Ok(TaskSpec::new(spec.origin, spec.digest))
+    Ok(TaskSpec::for_programs(spec.origin, spec.digest))
 }
 
 /// What the server itself has said, when asking it again would get the same, or nothing better.

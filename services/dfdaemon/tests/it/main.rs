@@ -4,6 +4,7 @@
 
 mod access;
 mod full_disk;
+mod local_tasks;
 mod login;
 mod mirror;
 mod mirror_wishes;
@@ -13,6 +14,7 @@ mod node;
 mod origin_access;
 mod origin_faults;
 mod origins;
+mod parts;
 mod proxied;
 mod proxy;
 mod proxy_clients;

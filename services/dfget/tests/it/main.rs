@@ -1,6 +1,10 @@
-//! The real dfget before a fake origin, without a daemon; with one, see `standalone`.
+//! The real dfget before a fake origin, without a daemon; with one, see `through`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod daemon;
+mod documented;
+mod through;
 
 use std::path::Path;
 use std::process::Output;
@@ -108,23 +112,42 @@ async fn headers_reach_the_origin_and_a_range_is_all_that_is_written() {
 #[tokio::test]
 async fn what_cannot_be_typed_is_wrong_usage() {
     let (origin, dir) = origin(Content::new("x")).await;
-    for wrong in [
-        ["--range", "9-1"],
-        ["--range", "bytes=0-1"],
-        ["--header", "no colon"],
-        ["--timeout", "soon"],
-        ["--max-files", "0"],
-        ["--storage-access-key-id", "half"],
-        ["--digest", "md5:abc"],
+    let (long_header, long_tag) = (format!("x-a: {}", "b".repeat(20_000)), "t".repeat(2000));
+    for (option, value, named) in [
+        ("--range", "9-1", "9-1"),
+        ("--range", "bytes=0-1", "bytes=0-1"),
+        ("--timeout", "soon", "soon"),
+        ("--max-files", "0", "0"),
+        ("--digest", "md5:abc", "md5:abc"),
+        ("--piece-length", "7", "7"),
+        ("--piece-length", "12345678", "12345678"),
+        ("--header", "no colon", "no"),
+        ("--header", "Host: elsewhere", "host"),
+        ("--header", "a b: c", "a b"),
+        ("--header", "x-a: \u{7f}", "x-a"),
+        ("--header", &long_header, "16384"),
+        ("--authorization", "Bearer a\nb", "cannot be sent"),
+        ("--filtered-query-param", "a=b", "a=b"),
+        ("--tag", &long_tag, "1024"),
+        ("--application", &long_tag, "1024"),
     ] {
-        let output = dfget(&origin, dir.path(), &wrong).await;
-        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", said(&output));
+        let output = dfget(&origin, dir.path(), &[option, value]).await;
+        assert_eq!(output.status.code(), Some(2), "{option} {value:?}: {}", said(&output));
+        assert!(said(&output).contains(option) && said(&output).contains(named), "{option}: {}", said(&output));
     }
-    let long = format!("x-a: {}", "b".repeat(20_000));
-    for refused in [["--header", &long], ["--header", "Host: elsewhere"], ["--piece-length", "12345"]] {
-        let output = dfget(&origin, dir.path(), &refused).await;
-        assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    for (half, missing) in [("--storage-access-key-id=half", "--storage-access-key-secret"), ("--prefetch", "--range")]
+    {
+        let output = dfget(&origin, dir.path(), &[half]).await;
+        assert_eq!(output.status.code(), Some(2), "{half}: {}", said(&output));
+        assert!(said(&output).contains(missing), "{half}: {}", said(&output));
     }
+    for wrong in ["ftp://h/x", "nonsense", "https://user:hidden@h/x"] {
+        let output = run(["-O", "out", wrong].map(str::to_owned).to_vec()).await;
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {}", said(&output));
+    }
+    let twice = dfget(&origin, dir.path(), &["-H", "x-a: b", "-H", "X-A: c"]).await;
+    assert_eq!(twice.status.code(), Some(2));
+    assert!(said(&twice).contains("x-a"), "{}", said(&twice));
     assert_eq!(origin.stats("file").requests, 0);
     assert!(!dir.path().join("out").exists());
 }

@@ -80,7 +80,10 @@ fn check(peer_id: &PeerId, report: &PeerReport) -> Result<(), ApiError> {
             "host_id {host_id} differs from the peer id {peer_id} in the path; a host's peer is spelled like the host"
         )));
     }
-    check_url("origin.url", &report.origin.url)?;
+    // What was imported has none.
+    if !report.origin.url.is_empty() || report.digest.is_none() {
+        check_url("origin.url", &report.origin.url)?;
+    }
     if report.origin.for_the_cluster() != report.origin {
         let detail = "origin.authorization: only a Bearer token may leave the node; leave it out and set node_only";
         return Err(ApiError::unprocessable(detail));

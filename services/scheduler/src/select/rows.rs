@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use df_api::HostId;
 use df_api::rendezvous::weight;
-use df_api::scheduler::{ParentRole, Row, RowPlace};
+use df_api::scheduler::{ParentRole, Row, RowPlace, Wants};
 
 use super::{Effect, Question, Trust, View};
 use crate::task::{Source, Sources};
@@ -57,7 +57,7 @@ impl<'a> Question<'a> {
     /// Where the asker may stand: where it does, where another scheduler put it, in a row that begins, in a new one.
     fn find_place(&self, width: u32) -> Option<RowPlace> {
         let task = self.view.task;
-        if !self.shares() || !self.may_relay(self.id) {
+        if !self.shares() || !self.may_relay(self.id) || self.peer.report.wants == Wants::Part {
             return None;
         }
         let (table, idc) = (task.table(), self.idc());

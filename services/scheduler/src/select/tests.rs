@@ -2,6 +2,7 @@
 
 use df_api::scheduler::{
     Complaint, ComplaintReason, ComplaintReason::*, Duty, HeldTask, HostReport, ParentRole, PeerReport, PeerState,
+    Wants,
 };
 use df_api::task::Origin;
 use df_api::{HostId, TaskId};
@@ -43,6 +44,7 @@ fn peer_report(name: &str, state: PeerState) -> PeerReport {
         at_origin: false,
         parents: Vec::new(),
         row: None,
+        wants: Default::default(),
     }
 }
 
@@ -184,6 +186,23 @@ fn a_duty_carries_what_the_asker_would_have_sent() {
     let duties = sim.announce("s1", |_| {});
     assert_eq!(duties[0].task.origin.authorization.as_deref(), Some("Bearer scoped"));
     assert_eq!(duties[0].task.digest, Some(digest));
+}
+
+/// Neither the seed nor the right to the origin is for them: others would wait for what they leave out.
+#[test]
+fn who_wants_a_part_or_only_what_peers_have_sends_nobody() {
+    let mut sim = Sim::with(&["s1", "a", "b", "c"]);
+    for wants in [Wants::Part, Wants::FromPeers] {
+        assert_eq!(sim.report("a", |report| report.wants = wants), Told::Origin);
+    }
+    assert_eq!((sim.duties("s1"), sim.state.tasks[&task()].lease.is_none()), (0, true));
+    assert_eq!(sim.ask("b"), rows("", "s1", ""), "who wants all of it sends the seed");
+    assert_eq!(sim.report("a", |report| report.wants = Wants::FromPeers), rows("b", "s1", ""));
+    assert!(sim.place("a").is_some(), "it has all of it in the end");
+    assert_ne!(sim.report("c", |report| report.wants = Wants::Part), Told::Origin);
+    assert_eq!(sim.place("c"), None, "it never has");
+    assert_eq!(sim.report("a", |report| report.wants = Wants::Part), rows("b", "s1", ""));
+    assert_eq!(sim.place("a"), None);
 }
 
 #[test]

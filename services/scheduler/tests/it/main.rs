@@ -118,6 +118,7 @@ fn peer_report(name: &str) -> PeerReport {
         at_origin: false,
         parents: Vec::new(),
         row: None,
+        wants: Default::default(),
     }
 }
 

@@ -15,6 +15,7 @@ enum Event {
     Ask { who: usize, forgets: bool },
     End { who: usize, complete: bool },
     Complain { who: usize, about: usize, reason: ComplaintReason },
+    Want { who: usize, wants: Wants },
     Pass { ms: u64 },
 }
 
@@ -29,6 +30,8 @@ fn event(hosts: usize) -> impl Strategy<Value = Event> {
         12 => (who.clone(), prop::bool::weighted(0.1)).prop_map(|(who, forgets)| Event::Ask { who, forgets }),
         2 => (who.clone(), any::<bool>()).prop_map(|(who, complete)| Event::End { who, complete }),
         2 => (who.clone(), who.clone(), reason).prop_map(|(who, about, reason)| Event::Complain { who, about, reason }),
+        1 => (who.clone(), prop_oneof![Just(Wants::All), Just(Wants::FromPeers), Just(Wants::Part)])
+            .prop_map(|(who, wants)| Event::Want { who, wants }),
         2 => (1..6_000u64).prop_map(|ms| Event::Pass { ms }),
     ]
 }
@@ -74,6 +77,7 @@ impl Play {
             Event::Complain { who, about, reason } => {
                 self.reports[who].complaints.push(Complaint { peer_id: peer_of(&host(NAMES[about])), reason });
             }
+            Event::Want { who, wants } => self.reports[who].wants = wants,
             Event::Pass { ms } => {
                 self.sim.now_ms += ms;
                 self.sim.state.expire(self.sim.now_ms);
@@ -112,6 +116,7 @@ impl Play {
         };
         prop_assert!(!parents.is_empty() && parents.len() < 2 * row.width as usize + 2);
         prop_assert_eq!(row.place, task.table().place(&id), "who is told a place has it");
+        prop_assert!(row.place.is_none() || self.reports[who].wants != Wants::Part, "nobody reads through it");
         task.table().check();
         let ids: BTreeSet<&HostId> = parents.iter().map(|parent| &parent.id).collect();
         prop_assert_eq!(ids.len(), parents.len(), "nobody twice");
@@ -179,6 +184,7 @@ proptest! {
             for who in 0..5 {
                 play.reports[who].complaints.clear();
                 play.reports[who].state = PeerState::Running;
+                play.reports[who].wants = Wants::All;
                 play.reports[who].received_bytes += 1;
                 at_origin += usize::from(play.ask(who)? == Verdict::Origin);
             }
