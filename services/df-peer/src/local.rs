@@ -48,6 +48,7 @@ impl Task {
             url: Some(origin.shown_url()).filter(|url| !url.is_empty()),
             tag: origin.tag.clone(),
             application: origin.application.clone(),
+            unlisted: origin.scope.is_some(),
         });
     }
 

@@ -13,6 +13,10 @@ pub struct Label {
     pub tag: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application: Option<String>,
+    /// It was asked for with a credential. Its id, which nobody else can work out, is for whoever has that: lists leave it
+    /// out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlisted: bool,
 }
 
 /// So that a line of the record holds it however it is escaped.

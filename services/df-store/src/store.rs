@@ -138,7 +138,7 @@ impl Store {
         self.home.index().values().filter_map(|entry| entry.held()).collect()
     }
 
-    /// The first `limit` tasks with a label whose id is after `after`, in the order of their ids. Blocks where a record has
+    /// The first `limit` tasks with a label that is to be listed, whose id is after `after`, in the order of their ids. Blocks where a record has
     /// to be read.
     pub fn labelled(&self, after: Option<&TaskId>, limit: usize) -> Vec<Arc<StoredTask>> {
         let may_be = |entry: &Arc<Entry>| {
@@ -149,7 +149,7 @@ impl Store {
         entries.retain(|entry| after.is_none_or(|after| entry.id > *after));
         entries.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         let tasks = entries.iter().filter_map(|entry| self.home.task_of(entry, false).ok().flatten());
-        tasks.filter(|task| task.label().is_some()).take(limit).collect()
+        tasks.filter(|task| task.label().is_some_and(|label| !label.unlisted)).take(limit).collect()
     }
 
     /// Every record has been read: what [`Store::held`] leaves out is not there, or not believed yet.

@@ -66,7 +66,7 @@ fn a_label_is_told_once_and_also_of_what_is_complete() {
     assert_eq!(found.label.and_then(|label| label.tag).as_deref(), Some("first"));
     assert!(found.has_rest);
     assert!(parse(&text(&[label("of nothing")])).label.is_none());
-    let escaped = Label { url: Some("\\".repeat(4000)), tag: Some("\u{1}".repeat(1024)), application: None };
+    let escaped = Label { url: Some("\\".repeat(4000)), tag: Some("\u{1}".repeat(1024)), ..Label::default() };
     let longest = [Line::Task { meta: meta(Some(0)) }, Line::Label { label: escaped }];
     assert!(parse(&text(&longest)).label.is_some(), "the longest fits");
     let too_long = Line::Label { label: Label { tag: Some("t".repeat(1025)), ..Label::default() } };

@@ -5,7 +5,7 @@ use df_store::Label;
 use crate::folder::{fill, folder_of, meta, new_task, numbered, open};
 
 fn label(tag: &str) -> Label {
-    Label { url: Some("https://f/x".to_owned()), tag: Some(tag.to_owned()), application: None }
+    Label { url: Some("https://f/x".to_owned()), tag: Some(tag.to_owned()), ..Label::default() }
 }
 
 fn listed(store: &df_store::Store, after: Option<usize>, limit: usize) -> Vec<Option<String>> {

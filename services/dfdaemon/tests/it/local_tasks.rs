@@ -132,6 +132,23 @@ async fn a_digest_opens_nothing_that_a_registry_guards() {
 }
 
 #[tokio::test]
+async fn what_was_asked_for_with_a_credential_is_for_who_has_it() {
+    let node = start().await;
+    let body = df_testkit::random_bytes(1, 1000);
+    let content = df_testkit::Content::new(body.clone()).require_authorization("Bearer good", "Bearer realm=\"r\"");
+    node.registry.origin().put("file", content);
+    assert_eq!(node.fetch_with("file", Some("Bearer good")).await.unwrap(), body);
+    assert!(node.client().list_tasks(None, 10).await.unwrap().tasks.is_empty());
+    for other in [None, Some("Bearer bad")] {
+        let refused = node.fetch_with("file", other).await.unwrap_err();
+        assert!(refused.contains("401"), "{other:?}: {refused}");
+    }
+    let asked = node.registry.origin().stats("file").requests;
+    assert_eq!(node.fetch_with("file", Some("Bearer good")).await.unwrap(), body);
+    assert_eq!(node.registry.origin().stats("file").requests, asked);
+}
+
+#[tokio::test]
 async fn what_is_removed_is_gone_and_its_readers_read_on() {
     let node = start().await;
     let (client, body) = (node.client(), random_bytes(4, 30_000_000));
