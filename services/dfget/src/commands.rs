@@ -73,8 +73,8 @@ pub struct ListArguments {
 /// A task, by one of its names.
 #[derive(Args)]
 pub struct Named {
-    /// Its id, the digest of what was imported (sha256:…), or the URL of what was fetched; the latter two with the same
-    /// options as then.
+    /// Its id, the digest of what was imported (sha256:…), or the URL of what was fetched without credentials; the latter
+    /// two with the same options as then.
     #[arg(value_parser = parse_task)]
     pub task: Name,
     /// Of a URL that was fetched with --digest.
