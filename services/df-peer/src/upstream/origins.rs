@@ -4,16 +4,17 @@
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use df_http::RateLimit;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use url::Url;
 
 use super::turn::Turn;
+use crate::origin::retry_after;
 
 /// Streams of this process at all origins: each has about 2 MB in memory, measured.
 const STREAMS_MAX: usize = 24;
@@ -136,12 +137,19 @@ impl Origins {
     }
 
     /// The origin has answered, and wants to be left alone for `wait`.
-    pub fn hold(&self, url: &Url, wait: Duration, status: u16, headers: &HeaderMap) {
+    fn hold(&self, url: &Url, wait: Duration, status: u16, headers: &HeaderMap) {
         let until = Instant::now() + wait.min(HOLD_MAX);
         let origin = self.of(url);
         let mut mood = origin.mood.lock();
         if mood.hold.as_ref().is_none_or(|hold| hold.until < until) {
             mood.hold = Some(Hold { until, status, headers: headers.clone() });
+        }
+    }
+
+    /// What it has answered, if that is to be left alone.
+    pub fn heard(&self, url: &Url, status: StatusCode, headers: &HeaderMap) {
+        if let (429 | 503, Some(wait)) = (status.as_u16(), retry_after(headers, SystemTime::now())) {
+            self.hold(url, wait, status.as_u16(), headers);
         }
     }
 

@@ -1,7 +1,5 @@
 //! A request that no task makes, a question of ours or one that is passed on, among all that are made at its origin.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
@@ -9,7 +7,6 @@ use url::Url;
 
 use super::Upstream;
 use super::origins::Hold;
-use crate::origin::retry_after;
 use crate::task::Failure;
 
 /// Counts among the requests at one origin (`upstream.concurrencyPerOrigin`) until it is dropped.
@@ -38,9 +35,7 @@ impl Upstream {
 
     /// What an origin has answered: when it wants to be left alone, it is, by the tasks, too.
     pub fn heard(&self, url: &Url, status: StatusCode, headers: &HeaderMap) {
-        if let (429 | 503, Some(wait)) = (status.as_u16(), retry_after(headers, SystemTime::now())) {
-            self.origins.hold(url, wait, status.as_u16(), headers);
-        }
+        self.origins.heard(url, status, headers);
     }
 }
 

@@ -158,3 +158,22 @@ async fn a_broken_store_costs_another_no_retry() {
 async fn fetch_or_fail(node: &Node, asked: CreateTaskRequest) -> Option<bytes::Bytes> {
     fetch(node, &asked).await.ok()
 }
+
+#[tokio::test]
+async fn a_store_that_wants_to_be_left_alone_is_asked_for_no_list_either() {
+    let store = FakeOrigin::start().await.unwrap();
+    let node = Node::with(RegistryAccess::Open, |config| config.upstream.allow.push(store.base_url())).await;
+    let storage = Some(StorageAccess { endpoint: Some(store.base_url()), ..StorageAccess::default() });
+    store.put("bucket/", Content::new("x").status_first(1000, 503, Some("60")));
+    store.put("bucket/key", Content::new("x"));
+    let list = ListObjectsRequest { url: "s3://bucket/".to_owned(), storage: storage.clone(), max_objects: 10 };
+    for _ in 0..2 {
+        let failed = node.client().list_objects(&list).await.unwrap_err();
+        assert_eq!(failed.status(), Some(502), "{failed}");
+        assert!(failed.to_string().contains("503"), "{failed}");
+    }
+    assert_eq!(store.stats("bucket/").requests, 1);
+    let object = CreateTaskRequest { storage, ..CreateTaskRequest::new("s3://bucket/key") };
+    assert!(fetch_or_fail(&node, object).await.is_none());
+    assert_eq!(store.stats("bucket/key").requests, 0);
+}

@@ -44,8 +44,11 @@ impl Guarded {
         let url = Url::parse(request.uri()).map_err(|error| user(error.into()))?;
         self.rules.check(&url).map_err(|error| user(error.into()))?;
         let method = request.method().parse().map_err(|_| user("no method".into()))?;
+        if let Some(hold) = self.origins.held(&url) {
+            return Err(user(format!("it has answered {}, and wants to be left alone", hold.status).into()));
+        }
         let _turn = self.origins.turn(&url).await;
-        let mut asked = self.http.request(method, url);
+        let mut asked = self.http.request(method, url.clone());
         for (name, value) in request.headers() {
             asked = asked.header(name, value);
         }
@@ -53,6 +56,7 @@ impl Guarded {
         // Without the URL: it may carry a signature.
         let io = |error: reqwest::Error| ConnectorError::io(error.without_url().into());
         let response = asked.body(body).send().await.map_err(io)?;
+        self.origins.heard(&url, response.status(), response.headers());
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let mut body = Vec::new();
         let mut chunks = response.bytes_stream();
