@@ -71,11 +71,18 @@ pub(crate) struct Recorder {
 
 #[derive(Debug)]
 struct Book {
-    exchanges: Mutex<Vec<Exchange>>,
+    seen: Mutex<Seen>,
     /// Paths with this in them are not passed on for now.
     held: watch::Sender<Option<String>>,
     /// Paths with this in them are answered with 404.
     missing: Mutex<Option<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// So many before these: an exchange keeps its number.
+    forgotten: usize,
+    exchanges: Vec<Exchange>,
 }
 
 // === impl Exchange ===
@@ -100,7 +107,7 @@ impl Recorder {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (held, missing) = (watch::Sender::new(None), Mutex::default());
-        let book = Arc::new(Book { exchanges: Mutex::default(), held, missing });
+        let book = Arc::new(Book { seen: Mutex::default(), held, missing });
         let (kept, namespace) = (book.clone(), namespace.clone());
         let server = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -115,16 +122,17 @@ impl Recorder {
 
     /// All since the start or the last [`Recorder::clear`], in order.
     pub(crate) fn exchanges(&self) -> Vec<Exchange> {
-        self.book.exchanges.lock().clone()
+        self.book.seen.lock().exchanges.clone()
     }
 
     pub(crate) fn blobs(&self) -> Vec<Exchange> {
         self.exchanges().into_iter().filter(Exchange::is_blob).collect()
     }
 
-    /// What was asked before is forgotten. Nothing may be on its way.
+    /// What was asked before is forgotten.
     pub(crate) fn clear(&self) {
-        self.book.exchanges.lock().clear();
+        let mut seen = self.book.seen.lock();
+        seen.forgotten += std::mem::take(&mut seen.exchanges).len();
     }
 
     /// Requests whose path has `text` in it wait from now on.
@@ -143,7 +151,7 @@ impl Recorder {
 
     /// Until what was asked satisfies `condition`.
     pub(crate) async fn until(&self, what: &str, condition: impl Fn(&[Exchange]) -> bool) -> anyhow::Result<()> {
-        let seen = until(what, BOUND, async || Ok(condition(&self.book.exchanges.lock()).then_some(()))).await;
+        let seen = until(what, BOUND, async || Ok(condition(&self.book.seen.lock().exchanges).then_some(()))).await;
         seen.map_err(|error| error.context(format!("{:#?}", self.exchanges())))
     }
 
@@ -163,14 +171,18 @@ impl Drop for Recorder {
 // === impl Book ===
 
 impl Book {
+    /// The exchange's number.
     fn begin(&self, exchange: Exchange) -> usize {
-        let mut exchanges = self.exchanges.lock();
-        exchanges.push(exchange);
-        exchanges.len() - 1
+        let mut seen = self.seen.lock();
+        seen.exchanges.push(exchange);
+        seen.forgotten + seen.exchanges.len() - 1
     }
 
-    fn change(&self, index: usize, change: impl FnOnce(&mut Exchange)) {
-        if let Some(exchange) = self.exchanges.lock().get_mut(index).filter(|exchange| !exchange.is_over()) {
+    fn change(&self, number: usize, change: impl FnOnce(&mut Exchange)) {
+        let mut seen = self.seen.lock();
+        let index = number.checked_sub(seen.forgotten);
+        let exchange = index.and_then(|index| seen.exchanges.get_mut(index));
+        if let Some(exchange) = exchange.filter(|exchange| !exchange.is_over()) {
             change(exchange);
         }
     }
@@ -200,8 +212,8 @@ async fn carry(mut client: TcpStream, namespace: Namespace, book: Arc<Book>) {
     let (mut asked, mut told) = (vec![0; READ_BYTES], vec![0; READ_BYTES]);
     let mut current = None;
     let ended = |current: Option<usize>, end| {
-        if let Some(index) = current {
-            book.change(index, |exchange| exchange.end = end);
+        if let Some(number) = current {
+            book.change(number, |exchange| exchange.end = end);
         }
     };
     loop {
@@ -240,8 +252,8 @@ async fn carry(mut client: TcpStream, namespace: Namespace, book: Arc<Book>) {
                     return;
                 }
                 Ok(length) => {
-                    if let Some(index) = current {
-                        book.change(index, |exchange| answers.take(&told[..length], exchange));
+                    if let Some(number) = current {
+                        book.change(number, |exchange| answers.take(&told[..length], exchange));
                     }
                     if client.write_all(&told[..length]).await.is_err() {
                         return ended(current, End::Left);
