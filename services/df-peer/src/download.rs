@@ -27,6 +27,8 @@ pub enum Start {
     Ask,
     /// As [`Start::Ask`], for this part alone.
     AskPart(ByteRange),
+    /// A child asks this seed peer: as [`Start::Ask`], and nobody wants it once the children have gone.
+    Child,
     /// The scheduler has told this host to fetch from the origin.
     Duty,
 }

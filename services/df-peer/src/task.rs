@@ -239,7 +239,7 @@ impl Task {
         }
         *self.spec.write() = spec;
         // Before it runs: it would stop at once for want of a reader.
-        self.readers.expect(start == Start::Duty);
+        self.readers.expect(matches!(start, Start::Child | Start::Duty));
         *run = Run { running: true, failure: None, wanted: Wanted::new(part) };
         true
     }

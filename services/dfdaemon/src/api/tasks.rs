@@ -89,7 +89,7 @@ pub async fn fetch_task_content(
         return Err(ApiError::unprocessable("what must not leave a node is fetched by that node"));
     }
     check_origin(&app, &spec.origin.url)?;
-    let task = peer.start(spec, Start::Ask).map_err(ApiError::internal)?;
+    let task = peer.start(spec, Start::Child).map_err(ApiError::internal)?;
     content(&app, &task, app.trust, range.0, sendfile).await
 }
 
