@@ -117,5 +117,9 @@ pub fn task_id(blob: &Blob) -> TaskId {
 }
 
 pub fn received(daemon: &Dfdaemon, blob: &Blob) -> ReceivedBytes {
-    daemon.peer.task(&task_id(blob)).map(|task| task.received()).unwrap_or_default()
+    received_of(daemon, &task_id(blob))
+}
+
+pub fn received_of(daemon: &Dfdaemon, id: &TaskId) -> ReceivedBytes {
+    daemon.peer.task(id).map(|task| task.received()).unwrap_or_default()
 }

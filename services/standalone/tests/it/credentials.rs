@@ -1,11 +1,20 @@
 //! What leaves a node, and what does not.
 
 use base64::Engine as _;
+use df_api::TaskId;
 use df_client::{DfdaemonClient, SchedulerClient, Transport, http_client};
+use df_testkit::Blob;
 use df_testkit::registry::RegistryAccess;
 use std::time::Duration;
 
-use crate::cluster::{Cluster, received, task_id};
+use crate::cluster::{Cluster, received, received_of, task_id};
+
+/// What is private is another task than what is public.
+fn private_id(answer: &reqwest::Response, blob: &Blob) -> TaskId {
+    let id = answer.headers()["x-dragonfly-task-id"].to_str().unwrap().parse().unwrap();
+    assert_ne!(id, task_id(blob));
+    id
+}
 
 #[tokio::test]
 async fn basic_credentials_stay_on_the_node_and_it_fetches_itself() {
@@ -13,13 +22,17 @@ async fn basic_credentials_stay_on_the_node_and_it_fetches_itself() {
     let cluster = Cluster::with(access, 3_000_000).await;
     let layer = cluster.layer().clone();
     let basic = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode("ann:secret"));
+    let mut ids = Vec::new();
     for peer in [1, 2] {
         let answer = cluster.get(peer, &layer).header("authorization", &basic).send().await.unwrap();
+        ids.push(private_id(&answer, &layer));
         assert_eq!(answer.bytes().await.unwrap(), layer.bytes);
     }
-    assert_eq!(received(&cluster.platform.seed, &layer).origin_bytes, 0);
-    assert_eq!(received(cluster.peer(1), &layer).origin_bytes, layer.size_bytes());
-    assert_eq!(received(cluster.peer(2), &layer).origin_bytes, 0);
+    assert_eq!(ids[0], ids[1]);
+    let from_origin = |daemon| received_of(daemon, &ids[0]).origin_bytes;
+    assert_eq!(from_origin(&cluster.platform.seed), 0);
+    assert_eq!(from_origin(cluster.peer(1)), layer.size_bytes());
+    assert_eq!(from_origin(cluster.peer(2)), 0);
     assert_eq!(cluster.get(2, &layer).send().await.unwrap().status(), 401);
 }
 
@@ -36,8 +49,9 @@ async fn a_bearer_token_travels_to_the_seed() {
         cluster.http.get(realm).basic_auth("ann", Some("secret")).send().await.unwrap().json().await.unwrap();
     let bearer = format!("Bearer {}", token["token"].as_str().unwrap());
     let answer = cluster.get(1, &layer).header("authorization", bearer).send().await.unwrap();
+    let id = private_id(&answer, &layer);
     assert_eq!(answer.bytes().await.unwrap(), layer.bytes);
-    assert_eq!(received(&cluster.platform.seed, &layer).origin_bytes, layer.size_bytes());
+    assert_eq!(received_of(&cluster.platform.seed, &id).origin_bytes, layer.size_bytes());
 }
 
 #[tokio::test]
