@@ -91,8 +91,8 @@ pub enum UpstreamError {
 #[derive(Clone, Copy, Debug)]
 pub struct TokenServiceDown;
 
-/// Docker Hub is asked under another name than it is called.
-const DOCKER_HUB: &str = "docker.io";
+/// Docker Hub is asked under another name than those it is called.
+const DOCKER_HUB: [&str; 2] = ["docker.io", "index.docker.io"];
 const DOCKER_HUB_API: &str = "registry-1.docker.io";
 
 // === impl Upstream ===
@@ -140,7 +140,7 @@ impl Upstream {
     pub async fn send(&self, method: Method, url: Url, mut headers: HeaderMap) -> reqwest::Result<Response> {
         let http = self.client_for(&url);
         let send = |headers| http.request(method.clone(), url.clone()).headers(headers).send();
-        let credential = self.credentials.of(&url);
+        let credential = self.credential(&url);
         if headers.contains_key(AUTHORIZATION) || (credential.is_none() && !url.path().starts_with("/v2/")) {
             return send(headers).await;
         }
@@ -180,7 +180,13 @@ impl Upstream {
 
     /// Whether this node has a credential for the registry of `url`.
     pub fn has_credential(&self, url: &Url) -> bool {
-        self.credentials.of(url).is_some()
+        self.credential(url).is_some()
+    }
+
+    /// Shown over TLS, or where the configuration itself says to ask without.
+    fn credential(&self, url: &Url) -> Option<&Credential> {
+        let in_clear = url.scheme() != "https" && !self.rules.lists(url);
+        self.credentials.of(url).filter(|_| !in_clear)
     }
 
     /// Passes a request on as it is: no redirect is followed, no credential of this node is added, and how long to wait
@@ -217,7 +223,7 @@ impl Upstream {
 
     /// `ghcr.io`, `reg:5000` or a URL → the base URL to ask. Whether it may be, [`Upstream::check`] says.
     pub fn registry(&self, name: &str) -> Result<Url, UpstreamRefused> {
-        let malformed = || UpstreamRefused::Malformed(name.chars().take(200).collect());
+        let malformed = || UpstreamRefused::malformed(name);
         let url = match name.contains("://") {
             true => Url::parse(name),
             false => Url::parse(&format!("{}://{name}", self.rules.scheme_of(name))),
@@ -227,7 +233,8 @@ impl Upstream {
         if !plain || url.host_str().is_none_or(str::is_empty) || url.query().is_some() || url.path() != "/" {
             return Err(malformed());
         }
-        if url.host_str() == Some(DOCKER_HUB) && url.set_host(Some(DOCKER_HUB_API)).is_err() {
+        if url.host_str().is_some_and(|host| DOCKER_HUB.contains(&host)) && url.set_host(Some(DOCKER_HUB_API)).is_err()
+        {
             return Err(malformed());
         }
         Ok(url)
@@ -251,7 +258,7 @@ impl Upstream {
         if origin.url.starts_with("s3://") {
             return self.s3.sign(origin).await;
         }
-        Ok(Url::parse(&origin.url).map_err(|_| UpstreamRefused::Malformed(origin.content_url()))?)
+        Ok(Url::parse(&origin.url).map_err(|_| UpstreamRefused::malformed(&origin.content_url()))?)
     }
 
     /// What an object store has below `s3://bucket/prefix/`: `max` objects at most.
@@ -266,7 +273,18 @@ impl Upstream {
     }
 }
 
-/// Whether `entry`, `host` or `host:port`, means the host of `url`.
+// === impl UpstreamRefused ===
+
+impl UpstreamRefused {
+    /// What precedes an `@` may be a password.
+    fn malformed(name: &str) -> Self {
+        let (scheme, rest) = name.split_at(name.find("://").map_or(0, |at| at + 3));
+        let shown = rest.rsplit_once('@').map_or(name.to_owned(), |(_, host)| format!("{scheme}…@{host}"));
+        Self::Malformed(shown.chars().take(200).collect())
+    }
+}
+
+/// Whether `entry`, `host` for all its ports or `host:port`, means the host of `url`.
 fn is_host(entry: &str, url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let full = url.port_or_known_default().map(|port| format!("{host}:{port}")).unwrap_or_default();
@@ -274,7 +292,7 @@ fn is_host(entry: &str, url: &Url) -> bool {
 }
 
 fn api_host(host: &str) -> &str {
-    if host == DOCKER_HUB { DOCKER_HUB_API } else { host }
+    if DOCKER_HUB.contains(&host) { DOCKER_HUB_API } else { host }
 }
 
 #[cfg(test)]
@@ -291,7 +309,9 @@ mod tests {
         let upstream = upstream(&["http://reg.lan:5000", "10.0.0.7"]);
         let base = |name| upstream.registry(name).map(|url| url.to_string());
         assert_eq!(base("ghcr.io").unwrap(), "https://ghcr.io/");
-        assert_eq!(base("docker.io").unwrap(), "https://registry-1.docker.io/");
+        for hub in ["docker.io", "index.docker.io", "https://index.docker.io"] {
+            assert_eq!(base(hub).unwrap(), "https://registry-1.docker.io/");
+        }
         assert_eq!(base("reg.lan:5000").unwrap(), "http://reg.lan:5000/");
         assert_eq!(base("http://reg.lan:5000").unwrap(), "http://reg.lan:5000/");
         assert_eq!(base("10.0.0.7").unwrap(), "https://10.0.0.7/");
@@ -329,6 +349,56 @@ mod tests {
         }
         for nonsense in ["", "ftp://x.y", "http://a@b.c", "a b", "x.y/path", "x.y?q"] {
             assert!(matches!(upstream.registry(nonsense), Err(UpstreamRefused::Malformed(_))), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_configured_credential_is_for_its_own_port_and_not_in_clear() {
+        let registry = |host: &str| RegistryConfig {
+            host: host.to_owned(),
+            username: Some("u".to_owned()),
+            password: Some("p".into()),
+            password_file: None,
+            ca_certs: Vec::new(),
+        };
+        let upstream = Upstream::new(&UpstreamConfig {
+            allow: ["http://plain.lan", "http://plain.lan:5000", "tls.lan"].map(str::to_owned).into(),
+            registries: ["ghcr.io", "docker.io", "plain.lan", "plain.lan:5000", "tls.lan:5000"].map(registry).into(),
+            ..UpstreamConfig::default()
+        });
+        let upstream = upstream.unwrap();
+        let shown = |url: &str| upstream.has_credential(&upstream.registry(url).unwrap());
+        for own in [
+            "ghcr.io",
+            "https://ghcr.io:443",
+            "index.docker.io",
+            "http://plain.lan",
+            "http://plain.lan:5000",
+            "https://plain.lan",
+            "https://tls.lan:5000",
+        ] {
+            assert!(shown(own), "{own}");
+        }
+        for other in [
+            "http://ghcr.io",
+            "http://ghcr.io:443",
+            "ghcr.io:8443",
+            "http://plain.lan:8080",
+            "tls.lan",
+            "http://tls.lan:5000",
+        ] {
+            assert!(!shown(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_shows_no_password() {
+        let long = format!("https://u:{}hidden@h", "x".repeat(300));
+        for name in
+            ["http://u:hidden@h", "u:hidden@h", "https://u:hid/hidden@h:5000", "s3://k:hidden@bucket/key", &long]
+        {
+            let shown = upstream(&[]).registry(name).unwrap_err().to_string();
+            assert!(!shown.contains("hidden") && shown.contains("@"), "{shown}");
         }
     }
 

@@ -57,6 +57,8 @@ fn guarded(config: &UpstreamConfig, rules: &Arc<Rules>, ca_certs: &[PathBuf]) ->
     let mut http = Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
+        // Where a redirect leads must not see the URL that led there: it may be signed.
+        .referer(false)
         .dns_resolver(Arc::new(GuardedResolver::new(rules.clone(), config)));
     if let Some(proxy) = &config.proxy {
         let exceptions = NoProxy::from_string(&config.no_proxy.join(","));

@@ -46,7 +46,8 @@ pub struct UpstreamConfig {
 pub struct RegistryConfig {
     /// `host` or `host:port`, as in image names.
     pub host: String,
-    /// For requests that bring no credential themselves; whoever may use this node's mirror reads with it. Default: none.
+    /// For requests that bring no credential themselves; whoever may use this node's mirror reads with it. Shown over TLS,
+    /// or as `allow` says to ask there, and on the usual port where `host` has none. Default: none.
     #[serde(default)]
     pub username: Option<String>,
     #[serde(default, skip_serializing)]

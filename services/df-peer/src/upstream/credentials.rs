@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::tokens::{TokenError, secret_header};
-use super::{RegistryConfig, UpstreamError, api_host, is_host};
+use super::{RegistryConfig, UpstreamError, api_host};
 
 #[derive(Debug)]
 pub(super) struct Credentials {
@@ -56,7 +56,13 @@ impl Credentials {
     }
 
     pub fn of(&self, url: &Url) -> Option<&Credential> {
-        self.all.iter().find(|credential| is_host(&credential.host, url))
+        let host = url.host_str()?;
+        let port = url.port_or_known_default()?;
+        let full = format!("{host}:{port}");
+        // Without a port, an image's name means the usual one; on another may listen somebody else.
+        let is_own =
+            |own: &str| own.eq_ignore_ascii_case(&full) || (url.port().is_none() && own.eq_ignore_ascii_case(host));
+        self.all.iter().find(|credential| is_own(&credential.host))
     }
 }
 

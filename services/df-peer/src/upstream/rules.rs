@@ -33,7 +33,8 @@ impl Rules {
         self.listed.iter().any(|(entry, _)| entry.eq_ignore_ascii_case(host))
     }
 
-    fn lists(&self, url: &Url) -> bool {
+    /// Whether an entry means it, in the way it is asked there.
+    pub fn lists(&self, url: &Url) -> bool {
         let matches = |entry: &str| is_host(entry, url);
         self.listed.iter().any(|(entry, scheme)| matches(entry) && (*scheme == url.scheme() || url.scheme() == "https"))
     }

@@ -98,12 +98,12 @@ impl S3 {
     pub fn place_of(&self, url: &Url) -> Result<Url, UpstreamRefused> {
         let location = Location::parse(url)?;
         let store = self.store_of(&location, None);
-        plain_url(&store, &location).ok_or_else(|| UpstreamRefused::Malformed(url.to_string()))
+        plain_url(&store, &location).ok_or_else(|| UpstreamRefused::malformed(url.as_str()))
     }
 
     /// A URL that reads the object, for a while; without keys it reads what is public.
     pub async fn sign(&self, origin: &Origin) -> Result<Url, S3Error> {
-        let malformed = || UpstreamRefused::Malformed(origin.content_url());
+        let malformed = || UpstreamRefused::malformed(&origin.content_url());
         let location = Location::parse(&Url::parse(&origin.url).map_err(|_| malformed())?)?;
         if location.key.is_empty() || location.key.ends_with('/') {
             return Err(malformed().into());
@@ -292,7 +292,7 @@ fn escaped_key(key: &str) -> String {
 
 impl Location {
     fn parse(url: &Url) -> Result<Self, UpstreamRefused> {
-        let malformed = || UpstreamRefused::Malformed(url.to_string().chars().take(200).collect());
+        let malformed = || UpstreamRefused::malformed(url.as_str());
         let bucket = url.host_str().filter(|bucket| !bucket.is_empty()).ok_or_else(malformed)?.to_owned();
         let named = bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
         if !named || url.scheme() != "s3" || url.port().is_some() || !url.username().is_empty() {

@@ -165,6 +165,18 @@ async fn a_configured_credential_is_shown_to_nobody_else() {
 }
 
 #[tokio::test]
+async fn where_a_redirect_leads_does_not_see_the_url_that_led_there() {
+    let store = FakeOrigin::start().await.unwrap();
+    let node = Node::with(RegistryAccess::Open, |config| config.upstream.allow.push(store.base_url())).await;
+    store.put("tags", Content::new("{}"));
+    let list = format!("{REPOSITORY}/tags/list");
+    node.registry.origin().put(&format!("v2/{list}"), Content::new("").redirect_to(&store.url("tags")));
+    assert_eq!(node.get(&list).send().await.unwrap().status(), StatusCode::OK);
+    let seen = &store.stats("tags").headers[0];
+    assert!(!seen.contains_key("referer"), "{seen:?}");
+}
+
+#[tokio::test]
 async fn a_password_file_is_read_when_it_is_needed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("password");
