@@ -36,6 +36,8 @@ pub struct Relayed {
     answer: Answer,
     /// Nobody knows whether a stranger may read: a 401 says nothing.
     token_service_down: bool,
+    /// It is of where the registry has sent us, and says nothing of what the registry thinks of the caller.
+    elsewhere: bool,
 }
 
 enum Answer {
@@ -49,10 +51,11 @@ enum Answer {
 pub async fn forward(mirror: &Mirror, caller: &Caller, repository: Option<&str>) -> Result<Relayed, Refusal> {
     let about = repository.unwrap_or_default();
     if let Some(refused) = mirror.access.refusal(&caller.registry(), about, caller.authorization()).await {
-        return Ok(Relayed { answer: Answer::Error(refused), token_service_down: false });
+        return Ok(Relayed { answer: Answer::Error(refused), token_service_down: false, elsewhere: false });
     }
     let (response, turn) = ask(mirror, caller).await?;
     let token_service_down = response.extensions().get::<TokenServiceDown>().is_some();
+    let elsewhere = is_elsewhere(caller, &response);
     let status = response.status();
     let answer = match status.is_client_error() || status.is_server_error() {
         true => Answer::Error(hear(mirror, caller, about, response).await),
@@ -60,10 +63,15 @@ pub async fn forward(mirror: &Mirror, caller: &Caller, repository: Option<&str>)
     };
     if let Answer::Error(refused) = &answer
         && !token_service_down
+        && !elsewhere
     {
         remember(mirror, caller, about, status, refused).await;
     }
-    Ok(Relayed { answer, token_service_down })
+    Ok(Relayed { answer, token_service_down, elsewhere })
+}
+
+fn is_elsewhere(caller: &Caller, response: &reqwest::Response) -> bool {
+    response.url().origin() != caller.url.origin()
 }
 
 async fn ask(mirror: &Mirror, caller: &Caller) -> Result<(reqwest::Response, Turn), Refusal> {
@@ -104,7 +112,11 @@ async fn hear(mirror: &Mirror, caller: &Caller, repository: &str, response: reqw
     let mut headers = relayed_headers(response.headers());
     let proof = mirror.access.proof(&caller.registry(), repository, authorization).await;
     let error = if proof == Proof::None { "insufficient_scope" } else { "invalid_token" };
-    let challenges = relayed_challenges(&headers, authorization.map(|_| error));
+    // Nobody shall show an object store what is meant for the registry.
+    let challenges = match is_elsewhere(caller, &response) {
+        true => Vec::new(),
+        false => relayed_challenges(&headers, authorization.map(|_| error)),
+    };
     headers.remove(WWW_AUTHENTICATE);
     for challenge in challenges {
         headers.append(WWW_AUTHENTICATE, challenge);
@@ -172,9 +184,13 @@ impl Relayed {
         status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || self.token_service_down
     }
 
-    /// It does not know HEAD: only a GET gets an answer.
+    /// It does not know HEAD: only a GET gets an answer. An object store refuses it when the URL was signed for a GET.
     pub fn wants_get(&self) -> bool {
-        matches!(self.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
+        match self.status() {
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => true,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.elsewhere,
+            _ => false,
+        }
     }
 
     pub fn respond(self, caller: &Caller) -> Response {

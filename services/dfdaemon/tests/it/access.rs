@@ -4,7 +4,7 @@ use base64::Engine as _;
 use df_api::dfdaemon::CreateTaskRequest;
 use df_testkit::image::MANIFEST_TYPE;
 use df_testkit::registry::{RegistryAccess, blob_name, manifest_name};
-use df_testkit::{Blob, Content};
+use df_testkit::{Blob, Content, FakeOrigin};
 
 use crate::node::{Node, REPOSITORY};
 
@@ -157,6 +157,25 @@ async fn a_manifest_is_called_what_its_registry_calls_it() {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.headers()["content-type"], manifest.media_type);
     }
+}
+
+/// A URL that a registry has signed for a GET is no good for a HEAD.
+#[tokio::test]
+async fn the_no_of_an_object_store_is_not_the_registrys() {
+    let store = FakeOrigin::start().await.unwrap();
+    let node = Node::with(private(), |config| config.upstream.allow.push(store.base_url())).await;
+    let get = |path: &str| node.get(path).header("authorization", basic("secret")).send();
+    let (cached, stored) = (node.layer(), &node.image.layers[1]);
+    assert_eq!(get(&node.blob_path(cached)).await.unwrap().bytes().await.unwrap(), cached.bytes);
+    let asked = node.registry.blob_stats(REPOSITORY, &cached.digest).requests;
+    store.put("blob", Content::new(stored.bytes.clone()).status_first(1, 403, None));
+    let name = blob_name(REPOSITORY, &stored.digest);
+    node.registry.origin().change(&name, |content| content.redirect_to(&store.url("blob")));
+    let answer = get(&node.blob_path(stored)).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.bytes().await.unwrap(), stored.bytes);
+    assert_eq!(get(&node.blob_path(cached)).await.unwrap().bytes().await.unwrap(), cached.bytes);
+    assert_eq!(node.registry.blob_stats(REPOSITORY, &cached.digest).requests, asked, "it was accepted before");
 }
 
 #[tokio::test]
