@@ -82,6 +82,14 @@ async fn without_a_password_there_is_a_token_that_reads_only_what_is_public() {
     }
 }
 
+/// URLs are logged.
+#[tokio::test]
+async fn a_password_in_a_url_is_none() {
+    let client = Client::meet(Node::start(basic()).await).await;
+    let asked = client.ask_for_token().query(&[("username", "ann"), ("password", "secret")]);
+    assert_eq!(client.manifest(&token_in(asked.send().await.unwrap()).await).await.status(), 401);
+}
+
 #[tokio::test]
 async fn a_wrong_password_and_a_forgotten_token_are_refused() {
     for access in [basic(), token()] {
