@@ -66,12 +66,12 @@ pub struct Piece {
     pub digest: Digest,
 }
 
-/// A node asks a seed peer what a tag means.
+/// A node asks a seed peer what a tag means, or whether a digest is of its repository.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ResolveTagRequest {
-    /// The manifest by its tag, `https://registry/v2/<repository>/manifests/<tag>`.
+    /// The manifest by its tag or digest, `https://registry/v2/<repository>/manifests/<reference>`.
     pub origin: Origin,
 }
 

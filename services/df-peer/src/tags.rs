@@ -1,4 +1,4 @@
-//! What a tag means, asked of the seed peer that the tag belongs to: it asks the registry once for all nodes.
+//! What a tag means, asked of the seed peer that its repository belongs to: it asks the registry once for all nodes.
 //!
 //! **Invariant.** A password stays here; and a seed that does not answer costs one wait, after which the registry is asked.
 
@@ -17,13 +17,15 @@ pub(crate) const SILENT_FOR: Duration = Duration::from_secs(10);
 // === impl Peer ===
 
 impl Peer {
-    /// `None` when only the registry itself can tell: there is no such seed, it does not answer, or it was refused.
+    /// Of a manifest by its tag, or by its digest. `None` when only the registry itself can tell: there is no such seed, it does not answer, or it was refused.
     pub async fn resolve_tag(&self, origin: &Origin) -> Option<ResolvedTag> {
         let origin = origin.for_the_cluster();
         if origin.node_only {
             return None;
         }
-        let seed = self.seed_of(&TaskSpec::new(Origin::new(origin.url.clone()), None).id)?;
+        // Who is asked for a tag has heard of its digest, too.
+        let repository = origin.url.rsplit_once("/manifests/").map_or(&*origin.url, |(repository, _)| repository);
+        let seed = self.seed_of(&TaskSpec::new(Origin::new(repository), None).id)?;
         if self.silent_seeds.contains_key(&seed.url) {
             return None;
         }

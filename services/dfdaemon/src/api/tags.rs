@@ -11,7 +11,9 @@ use crate::state::AppState;
 /// Ask a seed peer what a tag means now
 ///
 /// It asks the registry with the token given, or as anybody, and not again within `proxy.tagWindowMs`: however many nodes
-/// pull, the registry is asked once. Where the registry does not answer, the last known digest, marked as stale.
+/// pull, the registry is asked once. Where the registry does not answer, the last known digest, marked as stale. A
+/// reference may be a digest: then the answer says that the registry has it there. 403 to who shows no token when the seed
+/// peer has a password of its own for that registry.
 #[utoipa::path(post, path = "/v1/tags", operation_id = "resolve_tag", tag = "tasks", request_body = ResolveTagRequest,
     responses((status = 200, description = "The digest of the tag's manifest", body = ResolvedTag), Problems))]
 pub async fn resolve_tag(

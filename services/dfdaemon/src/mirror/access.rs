@@ -25,6 +25,8 @@ pub struct Access {
     refused: Cache<[u8; 32], Refused>,
     /// Credentials that have asked a registry too much, until when.
     limited: Cache<[u8; 32], (Instant, Refused)>,
+    /// When a registry could not answer, last.
+    outages: Cache<[u8; 32], Instant>,
     ttl: Duration,
 }
 
@@ -66,6 +68,8 @@ const LIMITED_MAX: Duration = Duration::from_secs(30);
 const ENTRIES_MAX: u64 = 100_000;
 /// Longer than anybody waits for a first byte.
 const TURN_KEPT: Duration = Duration::from_secs(120);
+/// Longer than anybody takes an outage to last.
+const OUTAGE_KEPT: Duration = Duration::from_secs(120);
 /// Noes have bodies.
 const REFUSALS_MAX: u64 = 2_000;
 
@@ -91,6 +95,7 @@ impl Access {
             turns: Cache::builder().max_capacity(ENTRIES_MAX).time_to_idle(TURN_KEPT).build(),
             refused: Cache::builder().max_capacity(REFUSALS_MAX).time_to_live(refusal_ttl).build(),
             limited: Cache::builder().max_capacity(REFUSALS_MAX).time_to_live(LIMITED_MAX).build(),
+            outages: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(OUTAGE_KEPT).build(),
             ttl,
         }
     }
@@ -144,6 +149,27 @@ impl Access {
         self.turns.entry(key).or_default().await.into_value().lock_owned().await
     }
 
+    /// The registry could not answer about `what`. For other contents of the repository it is not asked either, if they
+    /// cannot change: that is `ANYTHING`.
+    pub async fn note_outage(&self, registry: &str, repository: &str, authorization: Option<&str>, what: &str) {
+        let credential = hex::encode(credential_key(registry, repository, authorization));
+        for what in [what, ANYTHING] {
+            self.outages.insert(key(&[&credential, what]), Instant::now()).await;
+        }
+    }
+
+    /// Whether it could not, at `since` or later.
+    pub async fn is_out(
+        &self,
+        registry: &str,
+        repository: &str,
+        authorization: Option<&str>,
+        (what, since): (&str, Instant),
+    ) -> bool {
+        let credential = hex::encode(credential_key(registry, repository, authorization));
+        self.outages.get(&key(&[&credential, what])).await.is_some_and(|last| last >= since)
+    }
+
     /// The registry does not accept it, or no longer.
     pub async fn refuse(&self, registry: &str, repository: &str, authorization: Option<&str>, refused: Refused) {
         let key = credential_key(registry, repository, authorization);
@@ -166,6 +192,9 @@ impl Access {
         self.refused.get(&credential_key(registry, repository, authorization)).await
     }
 }
+
+/// In [`Access::note_outage`].
+pub const ANYTHING: &str = "";
 
 /// Credentials are kept only as part of a hash. Anonymous is a credential of its own, told apart from an empty one.
 fn credential_key(registry: &str, repository: &str, authorization: Option<&str>) -> [u8; 32] {
@@ -223,6 +252,17 @@ mod tests {
         assert!(access.refusal("r", "a", None).await.is_none());
         access.prove("r", "a", Some("Basic x")).await;
         assert!(access.refusal("r", "a", Some("Basic x")).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_of_one_credential_and_of_what_was_asked() {
+        let access = Access::new(MINUTE, MINUTE);
+        let before = Instant::now();
+        access.note_outage("r", "a", None, "v1").await;
+        let is_out = async |authorization, what| access.is_out("r", "a", authorization, (what, before)).await;
+        assert!(is_out(None, "v1").await && is_out(None, ANYTHING).await);
+        assert!(!is_out(None, "v2").await && !is_out(Some("Bearer x"), "v1").await);
+        assert!(!access.is_out("r", "a", None, ("v1", Instant::now() + MINUTE)).await);
     }
 
     #[tokio::test]

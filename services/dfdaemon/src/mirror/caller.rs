@@ -8,6 +8,7 @@ use df_api::task::Origin;
 use df_http::serve::Sendfile;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, RANGE, USER_AGENT};
 use http::{Method, Uri};
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use url::Url;
 
@@ -32,6 +33,9 @@ pub struct Caller {
     pub wishes: Wishes,
 }
 
+/// Clients send a tenth of it.
+pub const ACCEPT_BYTES_MAX: usize = 4096;
+
 /// What is asked for, at the upstream where the rules have it asked, and how.
 pub fn route(mirror: &Mirror, uri: &Uri, located: &Located, use_peers: Option<bool>) -> Result<Route, Refusal> {
     let (upstream, refused) = (mirror.peer.upstream(), |error| Refusal::upstream(&error));
@@ -54,7 +58,11 @@ impl Caller {
         let range = Requested::parse(text(headers.get(RANGE)).as_deref()).map_err(|error| Refusal::range(&error))?;
         let deadline = Instant::now() + mirror.first_byte_timeout;
         let Sendfile(sendfile) = request.extensions().get().copied().unwrap_or_default();
-        Ok(Self { method: request.method().clone(), headers, url, range, deadline, sendfile, wishes })
+        let caller = Self { method: request.method().clone(), headers, url, range, deadline, sendfile, wishes };
+        match caller.accept().is_some_and(|accept| accept.len() > ACCEPT_BYTES_MAX) {
+            true => Err(Refusal::accept()),
+            false => Ok(caller),
+        }
     }
 
     /// A question of our own; whole, and with the usual patience.
@@ -96,12 +104,14 @@ impl Caller {
         Origin { authorization, accept: self.accept(), node_only, piece_length, ..Origin::new(self.url.as_str()) }
     }
 
-    /// The media types of all `Accept` lines, in an order of their own: the same for all who accept the same.
-    pub fn accepted_types(&self) -> Vec<String> {
+    /// A digest of the media types of all `Accept` lines: the same for all who accept the same, in whatever order.
+    pub fn accepted_types(&self) -> String {
         let all = self.accept().unwrap_or_default();
         let name = |entry: &str| entry.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let types: std::collections::BTreeSet<_> = all.split(',').map(name).filter(|name| !name.is_empty()).collect();
-        types.into_iter().collect()
+        let mut hash = Sha256::new();
+        types.iter().for_each(|name| hash.update(format!("{name},")));
+        hex::encode(hash.finalize())
     }
 
     /// Of a content by its digest: below which of a repository's two folders it is asked for.

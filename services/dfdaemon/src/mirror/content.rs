@@ -1,6 +1,7 @@
 //! Blobs and digest-addressed manifests: one task per digest, whatever registry, repository or tag led to it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -14,14 +15,15 @@ use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use tokio::time::timeout_at;
 
 use super::Mirror;
-use super::access::{Kind, Proof};
+use super::access::{ANYTHING, Kind, Proof};
 use super::caller::Caller;
 use super::conditions::{self, Verdict};
 use super::multipart::{self, Parts};
 use super::refusal::Refusal;
-use super::relay;
+use super::{relay, tags};
 use crate::task_headers::task_headers;
 use crate::wishes::Priority;
 
@@ -31,7 +33,11 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: Digest) -> Result<Response, Refusal> {
     match unproven(mirror, caller, repository, &digest).await? {
         Some(answer) => Ok(answer),
-        None => read(mirror, caller, repository, digest).await,
+        // The registry may have used up its part of the time.
+        None => {
+            let caller = caller.at(caller.url.path()).with_patience(mirror.first_byte_timeout);
+            read(mirror, &caller, repository, digest).await
+        }
     }
 }
 
@@ -82,7 +88,7 @@ pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Di
     let several = match total {
         Some(total) => {
             let content_type = content_type.unwrap_or_else(|| "application/octet-stream".to_owned());
-            let (peer, task, patience) = (mirror.peer.clone(), task.clone(), caller.patience());
+            let (peer, task, patience) = (mirror.peer.clone(), task.clone(), mirror.first_byte_timeout);
             Parts { peer, task, content_type, patience }.respond(&specs, total).await.map_err(refused)?
         }
         None => None,
@@ -170,19 +176,36 @@ async fn unproven(
     if known().await == (Proof::Fresh, true) {
         return Ok(None);
     }
+    let (arrived, what) = (Instant::now(), digest.to_string());
     // Of many who ask the same at once, the first asks for all.
-    let _turn = mirror.access.turn(&registry, repository, authorization, &digest.to_string()).await;
+    let turn = timeout_at(caller.deadline, mirror.access.turn(&registry, repository, authorization, &what)).await;
+    let manifest = caller.kind() == Kind::Manifest;
+    if manifest {
+        tags::recall_digest(mirror, caller, repository, digest).await;
+    }
     let (proof, member) = known().await;
-    if proof == Proof::Fresh && member {
+    let asked_in_vain = (ANYTHING, mirror.tags.outage_since(arrived));
+    let out = turn.is_err() || mirror.access.is_out(&registry, repository, authorization, asked_in_vain).await;
+    if member && (proof == Proof::Fresh || (proof == Proof::Stale && out)) {
+        return Ok(None);
+    }
+    let _turn = turn.map_err(|_| Refusal::timeout(&registry, "the registry does not answer"))?;
+    if manifest && tags::is_vouched_for(mirror, caller, repository, digest).await {
         return Ok(None);
     }
     let answered = relay::forward(mirror, &caller.head(), Some(repository)).await;
     let outage = answered.as_ref().map_or_else(Refusal::is_outage, relay::Relayed::is_outage);
+    if outage {
+        mirror.access.note_outage(&registry, repository, authorization, &what).await;
+    }
     match answered {
         _ if outage && proof != Proof::None && member => Ok(None),
         Ok(answer) if answer.status().is_success() => {
             mirror.access.prove(&registry, repository, authorization).await;
             mirror.access.add_member(&registry, repository, caller.kind(), digest).await;
+            if manifest {
+                tags::learn(mirror, caller, repository, digest, &answer).await;
+            }
             Ok(None)
         }
         Ok(answer) if !answer.wants_get() || caller.method == Method::HEAD => Ok(Some(answer.respond(caller))),
@@ -257,17 +280,21 @@ impl Descriptor {
     }
 }
 
-/// From what is here, else from the registry.
+/// From what is here, or of a manifest is known, else from the registry.
 async fn head(mirror: &Mirror, caller: &Caller, repository: &str, spec: &TaskSpec) -> Result<Response, Refusal> {
+    let relay = async || Ok(relay::forward(mirror, caller, Some(repository)).await?.respond(caller));
+    let Some(digest) = &spec.digest else { return relay().await };
     let here = mirror.peer.task(&spec.id).filter(|task| task.stored().is_complete());
-    let meta = here.as_ref().and_then(|task| task.stored().meta());
-    let (Some(task), Some(meta), Some(digest)) = (here, meta, &spec.digest) else {
-        return Ok(relay::forward(mirror, caller, Some(repository)).await?.respond(caller));
-    };
-    let content_type = content_type(mirror, caller, repository, meta.content_type).await;
-    let mut response = describe(digest, content_type.as_deref(), meta.length.unwrap_or(0));
-    response.headers_mut().extend(task_headers(&mirror.peer, &task));
-    Ok(response)
+    if let Some((task, meta)) = here.and_then(|task| Some((task.clone(), task.stored().meta()?))) {
+        let content_type = content_type(mirror, caller, repository, meta.content_type).await;
+        let mut response = describe(digest, content_type.as_deref(), meta.length.unwrap_or(0));
+        response.headers_mut().extend(task_headers(&mirror.peer, &task));
+        return Ok(response);
+    }
+    match tags::described(mirror, caller, repository, digest).await {
+        Some(manifest) => Ok(describe(digest, Some(&manifest.content_type), manifest.length)),
+        None => relay().await,
+    }
 }
 
 /// The answer to a HEAD.

@@ -8,6 +8,7 @@ use df_store::StoreError;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
 
+use super::caller::ACCEPT_BYTES_MAX;
 use super::relay::relayed_headers;
 use crate::oci::OciPathError;
 use crate::wishes::WishError;
@@ -89,6 +90,11 @@ impl Refusal {
 
     pub fn range(error: &df_api::range::RangeError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "RANGE_INVALID", error.to_string())
+    }
+
+    pub fn accept() -> Self {
+        let message = format!("Accept is longer than {ACCEPT_BYTES_MAX} bytes: name fewer media types");
+        Self::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", message)
     }
 
     pub fn wish(error: &WishError) -> Self {

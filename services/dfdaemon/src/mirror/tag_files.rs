@@ -34,9 +34,11 @@ pub struct Meant {
     pub length: u64,
 }
 
-/// What was not asked for in this time is forgotten at the next start.
+/// What was not written in this time is forgotten at the next start.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-/// More than these are not kept.
+/// What is in use is written anew so often.
+pub const WRITTEN_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// Of more than these the oldest go.
 const FILES_MAX: usize = 20_000;
 
 // === impl TagFiles ===
@@ -65,7 +67,7 @@ impl TagFiles {
     pub async fn write(&self, about: &Key, meaning: &Meant) {
         let (dir, path) = (self.dir.clone(), self.path(about));
         let file = File { about: about.clone(), meaning: meaning.clone() };
-        let written = tokio::task::spawn_blocking(move || write(&dir, &path, &file)).await;
+        let written = tokio::task::spawn_blocking(move || write(&dir, &path, &file, FILES_MAX)).await;
         if let Err(error) = written.map_err(io::Error::other).and_then(|written| written) {
             tracing::debug!(%error, "what a tag means is not kept");
         }
@@ -78,32 +80,72 @@ impl TagFiles {
 }
 
 /// Whole or not at all.
-fn write(dir: &Path, path: &Path, file: &File) -> io::Result<()> {
-    if !path.exists() && std::fs::read_dir(dir)?.count() >= FILES_MAX {
-        return Err(io::Error::other(format!("there are {FILES_MAX} already")));
+fn write(dir: &Path, path: &Path, file: &File, files_max: usize) -> io::Result<()> {
+    if !path.exists() {
+        make_room(dir, files_max)?;
     }
     let beside = path.with_extension(format!("{:x}", fastrand::u64(..)));
     std::fs::write(&beside, serde_json::to_vec(file)?)?;
     std::fs::rename(&beside, path)
 }
 
+/// Several go at once: looking at all of them takes a while.
+fn make_room(dir: &Path, files_max: usize) -> io::Result<()> {
+    let files: Vec<_> = std::fs::read_dir(dir)?.flatten().collect();
+    if files.len() < files_max {
+        return Ok(());
+    }
+    let written = |file: std::fs::DirEntry| (file.metadata().and_then(|file| file.modified()).ok(), file.path());
+    let mut files: Vec<_> = files.into_iter().map(written).collect();
+    files.sort_unstable();
+    for (_, path) in files.into_iter().take(files_max / 16 + 1) {
+        // Another may have removed it.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn about(tag: &str) -> Key {
+        ("https://r".to_owned(), "a/b".to_owned(), tag.to_owned(), "*/*".to_owned())
+    }
+
+    fn meant() -> Meant {
+        let digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+        Meant { digest, content_type: "application/x".to_owned(), length: 7 }
+    }
 
     #[tokio::test]
     async fn what_is_written_is_read_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let files = TagFiles::open(folder.path().join("tags")).unwrap();
-        let about = |tag: &str| ("https://r".to_owned(), "a/b".to_owned(), tag.to_owned(), vec!["*/*".to_owned()]);
-        let digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
-        let meant = Meant { digest, content_type: "application/x".to_owned(), length: 7 };
-        files.write(&about("v1"), &meant).await;
-        assert_eq!(files.read(&about("v1")).await, Some(meant));
+        files.write(&about("v1"), &meant()).await;
+        assert_eq!(files.read(&about("v1")).await, Some(meant()));
         assert_eq!(files.read(&about("v2")).await, None);
         std::fs::copy(files.path(&about("v1")), files.path(&about("v2"))).unwrap();
         assert_eq!(files.read(&about("v2")).await, None, "it is about another");
         std::fs::write(files.path(&about("v1")), b"{").unwrap();
         assert_eq!(files.read(&about("v1")).await, None);
+    }
+
+    #[tokio::test]
+    async fn of_too_many_the_oldest_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = TagFiles::open(folder.path().to_owned()).unwrap();
+        let put = |tag: &str, age_s: u64| {
+            let path = files.path(&about(tag));
+            write(&files.dir, &path, &File { about: about(tag), meaning: meant() }, 3).unwrap();
+            let written = SystemTime::now() - Duration::from_secs(age_s);
+            std::fs::File::options().append(true).open(path).unwrap().set_modified(written).unwrap();
+        };
+        for (tag, age_s) in [("a", 200), ("b", 300), ("c", 100), ("d", 0), ("c", 100)] {
+            put(tag, age_s);
+        }
+        for (tag, kept) in [("a", true), ("b", false), ("c", true), ("d", true)] {
+            assert_eq!(files.read(&about(tag)).await.is_some(), kept, "{tag}");
+        }
     }
 }

@@ -14,6 +14,7 @@ mod node;
 mod origin_access;
 mod origin_faults;
 mod origins;
+mod outage;
 mod parts;
 mod proxied;
 mod proxy;

@@ -215,6 +215,19 @@ async fn several_ranges_come_in_parts_cold_and_cached() {
     }
 }
 
+/// The first takes longer than a runtime waits for a first byte.
+#[tokio::test]
+async fn each_of_several_ranges_may_take_its_time_to_begin() {
+    let node = Node::with(RegistryAccess::Open, |config| config.proxy.first_byte_timeout_ms = 2000).await;
+    let layer = node.layer().clone();
+    node.registry.origin().change(&blob_name(REPOSITORY, &layer.digest), |content| content.rate(500_000));
+    let parts = node.get(&node.blob_path(&layer)).header("range", "bytes=0-1499999,1600000-1699999");
+    let answer = parts.send().await.unwrap();
+    assert_eq!(answer.status(), 206);
+    let body = df_testkit::read_whole(answer).await.unwrap();
+    assert!(body.windows(100_000).any(|window| window == &layer.bytes[1_600_000..1_700_000]));
+}
+
 #[tokio::test]
 async fn a_condition_counts_for_who_sends_it() {
     let node = Node::start(RegistryAccess::Open).await;

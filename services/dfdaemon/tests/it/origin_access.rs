@@ -1,5 +1,8 @@
 //! Ways to origins: proxies, certificate authorities, and credentials that this node has for registries.
 
+use df_api::dfdaemon::ResolveTagRequest;
+use df_api::task::Origin;
+use df_client::{DfdaemonClient, Transport, http_client};
 use df_testkit::registry::{RegistryAccess, blob_name};
 use df_testkit::{Content, FakeOrigin, SocksProxy, TlsFront, random_bytes};
 use dfdaemon::config::{RegistryConfig, UpstreamConfig};
@@ -162,6 +165,28 @@ async fn a_configured_credential_is_shown_to_nobody_else() {
     assert_eq!(answer.bytes().await.unwrap(), blob.bytes);
     assert!(store.stats("blob").authorizations.is_empty());
     assert!(!node.registry.blob_stats(REPOSITORY, &blob.digest).authorizations.is_empty());
+}
+
+/// Another node's programs have not been given it.
+#[tokio::test]
+async fn a_seeds_own_password_answers_no_other_node_and_leaves_nothing_on_disk() {
+    let node = Node::with_registry(basic(), |config, registry| {
+        config.scheduler.manager.seed_peer.enable = true;
+        config.upstream.registries.push(credential(registry.address(), "secret"));
+    })
+    .await;
+    let seed = format!("http://{}", node.daemon.peer_addr);
+    let seed = DfdaemonClient::new(Transport::new(&seed, http_client()).unwrap());
+    let tag = format!("{REPOSITORY}/manifests/v1");
+    for _ in ["when nobody has asked", "when its own programs have"] {
+        for reference in ["v1", &node.image.top().digest] {
+            let url = format!("{}/v2/{REPOSITORY}/manifests/{reference}", node.registry.base_url());
+            let refused = seed.resolve_tag(&ResolveTagRequest { origin: Origin::new(url) }).await.unwrap_err();
+            assert_eq!(refused.status(), Some(403), "{reference}: {refused}");
+        }
+        assert_eq!(node.get(&tag).send().await.unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(std::fs::read_dir(node.dir.path().join("tags")).unwrap().count(), 0);
 }
 
 #[tokio::test]

@@ -62,6 +62,21 @@ async fn what_is_wrong_is_named_in_oci_json() {
 }
 
 #[tokio::test]
+async fn who_accepts_too_much_is_refused_and_who_accepts_much_leaves_little() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let path = format!("{REPOSITORY}/manifests/v1");
+    let types = |count: usize| "application/vnd.x+json, ".repeat(count) + "*/*";
+    let url = format!("http://{}/v2/{path}?ns={}", node.daemon.local_addr, node.registry.address());
+    let found = refusal(&node, &url, Some(("accept", &types(200)))).await;
+    assert_eq!((found.0, found.1.as_str()), (400, "UNSUPPORTED"));
+    assert!(found.2.contains("Accept"), "{}", found.2);
+    let much = (0..100).map(|number| format!("application/vnd.x{number}+json, ")).collect::<String>() + "*/*";
+    assert_eq!(node.get(&path).header("accept", much).send().await.unwrap().status(), 200);
+    let files: Vec<_> = std::fs::read_dir(node.dir.path().join("tags")).unwrap().map(Result::unwrap).collect();
+    assert!(!files.is_empty() && files.iter().all(|file| file.metadata().unwrap().len() < 1000));
+}
+
+#[tokio::test]
 async fn pushing_is_refused() {
     let node = Node::start(RegistryAccess::Open).await;
     let url = format!("http://{}/v2/a/blobs/uploads/", node.daemon.local_addr);
