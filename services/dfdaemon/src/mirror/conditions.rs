@@ -65,10 +65,23 @@ mod tests {
     }
 
     proptest! {
+        /// Names of contents as they may be listed; `aa` is this one.
         #[test]
-        fn only_who_sends_a_condition_is_judged_by_it(none_match in proptest::option::of("[ -~]{0,20}")) {
-            let given: Vec<_> = none_match.iter().map(|value| (IF_NONE_MATCH, value.as_str())).collect();
-            prop_assert!(none_match.is_some() || judged(&given) == GO);
+        fn this_content_is_found_among_others_and_no_other_is_taken_for_it(
+            listed in proptest::collection::vec((any::<bool>(), "[ab]{1,2}"), 0..5),
+            space in " {0,2}",
+        ) {
+            let tag = |(weak, hex): &(bool, String)| format!("{}\"sha256:{hex}\"", if *weak { "W/" } else { "" });
+            let line = listed.iter().map(tag).collect::<Vec<_>>().join(&format!("{space},{space}"));
+            let (weakly, strongly) = (
+                listed.iter().any(|(_, hex)| hex == "aa"),
+                listed.iter().any(|(weak, hex)| !weak && hex == "aa"),
+            );
+            prop_assert_eq!(judged(&[(IF_NONE_MATCH, &line)]), if weakly { Verdict::NotModified } else { GO });
+            prop_assert_eq!(judged(&[(IF_MATCH, &line)]), if strongly { GO } else { Verdict::Failed });
+            // There is only one content that a range can be of.
+            let range_counts = listed.len() == 1 && strongly;
+            prop_assert_eq!(judged(&[(IF_RANGE, &line)]), Verdict::Go { range_counts });
         }
     }
 }
