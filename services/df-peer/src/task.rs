@@ -244,11 +244,11 @@ impl Task {
         true
     }
 
-    /// The newest signature is good the longest. Who lets the origin be asked lets it be asked for all.
+    /// Who lets the origin be asked lets it be asked for all.
     fn join(&self, spec: TaskSpec) {
         let mut known = self.spec.write();
         let peers_only = known.origin.peers_only && spec.origin.peers_only;
-        if spec.origin.renews(&known.origin) {
+        if renews(&spec, &known) {
             *known = spec;
         }
         known.origin.peers_only = peers_only;
@@ -322,5 +322,39 @@ impl Task {
 
     pub(crate) fn readers(&self) -> &Readers {
         &self.readers
+    }
+}
+
+/// The newest signature is good the longest, and so is the newest token. But only a digest says that another caller is
+/// given the same bytes: without one the rest is asked for as the beginning was.
+fn renews(new: &TaskSpec, known: &TaskSpec) -> bool {
+    let same_caller =
+        new.origin.authorization == known.origin.authorization && new.origin.headers == known.origin.headers;
+    (known.digest.is_some() || same_caller) && new.origin.renews(&known.origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use df_api::task::Origin;
+
+    use super::*;
+
+    #[test]
+    fn another_callers_credential_renews_only_what_has_a_digest() {
+        let digest = format!("sha256:{}", "ab".repeat(32)).parse::<Digest>().ok();
+        let spec = |digest: &Option<Digest>, signature: &str, token: &str, cookie: &str| {
+            let url = format!("https://f.example/x?X-Amz-Signature={signature}");
+            let headers = [("cookie".to_owned(), cookie.to_owned())].into();
+            TaskSpec::new(Origin { authorization: Some(token.to_owned()), headers, ..Origin::new(url) }, digest.clone())
+        };
+        let known = spec(&None, "1", "Bearer a", "a");
+        assert!(renews(&spec(&None, "2", "Bearer a", "a"), &known), "a newer signature of the same caller");
+        assert!(
+            !renews(&spec(&None, "1", "Bearer b", "a"), &known) && !renews(&spec(&None, "2", "Bearer a", "b"), &known)
+        );
+        let blob = spec(&digest, "1", "Bearer a", "a");
+        assert!(
+            renews(&spec(&digest, "1", "Bearer b", "a"), &blob) && renews(&spec(&digest, "1", "Bearer a", "b"), &blob)
+        );
     }
 }
