@@ -128,7 +128,8 @@ pub struct ProxyConfig {
     /// The authority that signs for intercepted hosts. Default: one is made for them, and kept in `proxy-ca/ca.pem` of
     /// `storage.dir`; `dfdaemon ca` prints it.
     pub ca: Option<CaConfig>,
-    /// Who may use the forward proxy (`Proxy-Authorization`). Default: every program that reaches it.
+    /// Who may use the forward proxy (`Proxy-Authorization`); mirror and local API stay open to every program that reaches
+    /// `listen`. Default: every such program.
     pub basic_auth: Option<BasicAuthConfig>,
     /// Fetch a whole content when a range of it is asked for, of the registry mirror or through the forward proxy; a
     /// request may say otherwise (`X-Dragonfly-Prefetch`). Default: false.

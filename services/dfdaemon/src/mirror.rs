@@ -101,20 +101,30 @@ pub fn by_digest(url: &Url) -> Option<OciPath> {
 }
 
 /// What [`by_digest`] found, for a client of the forward proxy whom a rule sends through the peers: as if it had asked the
-/// mirror.
+/// mirror. `None` where a runtime would go on to its next host: such a client has only the registry.
 pub fn answer_url<'a>(
     mirror: &'a Mirror,
     request: &Request,
     (url, wishes): (Url, Wishes),
     wanted: OciPath,
-) -> impl Future<Output = Response> + use<'a> {
+) -> impl Future<Output = Option<Response>> + use<'a> {
     let caller = Caller::from_request(mirror, request, url, wishes);
     async move {
         let answered = match caller {
             Ok(caller) => give(mirror, &caller, wanted).await,
             Err(refusal) => Err(refusal),
         };
-        answered.unwrap_or_else(Refusal::into_response)
+        match answered {
+            Ok(response) => Some(response),
+            Err(refusal) if refusal.is_ours() => {
+                tracing::warn!(
+                    error = refusal.message(),
+                    "a blob does not come this way; its registry is asked instead"
+                );
+                None
+            }
+            Err(refusal) => Some(refusal.into_response()),
+        }
     }
 }
 

@@ -172,6 +172,11 @@ impl Refusal {
         &self.message
     }
 
+    /// Whether this node or its peers failed, and the upstream has said nothing that a client reads.
+    pub fn is_ours(&self) -> bool {
+        self.status.is_server_error() && self.relayed.is_none()
+    }
+
     /// Whether the upstream could not answer, rather than said no.
     pub fn is_outage(&self) -> bool {
         self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS

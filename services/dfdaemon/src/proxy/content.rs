@@ -41,7 +41,11 @@ pub struct Asked {
 pub async fn answer(proxy: &Proxy, request: Request, asked: Asked) -> Result<Response, ApiError> {
     let Some(range) = plain_range(&request) else { return relay::answer(proxy, request, asked.url).await };
     if let Some(wanted) = mirror::by_digest(&asked.url) {
-        return Ok(mirror::answer_url(&proxy.0.mirror, &request, (asked.url, asked.wishes), wanted).await);
+        let url = asked.url.clone();
+        return match mirror::answer_url(&proxy.0.mirror, &request, (asked.url, asked.wishes), wanted).await {
+            Some(response) => Ok(response),
+            None => fall_back(proxy, request, url).await,
+        };
     }
     let headers = forwarded::request_headers(request.headers(), &proxy.0.via);
     let credential = forwarded::credential(&headers, &asked.url);
@@ -69,7 +73,7 @@ pub async fn answer(proxy: &Proxy, request: Request, asked: Asked) -> Result<Res
         Ok(task) => task,
         Err(error) => {
             tracing::warn!(error = error::chain(&error), "a content is not stored; its server is asked instead");
-            return relay::answer(proxy, request, url).await;
+            return fall_back(proxy, request, url).await;
         }
     };
     match task.open(&proxy.0.peer, range, Trust::HoldLast, proxy.0.first_byte_timeout).await {
@@ -86,10 +90,14 @@ pub async fn answer(proxy: &Proxy, request: Request, asked: Asked) -> Result<Res
         Err(error) if let Some(response) = told(proxy, &error)? => Ok(response),
         Err(error) => {
             tracing::warn!(task = %task.id(), %error, "the peers do not bring a content; its server is asked instead");
-            metrics::counter!("dragonfly_proxy_fallbacks_total").increment(1);
-            relay::answer(proxy, request, url).await
+            fall_back(proxy, request, url).await
         }
     }
+}
+
+async fn fall_back(proxy: &Proxy, request: Request, url: Url) -> Result<Response, ApiError> {
+    metrics::counter!("dragonfly_proxy_fallbacks_total").increment(1);
+    relay::answer(proxy, request, url).await
 }
 
 /// The one range, or all of it. `None` for what only its server can answer: conditions, several ranges, a request with a
@@ -104,9 +112,14 @@ fn plain_range(request: &Request) -> Option<Requested> {
     Requested::parse(range.to_str().ok()).ok().filter(|range| *range != Requested::Whole)
 }
 
-pub fn says(headers: &HeaderMap, directives: &[&str]) -> bool {
+pub fn says(headers: &HeaderMap, wanted: &[&str]) -> bool {
+    directives(headers).any(|word| wanted.iter().any(|it| word.eq_ignore_ascii_case(it)))
+}
+
+/// Of `Cache-Control`.
+pub fn directives(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|word| directives.iter().any(|it| word.trim().eq_ignore_ascii_case(it)))
+    lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
 /// What a caller shows besides `Authorization` and a signature never leaves this node.

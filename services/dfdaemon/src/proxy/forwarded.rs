@@ -16,14 +16,19 @@ use crate::wishes::PREFIX;
 const HARMLESS: [HeaderName; 10] =
     [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_LENGTH, PRAGMA, RANGE, REFERER, USER_AGENT, VIA];
 const HARMLESS_PREFIXES: [&str; 4] = ["if-", "sec-", "trace", "x-request-id"];
+/// But what it gives, even where it does not say so: two who differ in these are two callers.
+const NEGOTIATED: [HeaderName; 2] = [ACCEPT, ACCEPT_LANGUAGE];
 
 /// What a request shows to be let in, in its headers and its URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    /// Kept only as this. Nothing is a credential, too: that of the public.
+    /// Kept only as this, with the media types and languages that are wanted. Nothing is a credential, too: that of the
+    /// public.
     pub hash: String,
     /// What there is besides `Authorization`, for the server; names in lower case.
     pub headers: BTreeMap<String, String>,
+    /// There is anything of it in the headers.
+    pub is_shown: bool,
     /// Something of it cannot be written down as text, or comes twice.
     pub is_unusual: bool,
 }
@@ -51,11 +56,8 @@ pub fn response_headers(headers: &HeaderMap, via: &HeaderValue) -> HeaderMap {
 
 /// Of headers as they are forwarded.
 pub fn credential(headers: &HeaderMap, url: &Url) -> Credential {
-    let harmless = |name: &HeaderName| {
-        HARMLESS.contains(name) || HARMLESS_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
-    };
-    let mut shown: Vec<_> = headers.iter().filter(|(name, _)| !harmless(name)).collect();
-    shown.sort_by_key(|(name, _)| name.as_str());
+    let mut told_by: Vec<_> = headers.iter().filter(|(name, _)| is_told_apart_by(name)).collect();
+    told_by.sort_by_key(|(name, _)| name.as_str());
     let mut hash = Sha256::new();
     let mut field = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());
@@ -63,16 +65,26 @@ pub fn credential(headers: &HeaderMap, url: &Url) -> Credential {
     };
     // Whole, signature and all: the task's own identity may leave a part of it out.
     field(url.as_str().as_bytes());
-    for (name, value) in &shown {
+    for (name, value) in &told_by {
         field(name.as_str().as_bytes());
         field(value.as_bytes());
     }
     let hash = hex::encode(hash.finalize());
+    let shown: Vec<_> = told_by.into_iter().filter(|(name, _)| !is_harmless(name)).collect();
     let texts: BTreeMap<_, _> =
         shown.iter().filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect();
-    let is_unusual = texts.len() != shown.len();
+    let (is_shown, is_unusual) = (!shown.is_empty(), texts.len() != shown.len());
     let headers = texts.into_iter().filter(|(name, _)| name != AUTHORIZATION.as_str()).collect();
-    Credential { hash, headers, is_unusual }
+    Credential { hash, headers, is_shown, is_unusual }
+}
+
+/// Whether callers with two values of this header are two to us.
+pub fn is_told_apart_by(name: &HeaderName) -> bool {
+    !is_harmless(name) || NEGOTIATED.contains(name)
+}
+
+fn is_harmless(name: &HeaderName) -> bool {
+    HARMLESS.contains(name) || HARMLESS_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -119,7 +131,13 @@ mod tests {
         let of = |given: &[(&str, &str)]| credential(&headers(given), &url);
         let public = of(&[]);
         assert_eq!(of(&[("user-agent", "curl"), ("range", "bytes=0-1"), ("if-none-match", "x")]), public);
+        for (name, value) in [("accept", "text/html"), ("accept-language", "de")] {
+            let other = of(&[(name, value)]);
+            assert_eq!(Credential { hash: public.hash.clone(), ..other.clone() }, public, "no credential");
+            assert_ne!(other.hash, public.hash, "but given something else, maybe");
+        }
         assert_ne!(of(&[("authorization", "")]).hash, public.hash);
+        assert!(!public.is_shown && of(&[("authorization", "")]).is_shown && of(&[("cookie", "x")]).is_shown);
         assert!(of(&[("authorization", "x")]).headers.is_empty());
         assert!(!of(&[("cookie", "x")]).is_unusual && of(&[("cookie", "x"), ("cookie", "y")]).is_unusual);
         for name in ["cookie", "private-token", "x-api-key", "x-amz-security-token"] {

@@ -25,9 +25,14 @@ pub struct Echo {
 
 impl Echo {
     pub async fn start() -> Self {
+        Self::start_with(Router::new().fallback(echo)).await
+    }
+
+    /// One that answers as it likes.
+    pub async fn start_with(answers: Router) -> Self {
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        tokio::spawn(serve::serve(listener, Router::new().fallback(echo), stop.clone()));
+        tokio::spawn(serve::serve(listener, answers, stop.clone()));
         Self { address, _stop: stop.drop_guard() }
     }
 

@@ -1,12 +1,14 @@
 //! What the rules of the forward proxy send through the peers: one content, and only for whom its server gives it to.
 
-use df_testkit::registry::RegistryAccess;
+use axum::Router;
+use axum::http::HeaderMap;
+use df_testkit::registry::{RegistryAccess, blob_name};
 use df_testkit::{Content, STANDSTILL, random_bytes, until};
 use dfdaemon::config::RuleConfig;
 use reqwest::StatusCode;
 
-use crate::node::{Node, wait_until};
-use crate::proxied::{all, through};
+use crate::node::{Node, REPOSITORY, wait_until};
+use crate::proxied::{Echo, all, allow, through};
 
 const LENGTH: usize = 3_000_000;
 
@@ -237,4 +239,104 @@ async fn a_blob_is_one_whether_mirror_or_proxy_is_asked() {
     let refused = client.get(&url).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
     assert!(refused.headers().contains_key("www-authenticate"));
+}
+
+const SHOWN: [&str; 3] = ["authorization", "cookie", "x-api-key"];
+
+/// A server that says no more of its pages than their type, the one that is asked for; they are all as long.
+async fn pages() -> (Echo, Node) {
+    let page = async |headers: HeaderMap| {
+        let said = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
+        let user = SHOWN.iter().find_map(|name| said(name)).unwrap_or_default();
+        let accepted = said("accept").unwrap_or_default();
+        ([("content-type", accepted.clone())], format!("{user:>20} {accepted:>20}"))
+    };
+    let server = Echo::start_with(Router::new().fallback(page)).await;
+    let node = Node::with(RegistryAccess::Open, |config| {
+        allow(config, &[&server.url("")]);
+        config.proxy.rules = all();
+    })
+    .await;
+    (server, node)
+}
+
+#[tokio::test]
+async fn a_page_without_a_validator_is_only_for_who_asks_for_it() {
+    let (server, node) = pages().await;
+    let (client, url) = (through(&node), server.url("/me"));
+    let get = async |name: &str, user: &str| {
+        let page = client.get(&url).header(name, user).send().await.unwrap();
+        let is_of_the_peers = page.headers().contains_key("x-dragonfly-task-id");
+        assert_eq!(page.text().await.unwrap(), format!("{user:>20} {:>20}", "*/*"), "{name}");
+        is_of_the_peers
+    };
+    for name in SHOWN {
+        for user in ["Bearer alice", "Bearer bobby", "Bearer alice"] {
+            assert!(!get(name, user).await, "nothing is kept");
+        }
+    }
+    // What everybody is given is shared; whoever shows anything is still given his own.
+    for _ in 0..2 {
+        assert!(get("user-agent", "").await);
+        assert!(!get("cookie", "Bearer carol").await);
+    }
+    let signed = client.get(format!("{url}?token=1")).header("x-dragonfly-filtered-query-params", "token");
+    let page = signed.send().await.unwrap();
+    assert!(!page.headers().contains_key("x-dragonfly-task-id"), "so is a URL with a signature");
+}
+
+#[tokio::test]
+async fn who_wants_another_type_or_language_gets_it() {
+    let (server, node) = pages().await;
+    let (client, url) = (through(&node), server.url("/simple/x/"));
+    for wanted in ["text/json", "text/html", "text/json"] {
+        let page = client.get(&url).header("accept", wanted).send().await.unwrap();
+        assert_eq!(page.headers()["content-type"], wanted);
+        assert_eq!(page.text().await.unwrap(), format!("{:>20} {wanted:>20}", ""));
+    }
+    let origin = node.registry.origin();
+    for name in ["accept", "accept-language"] {
+        for value in ["de", "fr"] {
+            origin.put("page", Content::new(value));
+            let page = client.get(origin.url("page")).header(name, value).send().await.unwrap();
+            assert_eq!(page.text().await.unwrap(), value, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_made_for_one_is_not_kept() {
+    let (node, body, _) = node().await;
+    let (origin, client) = (node.registry.origin(), through(&node));
+    let kept = [("cache-control", "public"), ("cache-control", "no-cache"), ("vary", "Origin, Accept-Encoding")];
+    let personal = [("cache-control", "private, max-age=9"), ("cache-control", "no-store"), ("vary", "Cookie, Accept")];
+    let all = kept.map(|header| (header, true)).into_iter().chain(personal.map(|header| (header, false)));
+    for (at, ((name, value), is_kept)) in all.enumerate() {
+        let file = format!("file-{at}");
+        origin.put(&file, Content::new(body.clone()).header(name, value));
+        for _ in 0..2 {
+            let answer = client.get(origin.url(&file)).send().await.unwrap();
+            assert_eq!(answer.headers().contains_key("x-dragonfly-task-id"), is_kept, "{name}: {value}");
+            assert_eq!(answer.bytes().await.unwrap(), body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_the_peers_do_not_bring_in_time_is_asked_of_its_registry() {
+    let node = Node::with(RegistryAccess::Open, |config| {
+        config.proxy.rules = all();
+        config.proxy.first_byte_timeout_ms = 300;
+    })
+    .await;
+    let (origin, layer) = (node.registry.origin(), node.layer());
+    let blob = blob_name(REPOSITORY, &layer.digest);
+    origin.change(&blob, |content| content.hold_at(0));
+    let mirrored = node.get(&node.blob_path(layer)).send().await.unwrap();
+    assert_eq!(mirrored.status(), StatusCode::GATEWAY_TIMEOUT, "a runtime has another host to ask");
+    let answer = through(&node).get(origin.url(&blob)).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(!answer.headers().contains_key("x-dragonfly-task-id"));
+    origin.release(&blob);
+    assert_eq!(answer.bytes().await.unwrap(), layer.bytes);
 }
