@@ -64,7 +64,7 @@ impl Start {
     pub fn part(self) -> Option<ByteRange> {
         match self {
             Self::AskPart(part) => Some(part),
-            Self::Ask | Self::Duty => None,
+            Self::Ask | Self::Child | Self::Duty => None,
         }
     }
 }
