@@ -133,7 +133,8 @@ fn marked_scope(origin: &Origin) -> Option<String> {
     origin.scope.as_ref().map(|scope| format!("@{scope}"))
 }
 
-/// The id of a content known by its digest: the digest's own hex, so that one blob is one task across registries.
+/// The id of a content known by its digest: the digest's own hex, so that one public blob is one task across
+/// registries.
 pub fn task_id_of_digest(digest: &Digest) -> TaskId {
     match digest.algorithm() {
         Algorithm::Sha256 | Algorithm::Sha512 => match TaskId::try_from(digest.hex().to_owned()) {

@@ -1,4 +1,5 @@
-//! Blobs and digest-addressed manifests: one task per digest, whatever registry, repository or tag led to it.
+//! Blobs and digest-addressed manifests: one task per digest, whatever repository or tag led to it; for what is public,
+//! whatever registry.
 
 use std::sync::Arc;
 use std::time::Instant;
