@@ -14,7 +14,7 @@ fuzz_target!(|name: &str| {
         Ok(upstream) => upstream,
         Err(error) => panic!("{error}"),
     });
-    let Ok(url) = upstream.registry(name) else { return };
+    let Some(url) = upstream.registry(name).ok().filter(|url| upstream.check(url).is_ok()) else { return };
     assert!(matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.query().is_none(), "{name:?}: {url}");
     assert!(url.username().is_empty() && url.password().is_none(), "{name:?}: {url}");
     match url.host() {
