@@ -353,7 +353,8 @@ async fn a_wrong_blob_of_the_origin_is_kept_nowhere_in_the_cluster() {
     for peer in [1, 2] {
         assert!(cluster.pull(peer, &layer).await == layer.bytes, "wrong bytes");
     }
-    assert!(cluster.served_bytes(&layer) <= 3 * layer.size_bytes(), "{}", cluster.served_bytes(&layer));
+    // Once wrong and once right, and a part of it while the right to the origin is handed on; four times would be everybody.
+    assert!(2 * cluster.served_bytes(&layer) <= 7 * layer.size_bytes(), "{}", cluster.served_bytes(&layer));
 }
 
 /// One against one cannot be told: the bytes are right all the same.
