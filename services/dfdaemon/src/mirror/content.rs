@@ -83,7 +83,7 @@ pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Di
     if range != Requested::Whole || !specs.is_empty() {
         mirror.prefetch.begin(&task, caller.wishes.prefetch);
     }
-    let content_type = content_type(mirror, caller, repository, content.content_type.clone()).await;
+    let content_type = content_type(mirror, caller, repository, &digest, content.content_type.clone()).await;
     let headers = content_headers(&digest, content_type.as_deref());
     let total = content.slice.and_then(|slice| slice.total).filter(|_| !specs.is_empty());
     let several = match total {
@@ -125,11 +125,21 @@ fn is_no(error: &ReadError) -> bool {
     matches!(**failure, Failure::Origin { status: 401 | 403, .. })
 }
 
-/// A manifest may have come as something else first: as a blob, of which registries say nothing.
-async fn content_type(mirror: &Mirror, caller: &Caller, repository: &str, stored: Option<String>) -> Option<String> {
+/// A manifest may have come as something else first: as a blob, of which registries say nothing. Of one that its registry
+/// has told about, nobody is asked.
+async fn content_type(
+    mirror: &Mirror,
+    caller: &Caller,
+    repository: &str,
+    digest: &Digest,
+    stored: Option<String>,
+) -> Option<String> {
     let is_manifest = |kind: &String| kind.contains("manifest") || kind.contains("image.index");
     if caller.kind() == Kind::Blob || stored.as_ref().is_some_and(is_manifest) {
         return stored;
+    }
+    if let Some(manifest) = tags::described(mirror, caller, repository, digest).await {
+        return Some(manifest.content_type);
     }
     let answered = relay::forward(mirror, &caller.head(), Some(repository)).await.ok();
     let told = answered.as_ref().filter(|answer| answer.status().is_success());
@@ -287,7 +297,7 @@ async fn head(mirror: &Mirror, caller: &Caller, repository: &str, spec: &TaskSpe
     let Some(digest) = &spec.digest else { return relay().await };
     let here = mirror.peer.task(&spec.id).filter(|task| task.stored().is_complete());
     if let Some((task, meta)) = here.and_then(|task| Some((task.clone(), task.stored().meta()?))) {
-        let content_type = content_type(mirror, caller, repository, meta.content_type).await;
+        let content_type = content_type(mirror, caller, repository, digest, meta.content_type).await;
         let mut response = describe(digest, content_type.as_deref(), meta.length.unwrap_or(0));
         response.headers_mut().extend(task_headers(&mirror.peer, &task));
         return Ok(response);
