@@ -14,7 +14,6 @@ use tokio::process::Command;
 
 /// For one pull; most clients would wait for ever.
 pub(crate) const BOUND: Duration = Duration::from_secs(300);
-const GO_TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/scripts/go-tools.sh");
 
 /// What a client said, when it ended well.
 #[derive(Clone, Debug)]
@@ -51,7 +50,7 @@ pub(crate) async fn finish(command: &mut std::process::Command) -> anyhow::Resul
 /// The folder of programs that `infra/scripts/go-tools.sh` builds when they are not there yet; the error is its reason
 /// why it cannot.
 pub(crate) async fn go_tool(name: &str) -> anyhow::Result<PathBuf> {
-    let said = finish(std::process::Command::new(GO_TOOLS).arg(name)).await?;
+    let said = finish(std::process::Command::new(tests::root().join("infra/scripts/go-tools.sh")).arg(name)).await?;
     Ok(said.out.trim().into())
 }
 

@@ -7,11 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 
-/// The folder of the workspace.
-pub fn root() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().unwrap_or(tests).to_owned()
-}
+pub use df_testkit::root;
 
 /// A program of this workspace among those that Cargo put into `folder`.
 pub fn program(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {

@@ -9,6 +9,7 @@ use reqwest::{Client, Response};
 use tempfile::TempDir;
 
 use crate::process::Program;
+use crate::root::root;
 use crate::wait::until;
 
 /// A running moto; ends when dropped.
@@ -19,7 +20,7 @@ pub struct MotoServer {
     _dir: TempDir,
 }
 
-const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../infra/scripts/py-tools.sh");
+const TOOLS: &str = "infra/scripts/py-tools.sh";
 /// Python loads for seconds, on a machine that tests keep busy.
 const START_BOUND: Duration = Duration::from_secs(60);
 
@@ -28,7 +29,7 @@ const START_BOUND: Duration = Duration::from_secs(60);
 impl MotoServer {
     /// Where moto is, installed now if it was not; the error is why it cannot be.
     pub async fn folder() -> anyhow::Result<PathBuf> {
-        let run = || Command::new(TOOLS).arg("moto").output();
+        let run = || Command::new(root().join(TOOLS)).arg("moto").output();
         let Output { status, stdout, stderr } = tokio::task::spawn_blocking(run).await?.context(TOOLS)?;
         ensure!(status.success(), "{}", String::from_utf8_lossy(&stderr).trim());
         Ok(String::from_utf8(stdout)?.trim().into())

@@ -3,11 +3,11 @@
 
 use anyhow::{Context, ensure};
 
-const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/clients.md");
+use crate::root::root;
 
 /// The block ```` ```LANGUAGE name ````, with each text replaced by the other; one that does not occur is an error.
 pub fn snippet(name: &str, replaced: &[(&str, &str)]) -> anyhow::Result<String> {
-    let document = std::fs::read_to_string(DOCUMENT).context("no docs/clients.md")?;
+    let document = std::fs::read_to_string(root().join("docs/clients.md")).context("no docs/clients.md")?;
     let mut text = block(&document, name).with_context(|| format!("docs/clients.md has no block {name}"))?.to_owned();
     for (shown, real) in replaced {
         ensure!(text.contains(shown), "docs/clients.md: {name} does not say {shown}:\n{text}");
