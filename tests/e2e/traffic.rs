@@ -36,10 +36,6 @@ impl Traffic {
         Ok(Self { answers: blobs.collect() })
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
-        self.answers.iter().map(|answer| answer.bytes).sum()
-    }
-
     /// Body bytes to this address.
     pub(crate) fn bytes_to(&self, client: std::net::Ipv4Addr) -> u64 {
         self.answers.iter().filter(|answer| answer.client == client.to_string()).map(|answer| answer.bytes).sum()

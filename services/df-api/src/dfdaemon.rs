@@ -75,6 +75,28 @@ pub struct ResolveTagRequest {
     pub origin: Origin,
 }
 
+/// What a seed peer says of a tag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TagAnswer {
+    Resolved(ResolvedTag),
+    Refused(TagRefusal),
+}
+
+/// The registry's no, to the credential that was shown: it would say the same to the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TagRefusal {
+    /// 401, 403, 404 or 429.
+    pub status: u16,
+    /// Of `WWW-Authenticate`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub challenges: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<String>,
+}
+
 /// What a tag means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use df_api::dfdaemon::{
     CloneTaskRequest, CloneTaskResult, CreateTaskRequest, ImportTaskRequest, ListObjectsRequest, ObjectList, PieceList,
-    ResolveTagRequest, ResolvedTag, TaskList, TaskStatus,
+    ResolveTagRequest, TagAnswer, TaskList, TaskStatus,
 };
 use df_api::task::TaskSpec;
 use df_api::{ByteRange, TaskId};
@@ -47,7 +47,7 @@ impl DfdaemonClient {
     }
 
     /// What a tag means now, of a seed peer.
-    pub async fn resolve_tag(&self, body: &ResolveTagRequest) -> Result<ResolvedTag, ClientError> {
+    pub async fn resolve_tag(&self, body: &ResolveTagRequest) -> Result<TagAnswer, ClientError> {
         self.transport.send(Method::POST, "/v1/tags", body).await
     }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use df_api::dfdaemon::{ResolveTagRequest, ResolvedTag};
+use df_api::dfdaemon::{ResolveTagRequest, TagAnswer};
 use df_api::task::{Origin, TaskSpec};
 
 use crate::peer::Peer;
@@ -17,8 +17,9 @@ pub(crate) const SILENT_FOR: Duration = Duration::from_secs(10);
 // === impl Peer ===
 
 impl Peer {
-    /// Of a manifest by its tag, or by its digest. `None` when only the registry itself can tell: there is no such seed, it does not answer, or it was refused.
-    pub async fn resolve_tag(&self, origin: &Origin) -> Option<ResolvedTag> {
+    /// Of a manifest by its tag, or by its digest. `None` when only the registry itself can tell: there is no such seed, or
+    /// it does not answer.
+    pub async fn resolve_tag(&self, origin: &Origin) -> Option<TagAnswer> {
         let origin = origin.for_the_cluster();
         if origin.node_only {
             return None;
@@ -32,8 +33,8 @@ impl Peer {
         let client = self.parent_client(&seed)?;
         let asked = tokio::time::timeout(PATIENCE, client.resolve_tag(&ResolveTagRequest { origin })).await;
         match asked {
-            Ok(Ok(resolved)) => return Some(resolved),
-            // It has answered: with the registry's no, or with that it cannot say.
+            Ok(Ok(answer)) => return Some(answer),
+            // It has answered: that it cannot say.
             Ok(Err(error)) if error.status().is_some() => {}
             Ok(Err(_)) | Err(_) => {
                 tracing::debug!(seed = seed.url, "the seed peer of a tag does not answer");

@@ -11,6 +11,7 @@ mod conditions;
 mod content;
 mod login;
 mod multipart;
+mod question;
 mod refusal;
 mod relay;
 mod tag_files;

@@ -17,7 +17,6 @@ const PATIENCE: Duration = Duration::from_millis(10);
 
 pub(super) struct Steps {
     body: BoxStream<'static, reqwest::Result<Bytes>>,
-    /// The longest silence that is borne.
     /// Where in the content the next step begins.
     at: u64,
     /// What has come last, and is not looked at yet.

@@ -1,7 +1,7 @@
 //! What a tag means, for the nodes of the cluster.
 
 use axum::extract::State;
-use df_api::dfdaemon::{ResolveTagRequest, ResolvedTag};
+use df_api::dfdaemon::{ResolveTagRequest, TagAnswer};
 use df_http::extract::Json;
 use df_http::{ApiError, Problems};
 
@@ -12,14 +12,15 @@ use crate::state::AppState;
 ///
 /// It asks the registry with the token given, or as anybody, and not again within `proxy.tagWindowMs`: however many nodes
 /// pull, the registry is asked once. Where the registry does not answer, the last known digest, marked as stale. A
-/// reference may be a digest: then the answer says that the registry has it there. 403 to who shows no token when the seed
-/// peer has a password of its own for that registry.
+/// reference may be a digest: then the answer says that the registry has it there. The registry's no (401, 403, 404, 429) is
+/// told as it was, with its challenges. 403 to who shows no token when the seed peer has a password of its own for that
+/// registry, 502 where nothing can be said.
 #[utoipa::path(post, path = "/v1/tags", operation_id = "resolve_tag", tag = "tasks", request_body = ResolveTagRequest,
-    responses((status = 200, description = "The digest of the tag's manifest", body = ResolvedTag), Problems))]
+    responses((status = 200, description = "The digest of the tag's manifest, or the registry's no", body = TagAnswer), Problems))]
 pub async fn resolve_tag(
     State(app): State<AppState>,
     Json(request): Json<ResolveTagRequest>,
-) -> Result<Json<ResolvedTag>, ApiError> {
+) -> Result<Json<TagAnswer>, ApiError> {
     if app.peer.config().seed_peer_cluster_id.is_none() {
         return Err(ApiError::forbidden("only a seed peer resolves tags for others"));
     }

@@ -2,7 +2,6 @@
 //! whatever registry.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -16,15 +15,16 @@ use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tokio::time::timeout_at;
 
 use super::Mirror;
 use super::access::{ANYTHING, Kind, Proof};
 use super::caller::Caller;
 use super::conditions::{self, Verdict};
 use super::multipart::{self, Parts};
+use super::question::{Asking, Question, Told};
 use super::refusal::Refusal;
-use super::{relay, tags};
+use super::relay::{self, Relayed};
+use super::tags;
 use crate::task_headers::task_headers;
 use crate::wishes::Priority;
 
@@ -32,14 +32,14 @@ const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-conten
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: Digest) -> Result<Response, Refusal> {
-    match unproven(mirror, caller, repository, &digest).await? {
-        Some(answer) => Ok(answer),
-        // The registry may have used up its part of the time.
-        None => {
-            let caller = caller.at(caller.url.path()).with_patience(mirror.first_byte_timeout);
-            read(mirror, &caller, repository, digest).await
-        }
+    let asking = Asking { mirror, caller, repository };
+    let may = MayRead { digest: digest.clone(), what: digest.to_string() };
+    if let Told::Relayed(answer) = asking.settle(&may).await? {
+        return asking.respond(answer).await;
     }
+    // The registry may have used up its part of the time.
+    let caller = caller.at(caller.url.path()).with_patience(mirror.first_byte_timeout);
+    read(mirror, &caller, repository, digest).await
 }
 
 /// For a caller that may.
@@ -138,7 +138,7 @@ async fn content_type(
     if caller.kind() == Kind::Blob || stored.as_ref().is_some_and(is_manifest) {
         return stored;
     }
-    if let Some(manifest) = tags::described(mirror, caller, repository, digest).await {
+    if let Some(manifest) = tags::described(Asking { mirror, caller, repository }, digest).await {
         return Some(manifest.content_type);
     }
     let answered = relay::forward(mirror, &caller.head(), Some(repository)).await.ok();
@@ -171,57 +171,51 @@ fn without_body(status: StatusCode, digest: &Digest) -> Response {
     response
 }
 
-/// `None` when the caller may read this content of this repository. Otherwise what the registry said to it, challenge
-/// and all. A runtime has been here with the manifest before, so that its blobs cost no question.
-async fn unproven(
-    mirror: &Mirror,
-    caller: &Caller,
-    repository: &str,
-    digest: &Digest,
-) -> Result<Option<Response>, Refusal> {
-    let (registry, authorization) = (caller.registry(), caller.authorization());
-    let known = async || {
-        let proof = mirror.access.proof(&registry, repository, authorization).await;
-        (proof, mirror.access.is_member(&registry, repository, caller.kind(), digest).await)
-    };
-    if known().await == (Proof::Fresh, true) {
-        return Ok(None);
+/// Whether the caller may read this content of this repository. A runtime has been here with the manifest before, so that
+/// its blobs cost no question.
+struct MayRead {
+    digest: Digest,
+    /// The digest as text.
+    what: String,
+}
+
+// === impl MayRead ===
+
+impl Question for MayRead {
+    type Answer = ();
+
+    fn what(&self) -> &str {
+        &self.what
     }
-    let (arrived, what) = (Instant::now(), digest.to_string());
-    // Of many who ask the same at once, the first asks for all.
-    let turn = timeout_at(caller.deadline, mirror.access.turn(&registry, repository, authorization, &what)).await;
-    let manifest = caller.kind() == Kind::Manifest;
-    if manifest {
-        tags::recall_digest(mirror, caller, repository, digest).await;
+
+    fn in_vain(&self) -> &str {
+        ANYTHING
     }
-    let (proof, member) = known().await;
-    let asked_in_vain = (ANYTHING, mirror.tags.outage_since(arrived));
-    let out = turn.is_err() || mirror.access.is_out(&registry, repository, authorization, asked_in_vain).await;
-    if member && (proof == Proof::Fresh || (proof == Proof::Stale && out)) {
-        return Ok(None);
-    }
-    let _turn = turn.map_err(|_| Refusal::timeout(&registry, "the registry does not answer"))?;
-    if manifest && tags::is_vouched_for(mirror, caller, repository, digest).await {
-        return Ok(None);
-    }
-    let answered = relay::forward(mirror, &caller.head(), Some(repository)).await;
-    let outage = answered.as_ref().map_or_else(Refusal::is_outage, relay::Relayed::is_outage);
-    if outage {
-        mirror.access.note_outage(&registry, repository, authorization, &what).await;
-    }
-    match answered {
-        _ if outage && proof != Proof::None && member => Ok(None),
-        Ok(answer) if answer.status().is_success() => {
-            mirror.access.prove(&registry, repository, authorization).await;
-            mirror.access.add_member(&registry, repository, caller.kind(), digest).await;
-            if manifest {
-                tags::learn(mirror, caller, repository, digest, &answer).await;
-            }
-            Ok(None)
+
+    async fn known(&self, asking: Asking<'_>) -> Option<((), bool)> {
+        let Asking { mirror, caller, repository } = asking;
+        if caller.kind() == Kind::Manifest {
+            tags::recall_digest(asking, &self.digest).await;
         }
-        Ok(answer) if !answer.wants_get() || caller.method == Method::HEAD => Ok(Some(answer.respond(caller))),
-        Ok(_) => Ok(Some(relay::forward(mirror, caller, Some(repository)).await?.respond(caller))),
-        Err(refusal) => Err(refusal),
+        let proof = asking.proof().await;
+        let member = mirror.access.is_member(&caller.registry(), repository, caller.kind(), &self.digest).await;
+        (member && proof != Proof::None).then_some(((), proof == Proof::Fresh))
+    }
+
+    async fn ask_seed(&self, asking: Asking<'_>) -> Option<Told<()>> {
+        match asking.caller.kind() {
+            Kind::Manifest => tags::ask_seed_of_digest(asking, &self.digest).await,
+            Kind::Blob => None,
+        }
+    }
+
+    async fn learn(&self, asking: Asking<'_>, answer: &Relayed) -> Option<()> {
+        let Asking { mirror, caller, repository } = asking;
+        mirror.access.add_member(&caller.registry(), repository, caller.kind(), &self.digest).await;
+        if caller.kind() == Kind::Manifest {
+            tags::learn(asking, &self.digest, answer).await;
+        }
+        Some(())
     }
 }
 
@@ -302,7 +296,7 @@ async fn head(mirror: &Mirror, caller: &Caller, repository: &str, spec: &TaskSpe
         response.headers_mut().extend(task_headers(&mirror.peer, &task));
         return Ok(response);
     }
-    match tags::described(mirror, caller, repository, digest).await {
+    match tags::described(Asking { mirror, caller, repository }, digest).await {
         Some(manifest) => Ok(describe(digest, Some(&manifest.content_type), manifest.length)),
         None => relay().await,
     }

@@ -7,12 +7,12 @@ use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use df_api::dfdaemon::ERROR_TYPE_HEADER;
+use df_api::dfdaemon::{ERROR_TYPE_HEADER, TagRefusal};
 use df_peer::upstream::{TokenServiceDown, Turn, read_at_most, relayed_challenges};
 use df_peer::{Failure, retry_after};
 use futures_util::StreamExt as _;
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, RANGE,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, RANGE, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, Method, StatusCode};
@@ -26,6 +26,10 @@ use crate::hop_by_hop::end_to_end;
 /// What a runtime says that an upstream should hear. Everything else stays here: cookies, `X-Dragonfly-*`, hop-by-hop,
 /// and conditions, because a 304 is the end of a pull for containerd.
 const FORWARDED: [HeaderName; 3] = [ACCEPT, AUTHORIZATION, RANGE];
+
+/// A no that a seed peer passes on: that the registry is out of order, each node sees for itself.
+const TRAVELLING: [StatusCode; 4] =
+    [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS];
 
 /// The body of a no is told up to this size, if it comes within this time.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
@@ -50,8 +54,8 @@ enum Answer {
 /// `repository` is what the answer is about, if it is about one.
 pub async fn forward(mirror: &Mirror, caller: &Caller, repository: Option<&str>) -> Result<Relayed, Refusal> {
     let about = repository.unwrap_or_default();
-    if let Some(refused) = mirror.access.refusal(&caller.registry(), about, caller.authorization()).await {
-        return Ok(Relayed { answer: Answer::Error(refused), token_service_down: false, elsewhere: false });
+    if let Some(refused) = refused(mirror, caller, about).await {
+        return Ok(refused);
     }
     let (response, turn) = ask(mirror, caller).await?;
     let token_service_down = response.extensions().get::<TokenServiceDown>().is_some();
@@ -68,6 +72,27 @@ pub async fn forward(mirror: &Mirror, caller: &Caller, repository: Option<&str>)
         remember(mirror, caller, about, status, refused).await;
     }
     Ok(Relayed { answer, token_service_down, elsewhere })
+}
+
+/// The no that the registry has just said to this credential.
+pub async fn refused(mirror: &Mirror, caller: &Caller, repository: &str) -> Option<Relayed> {
+    let refused = mirror.access.refusal(&caller.registry(), repository, caller.authorization()).await?;
+    Some(Relayed::refused(refused))
+}
+
+/// The no that it has said to the seed peer, for this credential.
+pub async fn take_refusal(mirror: &Mirror, caller: &Caller, repository: &str, told: TagRefusal) -> Option<Relayed> {
+    let status = StatusCode::from_u16(told.status).ok().filter(|status| TRAVELLING.contains(status))?;
+    let mut headers = HeaderMap::new();
+    for challenge in &told.challenges {
+        headers.append(WWW_AUTHENTICATE, HeaderValue::from_str(challenge).ok()?);
+    }
+    if let Some(wait) = &told.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from_str(wait).ok()?);
+    }
+    let refused = Refused { status, headers, body: Bytes::new() };
+    remember(mirror, caller, repository, status, &refused).await;
+    Some(Relayed::refused(refused))
 }
 
 fn is_elsewhere(caller: &Caller, response: &reqwest::Response) -> bool {
@@ -160,6 +185,22 @@ pub fn relayed_headers(upstream: &HeaderMap) -> HeaderMap {
 // === impl Relayed ===
 
 impl Relayed {
+    fn refused(refused: Refused) -> Self {
+        Self { answer: Answer::Error(refused), token_service_down: false, elsewhere: false }
+    }
+
+    /// What it says to this credential, whoever shows it.
+    pub fn refusal(&self) -> Option<TagRefusal> {
+        let Answer::Error(Refused { status, headers, .. }) = &self.answer else { return None };
+        let travels = TRAVELLING.contains(status) && !self.token_service_down && !self.elsewhere;
+        let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+        travels.then(|| TagRefusal {
+            status: status.as_u16(),
+            challenges: headers.get_all(WWW_AUTHENTICATE).iter().filter_map(text).collect(),
+            retry_after: headers.get(RETRY_AFTER).and_then(text),
+        })
+    }
+
     pub fn status(&self) -> StatusCode {
         match &self.answer {
             Answer::Good(response, _) => response.status(),

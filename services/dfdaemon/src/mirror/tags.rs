@@ -11,20 +11,21 @@ use std::time::{Duration, Instant};
 
 use axum::response::Response;
 use df_api::Digest;
-use df_api::dfdaemon::ResolvedTag;
+use df_api::dfdaemon::{ResolvedTag, TagAnswer};
 use df_api::task::Origin;
 use df_http::ApiError;
+use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH, WARNING};
-use http::{Method, StatusCode};
 use moka::future::Cache;
-use tokio::time::timeout_at;
 
 use super::Mirror;
-use super::access::{Kind, Proof};
+use super::access::{ANYTHING, Kind, Proof};
 use super::caller::{ACCEPT_BYTES_MAX, Caller};
+use super::content;
+use super::question::{Asking, Question, Told};
 use super::refusal::Refusal;
+use super::relay::{self, Relayed};
 use super::tag_files::{Meant, TagFiles, WRITTEN_EVERY};
-use super::{content, relay};
 use crate::oci::{OciPath, Reference};
 
 /// What a tag last meant.
@@ -47,15 +48,6 @@ struct Known {
     asked: Option<Instant>,
     /// When it was written to the disk, by this process.
     written: Option<Instant>,
-}
-
-enum Meaning {
-    Known {
-        meant: Meant,
-        stale: bool,
-    },
-    /// No meaning; or one without a digest to name it.
-    Relayed(relay::Relayed),
 }
 
 const ENTRIES_MAX: u64 = 50_000;
@@ -87,19 +79,13 @@ impl Tags {
 }
 
 pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, tag: &str) -> Result<Response, Refusal> {
-    let tag = Reference::Tag(tag.to_owned());
-    let (Meant { digest, content_type, length }, stale) =
-        match mean(mirror, caller, repository, &tag, Ask::SeedFirst).await? {
-            Meaning::Known { meant, stale } => (meant, stale),
-            Meaning::Relayed(answer)
-                if caller.method == Method::HEAD || !(answer.wants_get() || answer.status().is_success()) =>
-            {
-                return Ok(answer.respond(caller));
-            }
-            Meaning::Relayed(_) => {
-                return Ok(relay::forward(mirror, caller, Some(repository)).await?.respond(caller));
-            }
-        };
+    let asking = Asking { mirror, caller, repository };
+    let question = Meaning::of(caller, repository, &Reference::Tag(tag.to_owned()), Ask::SeedFirst);
+    let (Meant { digest, content_type, length }, stale) = match question.settle(asking).await? {
+        Told::Fresh(meant) => (meant, false),
+        Told::Stale(meant) => (meant, true),
+        Told::Relayed(answer) => return asking.respond(answer).await,
+    };
     let path = format!("/v2/{repository}/manifests/{digest}");
     // The registry may have used up its part of the time.
     let by_digest = caller.at(&path).with_patience(mirror.first_byte_timeout);
@@ -115,25 +101,35 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, tag: &st
 }
 
 /// For a node of the cluster that asks with a token, or as anybody.
-pub async fn resolve_for_node(mirror: &Mirror, origin: &Origin) -> Result<ResolvedTag, ApiError> {
+pub async fn resolve_for_node(mirror: &Mirror, origin: &Origin) -> Result<TagAnswer, ApiError> {
     let unfit = || ApiError::unprocessable(format!("{} is not a manifest by its tag or digest", origin.url));
     let (caller, repository, reference) = Caller::for_manifest(mirror, origin).ok_or_else(unfit)?;
     mirror.peer.upstream().check(&caller.url).map_err(ApiError::forbidden)?;
+    let asking = Asking { mirror, caller: &caller, repository: &repository };
     // The password is for those who use this node.
-    if caller.authorization().is_none() && mirror.peer.upstream().has_credential(&caller.url) {
+    if caller.authorization().is_none() && asking.has_own_password() {
         let registry = caller.registry();
         return Err(ApiError::forbidden(format!("this seed peer has a password for {registry}: ask the registry")));
     }
-    let meaning = mean(mirror, &caller, &repository, &reference, Ask::Registry).await;
-    match meaning.map_err(|refusal| ApiError::new(df_api::Code::BadGateway, refusal.message()))? {
-        Meaning::Known { meant: Meant { digest, content_type, length }, stale } => {
-            Ok(ResolvedTag { digest, content_type, length, stale })
-        }
-        Meaning::Relayed(answer) => {
-            let detail = format!("the registry answered {} for {}", answer.status(), origin.url);
-            Err(ApiError::new(df_api::Code::BadGateway, detail))
-        }
-    }
+    let told = Meaning::of(&caller, &repository, &reference, Ask::Registry).settle(asking).await;
+    let (Meant { digest, content_type, length }, stale) =
+        match told.map_err(|refusal| ApiError::new(df_api::Code::BadGateway, refusal.message()))? {
+            Told::Fresh(meant) => (meant, false),
+            Told::Stale(meant) => (meant, true),
+            Told::Relayed(answer) => {
+                let detail = || format!("the registry answered {} for {}", answer.status(), origin.url);
+                let refusal = answer.refusal().ok_or_else(|| ApiError::new(df_api::Code::BadGateway, detail()))?;
+                return Ok(TagAnswer::Refused(refusal));
+            }
+        };
+    Ok(TagAnswer::Resolved(ResolvedTag { digest, content_type, length, stale }))
+}
+
+/// What a manifest's tag, or its digest, means now.
+struct Meaning {
+    key: Key,
+    reference: Reference,
+    ask: Ask,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -142,55 +138,60 @@ enum Ask {
     Registry,
 }
 
-async fn mean(
-    mirror: &Mirror,
-    caller: &Caller,
-    repository: &str,
-    reference: &Reference,
-    ask: Ask,
-) -> Result<Meaning, Refusal> {
-    let arrived = Instant::now();
-    let key = key(caller, repository, reference);
-    let (registry, _, what, _) = &key;
-    let authorization = caller.authorization();
-    // Of many who ask the same at once, the first asks for all.
-    let turn = timeout_at(caller.deadline, mirror.access.turn(registry, repository, authorization, what)).await;
-    recall(mirror, caller, &key).await;
-    let proof = mirror.access.proof(registry, repository, authorization).await;
-    let known = mirror.tags.known.get(&key).await.filter(|_| proof != Proof::None);
-    if let Some(known) = &known
-        && proof == Proof::Fresh
-        && (matches!(reference, Reference::Digest(_)) || known.was_asked_within(mirror.tags.window))
-    {
-        return Ok(Meaning::Known { meant: known.meant.clone(), stale: false });
+// === impl Meaning ===
+
+impl Meaning {
+    fn of(caller: &Caller, repository: &str, reference: &Reference, ask: Ask) -> Self {
+        Self { key: key(caller, repository, reference), reference: reference.clone(), ask }
     }
-    let asked_in_vain = (what.as_str(), mirror.tags.outage_since(arrived));
-    let out = turn.is_err() || mirror.access.is_out(registry, repository, authorization, asked_in_vain).await;
-    if let Some(known) = known.as_ref().filter(|_| out) {
-        return Ok(last_known(&key, known.meant.clone()));
+
+    async fn settle(&self, asking: Asking<'_>) -> Result<Told<Meant>, Refusal> {
+        let told = asking.settle(self).await?;
+        if let Told::Stale(meant) = &told {
+            let (registry, repository, tag, _) = &self.key;
+            let digest = &meant.digest;
+            tracing::warn!(registry, repository, tag, %digest, "the registry does not answer; serving the last known digest");
+            metrics::counter!("dragonfly_client_stale_tags_total").increment(1);
+        }
+        Ok(told)
     }
-    let _turn = turn.map_err(|_| Refusal::timeout(registry, "the registry does not answer"))?;
-    if ask == Ask::SeedFirst
-        && let Ok(Some(meaning)) = timeout_at(caller.deadline, ask_seed(mirror, caller, &key)).await
-    {
-        return Ok(meaning);
+}
+
+impl Question for Meaning {
+    type Answer = Meant;
+
+    fn what(&self) -> &str {
+        &self.key.2
     }
-    let answered = relay::forward(mirror, &caller.head(), Some(repository)).await;
-    if answered.as_ref().map_or_else(Refusal::is_outage, relay::Relayed::is_outage) {
-        mirror.access.note_outage(registry, repository, authorization, what).await;
-        if let Some(known) = known {
-            return Ok(last_known(&key, known.meant));
+
+    fn in_vain(&self) -> &str {
+        match self.reference {
+            Reference::Tag(_) => self.what(),
+            Reference::Digest(_) => ANYTHING,
         }
     }
-    let answer = answered?;
-    if answer.status() == StatusCode::OK {
-        mirror.access.prove(registry, repository, authorization).await;
-        if let Some(known) = Known::from_answer(&answer, reference) {
-            remember(mirror, caller, &key, &known).await;
-            return Ok(Meaning::Known { meant: known.meant, stale: false });
+
+    async fn known(&self, asking: Asking<'_>) -> Option<(Meant, bool)> {
+        recall(asking, &self.key).await;
+        let tags = &asking.mirror.tags;
+        let proof = asking.proof().await;
+        let known = tags.known.get(&self.key).await.filter(|_| proof != Proof::None)?;
+        let holds = matches!(self.reference, Reference::Digest(_)) || known.was_asked_within(tags.window);
+        Some((known.meant, holds && proof == Proof::Fresh))
+    }
+
+    async fn ask_seed(&self, asking: Asking<'_>) -> Option<Told<Meant>> {
+        match self.ask {
+            Ask::SeedFirst => ask_seed(asking, &self.key).await,
+            Ask::Registry => None,
         }
     }
-    Ok(Meaning::Relayed(answer))
+
+    async fn learn(&self, asking: Asking<'_>, answer: &Relayed) -> Option<Meant> {
+        let known = Known::from_answer(answer, &self.reference)?;
+        remember(asking, &self.key, &known).await;
+        Some(known.meant)
+    }
 }
 
 fn key(caller: &Caller, repository: &str, reference: &Reference) -> Key {
@@ -204,91 +205,90 @@ fn digest_key(registry: &str, repository: &str, digest: &Digest) -> Key {
     (registry.to_owned(), repository.to_owned(), digest.to_string(), String::new())
 }
 
-/// What the registry tells everybody, and not only whom a password of this node opens it for.
-fn is_public(mirror: &Mirror, caller: &Caller) -> bool {
-    caller.authorization().is_none() && !mirror.peer.upstream().has_credential(&caller.url)
-}
-
 /// A tag, and the digest that it means.
-async fn remember(mirror: &Mirror, caller: &Caller, key: &Key, known: &Known) {
+async fn remember(asking: Asking<'_>, key: &Key, known: &Known) {
+    let (access, tags) = (&asking.mirror.access, &asking.mirror.tags);
     let Meant { digest, .. } = &known.meant;
-    mirror.access.add_member(&key.0, &key.1, Kind::Manifest, digest).await;
+    access.add_member(&key.0, &key.1, Kind::Manifest, digest).await;
     for key in [key.clone(), digest_key(&key.0, &key.1, digest)] {
-        let before = mirror.tags.known.get(&key).await.filter(|before| before.meant == known.meant);
+        let before = tags.known.get(&key).await.filter(|before| before.meant == known.meant);
         let mut written = before.and_then(|before| before.written).filter(|at| at.elapsed() < WRITTEN_EVERY);
-        if written.is_none() && is_public(mirror, caller) {
-            mirror.tags.files.write(&key, &known.meant).await;
+        if written.is_none() && asking.is_public() {
+            tags.files.write(&key, &known.meant).await;
             written = Some(Instant::now());
         }
-        mirror.tags.known.insert(key, Known { written, ..known.clone() }).await;
+        tags.known.insert(key, Known { written, ..known.clone() }).await;
     }
 }
 
 /// What an earlier process knew as public, good while the registry cannot be asked.
-async fn recall(mirror: &Mirror, caller: &Caller, key: &Key) {
-    if !is_public(mirror, caller) || mirror.tags.known.contains_key(key) {
+async fn recall(asking: Asking<'_>, key: &Key) {
+    let tags = &asking.mirror.tags;
+    if !asking.is_public() || tags.known.contains_key(key) {
         return;
     }
-    if let Some(meant) = mirror.tags.files.read(key).await {
-        remember_stale(mirror, caller, key, &meant).await;
+    if let Some(meant) = tags.files.read(key).await {
+        remember_stale(asking, key, &meant).await;
     }
 }
 
 /// What the registry did say to this caller, or one like it, before.
-async fn remember_stale(mirror: &Mirror, caller: &Caller, key: &Key, meant: &Meant) {
-    mirror.access.add_member(&key.0, &key.1, Kind::Manifest, &meant.digest).await;
-    mirror.access.prove_stale(&key.0, &key.1, caller.authorization()).await;
+async fn remember_stale(asking: Asking<'_>, key: &Key, meant: &Meant) {
+    let access = &asking.mirror.access;
+    access.add_member(&key.0, &key.1, Kind::Manifest, &meant.digest).await;
+    access.prove_stale(&key.0, &key.1, asking.caller.authorization()).await;
     for key in [key.clone(), digest_key(&key.0, &key.1, &meant.digest)] {
         let known = Known { meant: meant.clone(), asked: None, written: None };
-        mirror.tags.known.entry(key).or_insert(known).await;
+        asking.mirror.tags.known.entry(key).or_insert(known).await;
     }
 }
 
 /// As [`recall`], of a manifest by its digest.
-pub async fn recall_digest(mirror: &Mirror, caller: &Caller, repository: &str, digest: &Digest) {
-    recall(mirror, caller, &digest_key(&caller.registry(), repository, digest)).await;
+pub async fn recall_digest(asking: Asking<'_>, digest: &Digest) {
+    recall(asking, &digest_key(&asking.caller.registry(), asking.repository, digest)).await;
 }
 
 /// Whether the seed knows that the caller may read a manifest by its digest: the registry says so, or said so before and
 /// does not answer now.
-pub async fn is_vouched_for(mirror: &Mirror, caller: &Caller, repository: &str, digest: &Digest) -> bool {
-    let key = digest_key(&caller.registry(), repository, digest);
-    let meaning = timeout_at(caller.deadline, ask_seed(mirror, caller, &key)).await;
-    matches!(meaning, Ok(Some(Meaning::Known { meant, .. })) if meant.digest == *digest)
+pub async fn ask_seed_of_digest(asking: Asking<'_>, digest: &Digest) -> Option<Told<()>> {
+    match ask_seed(asking, &digest_key(&asking.caller.registry(), asking.repository, digest)).await? {
+        Told::Fresh(meant) => (meant.digest == *digest).then_some(Told::Fresh(())),
+        Told::Stale(meant) => (meant.digest == *digest).then_some(Told::Stale(())),
+        Told::Relayed(answer) => Some(Told::Relayed(answer)),
+    }
 }
 
 /// What there is to say of a manifest by its digest to a caller who may read it.
-pub async fn described(mirror: &Mirror, caller: &Caller, repository: &str, digest: &Digest) -> Option<Meant> {
-    let key = digest_key(&caller.registry(), repository, digest);
-    Some(mirror.tags.known.get(&key).await.filter(|_| caller.kind() == Kind::Manifest)?.meant)
+pub async fn described(asking: Asking<'_>, digest: &Digest) -> Option<Meant> {
+    let key = digest_key(&asking.caller.registry(), asking.repository, digest);
+    Some(asking.mirror.tags.known.get(&key).await.filter(|_| asking.caller.kind() == Kind::Manifest)?.meant)
 }
 
 /// The registry has a manifest by its digest.
-pub async fn learn(mirror: &Mirror, caller: &Caller, repository: &str, digest: &Digest, answer: &relay::Relayed) {
-    let reference = Reference::Digest(digest.clone());
-    if let Some(known) = Known::from_answer(answer, &reference) {
-        remember(mirror, caller, &key(caller, repository, &reference), &known).await;
+pub async fn learn(asking: Asking<'_>, digest: &Digest, answer: &Relayed) {
+    if let Some(known) = Known::from_answer(answer, &Reference::Digest(digest.clone())) {
+        remember(asking, &digest_key(&asking.caller.registry(), asking.repository, digest), &known).await;
     }
 }
 
-fn last_known((registry, repository, tag, _): &Key, meant: Meant) -> Meaning {
-    tracing::warn!(registry, repository, tag, digest = %meant.digest, "the registry does not answer; serving the last known digest");
-    metrics::counter!("dragonfly_client_stale_tags_total").increment(1);
-    Meaning::Known { meant, stale: true }
-}
-
-/// The seed has the registry's yes for the same credential.
-async fn ask_seed(mirror: &Mirror, caller: &Caller, key: &Key) -> Option<Meaning> {
-    let resolved = mirror.peer.resolve_tag(&caller.origin()).await?;
+/// The seed has the registry's answer to the same credential.
+async fn ask_seed(asking: Asking<'_>, key: &Key) -> Option<Told<Meant>> {
+    let Asking { mirror, caller, repository } = asking;
+    let resolved = match asking.tag_answer().await? {
+        TagAnswer::Resolved(resolved) => resolved,
+        TagAnswer::Refused(told) => {
+            return Some(Told::Relayed(relay::take_refusal(mirror, caller, repository, told).await?));
+        }
+    };
     let ResolvedTag { digest, content_type, length, stale } = resolved;
     let known = Known::now(Meant { digest, content_type, length });
     if stale {
-        remember_stale(mirror, caller, key, &known.meant).await;
-        return Some(last_known(key, known.meant));
+        remember_stale(asking, key, &known.meant).await;
+        return Some(Told::Stale(known.meant));
     }
     mirror.access.prove(&key.0, &key.1, caller.authorization()).await;
-    remember(mirror, caller, key, &known).await;
-    Some(Meaning::Known { meant: known.meant, stale: false })
+    remember(asking, key, &known).await;
+    Some(Told::Fresh(known.meant))
 }
 
 // === impl Known ===
@@ -299,7 +299,7 @@ impl Known {
     }
 
     /// `None` when a manifest cannot be told by what the registry says of it.
-    fn from_answer(answer: &relay::Relayed, reference: &Reference) -> Option<Self> {
+    fn from_answer(answer: &Relayed, reference: &Reference) -> Option<Self> {
         let content_type = answer.header(CONTENT_TYPE.as_str())?.to_owned();
         if content_type == SIGNED_SCHEMA_1 || content_type.len() > CONTENT_TYPE_BYTES_MAX {
             return None;

@@ -1,9 +1,9 @@
 //! Ways to origins: proxies, certificate authorities, and credentials that this node has for registries.
 
-use df_api::dfdaemon::ResolveTagRequest;
+use df_api::dfdaemon::{ResolveTagRequest, TagAnswer};
 use df_api::task::Origin;
 use df_client::{DfdaemonClient, Transport, http_client};
-use df_testkit::registry::{RegistryAccess, blob_name};
+use df_testkit::registry::{RegistryAccess, blob_name, manifest_name};
 use df_testkit::{Content, FakeOrigin, SocksProxy, TlsFront, random_bytes};
 use dfdaemon::config::{RegistryConfig, UpstreamConfig};
 use reqwest::StatusCode;
@@ -30,6 +30,12 @@ fn basic() -> RegistryAccess {
 
 fn token() -> RegistryAccess {
     user(|user, password| RegistryAccess::Token { user, password })
+}
+
+/// As another node of its cluster asks it.
+fn seed_client(node: &Node) -> DfdaemonClient {
+    let base = format!("http://{}", node.daemon.peer_addr);
+    DfdaemonClient::new(Transport::new(&base, http_client()).unwrap())
 }
 
 #[tokio::test]
@@ -175,8 +181,7 @@ async fn a_seeds_own_password_answers_no_other_node_and_leaves_nothing_on_disk()
         config.upstream.registries.push(credential(registry.address(), "secret"));
     })
     .await;
-    let seed = format!("http://{}", node.daemon.peer_addr);
-    let seed = DfdaemonClient::new(Transport::new(&seed, http_client()).unwrap());
+    let seed = seed_client(&node);
     let tag = format!("{REPOSITORY}/manifests/v1");
     for _ in ["when nobody has asked", "when its own programs have"] {
         for reference in ["v1", &node.image.top().digest] {
@@ -187,6 +192,42 @@ async fn a_seeds_own_password_answers_no_other_node_and_leaves_nothing_on_disk()
         assert_eq!(node.get(&tag).send().await.unwrap().status(), StatusCode::OK);
     }
     assert_eq!(std::fs::read_dir(node.dir.path().join("tags")).unwrap().count(), 0);
+}
+
+/// So that no node asks for the same no again; what is not the registry's word on the caller each node sees for itself.
+#[tokio::test]
+async fn a_seed_tells_other_nodes_what_the_registry_refuses_them() {
+    let change = |config: &mut dfdaemon::Config| config.scheduler.manager.seed_peer.enable = true;
+    let node = Node::with(token(), change).await;
+    let seed = seed_client(&node);
+    let ask = async |authorization: Option<&str>| {
+        let url = format!("{}/v2/{REPOSITORY}/manifests/v1", node.registry.base_url());
+        let origin = Origin { authorization: authorization.map(str::to_owned), ..Origin::new(url) };
+        seed.resolve_tag(&ResolveTagRequest { origin }).await
+    };
+    for authorization in [None, Some("Bearer stolen")] {
+        for _ in ["asked", "remembered"] {
+            let TagAnswer::Refused(refusal) = ask(authorization).await.unwrap() else { panic!("it is private") };
+            assert_eq!((refusal.status, refusal.challenges.len()), (401, 1));
+            assert!(refusal.challenges[0].starts_with("Bearer realm="), "{refusal:?}");
+            assert_eq!(refusal.challenges[0].contains("insufficient_scope"), authorization.is_some(), "{refusal:?}");
+        }
+    }
+
+    let node = Node::with(RegistryAccess::Open, change).await;
+    let seed = seed_client(&node);
+    for (tag, status, wait) in [("none", 404, None), ("broken", 503, None), ("busy", 429, Some("20"))] {
+        let content = Content::new("").status_first(u32::MAX, status, wait);
+        node.registry.origin().put(&manifest_name(REPOSITORY, tag), content);
+        let url = format!("{}/v2/{REPOSITORY}/manifests/{tag}", node.registry.base_url());
+        match seed.resolve_tag(&ResolveTagRequest { origin: Origin::new(url) }).await {
+            Ok(TagAnswer::Refused(refusal)) => {
+                assert_eq!((refusal.status, refusal.retry_after.as_deref()), (status, wait));
+            }
+            Err(error) => assert_eq!((status, error.status()), (503, Some(502)), "{error}"),
+            Ok(resolved) => panic!("{resolved:?}"),
+        }
+    }
 }
 
 #[tokio::test]
