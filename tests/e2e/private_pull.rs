@@ -45,9 +45,12 @@ async fn a_private_image_is_for_those_whom_the_registry_lets_in() -> anyhow::Res
         for node in &nodes {
             lab.use_mirror(node)?;
         }
-        for (upstream, right, wrong) in
-            [(Upstream::Token, &red, &blue), (Upstream::Hub, &red, &blue), (Upstream::Basic, &root, &red)]
-        {
+        for (upstream, right, wrong) in [
+            (Upstream::Token, &red, &blue),
+            (Upstream::Hub, &red, &blue),
+            (Upstream::Basic, &root, &red),
+            (Upstream::PlainBasic, &root, &red),
+        ] {
             let at = || format!("{release:?} from {upstream:?}");
             let mark = Mark::now(lab.registry(upstream)?).await?;
             nodes[0].pull_from(upstream, RED, &red_image, Some(right)).await.with_context(at)?;

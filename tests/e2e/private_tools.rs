@@ -34,7 +34,9 @@ async fn tools_pull_private_images_with_a_login_for_the_mirror() -> anyhow::Resu
     let image = small_image()?;
     lab.push(&format!("{REPOSITORY}:{TAG}"), &image).await?;
     let (red, blue, root) = (login("red"), login("blue"), format!("{BASIC_USER}:{BASIC_PASSWORD}"));
-    for (upstream, right) in [(Upstream::Token, &red), (Upstream::Hub, &red), (Upstream::Basic, &root)] {
+    for (upstream, right) in
+        [(Upstream::Token, &red), (Upstream::Hub, &red), (Upstream::Basic, &root), (Upstream::PlainBasic, &root)]
+    {
         let mark = Mark::now(lab.registry(upstream)?).await?;
         for tool in Tool::ALL {
             for node in &lab.nodes {

@@ -1,4 +1,4 @@
-//! The registries of a lab: Debian's docker-registry five times over one store, so that what is pushed into the open one
+//! The registries of a lab: Debian's docker-registry six times over one store, so that what is pushed into the open one
 //! is in all of them, behind another door each.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,6 +26,8 @@ pub(crate) enum Upstream {
     Secure,
     /// TLS, Basic authentication.
     Basic,
+    /// Plain HTTP, Basic authentication.
+    PlainBasic,
     /// Plain HTTP, a token per repository.
     Token,
     /// TLS, a token per repository, under the name of Docker Hub.
@@ -50,7 +52,7 @@ pub(crate) struct Upstreams {
 // === impl Upstream ===
 
 impl Upstream {
-    pub(crate) const WITH_A_DOOR: [Self; 4] = [Self::Secure, Self::Basic, Self::Token, Self::Hub];
+    pub(crate) const WITH_A_DOOR: [Self; 5] = [Self::Secure, Self::Basic, Self::PlainBasic, Self::Token, Self::Hub];
 
     /// As images are called.
     pub(crate) fn name(self) -> &'static str {
@@ -75,6 +77,7 @@ impl Upstream {
             Upstream::Hub => "registry-1.docker.io",
             Upstream::Faulty => "faulty.test:5004",
             Upstream::Closed => "closed.test:5006",
+            Upstream::PlainBasic => "plain-basic.test:5007",
         }
     }
 
@@ -123,7 +126,7 @@ impl Upstreams {
         for upstream in Upstream::WITH_A_DOOR {
             let auth = match upstream {
                 Upstream::Open | Upstream::Secure | Upstream::Faulty | Upstream::Closed => RegistryAuth::Open,
-                Upstream::Basic => RegistryAuth::Basic,
+                Upstream::Basic | Upstream::PlainBasic => RegistryAuth::Basic,
                 Upstream::Token => RegistryAuth::Token { server: &tokens, realm: &realm },
                 Upstream::Hub => RegistryAuth::Token { server: &tokens, realm: &hub_realm },
             };
