@@ -53,6 +53,9 @@ pub(crate) const FIRST_ADVICE: Duration = Duration::from_millis(1500);
 /// Suppliers of a wrong content are asked for so long whether they have compared the whole.
 const WHOLE_PATIENCE: Duration = Duration::from_millis(500);
 const ABANDONED_CHECK: Duration = Duration::from_millis(200);
+/// An origin that brings less than this within such a time is left, if there is another of the same content.
+const PACE_CHECK: Duration = Duration::from_secs(5);
+const PACE_BYTES_MIN: u64 = 256 * 1024;
 /// Where the origin is not asked and nobody has it, somebody may be about to say that it does: a scheduler that has just
 /// started is told by everybody within this time.
 const NOBODY_AFTER: Duration = Duration::from_secs(4);
@@ -133,6 +136,9 @@ async fn turns(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start) ->
                 if task.ended_with_part() {
                     return None;
                 }
+            }
+            Turn::Ended(Err(failure)) if failure.is_of_one_origin() && task.go_elsewhere() => {
+                tracing::info!(task = %task.id(), %failure, "another origin of a content is asked");
             }
             // Somebody has come for whom the origin may be asked.
             Turn::Ended(Err(Failure::Nobody(_))) if task.no_origin().is_none() => {}
@@ -278,12 +284,25 @@ async fn at_origin(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fe
     sync.set_at_origin(true);
     tokio::select! {
         fetched = from_origin::fetch(peer, task) => return fetched.map(|()| Fetched::All),
+        () = outpaced(task) => return Err(Failure::Unreachable("it sends next to nothing".to_owned())),
         () = dismissed(task, sync) => {}
     }
     tracing::info!(task = %task.id(), "somebody else brings the rest from the origin");
     sync.set_at_origin(false);
     task.stored().without_writers().await;
     Ok(Fetched::Part)
+}
+
+/// Resolves when next to nothing comes, and another origin is known.
+async fn outpaced(task: &Task) {
+    loop {
+        let before = task.received().origin_bytes;
+        tokio::time::sleep(PACE_CHECK).await;
+        let came = task.received().origin_bytes.saturating_sub(before);
+        if came < PACE_BYTES_MIN && task.has_other_origin() {
+            return;
+        }
+    }
 }
 
 /// Resolves when the cluster had this host at the origin, and now names others to read from. Whoever went there by itself

@@ -19,6 +19,7 @@ mod intake;
 mod limits;
 mod local;
 mod origin;
+mod others;
 mod parent;
 pub mod peer;
 mod peer_tls;

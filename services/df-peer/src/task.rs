@@ -14,6 +14,7 @@ use http::HeaderMap;
 use parking_lot::{Mutex, RwLock};
 
 use crate::download::Start;
+use crate::others::Others;
 use crate::readers::Readers;
 use crate::stillness::Stillness;
 use crate::upstream::S3Error;
@@ -82,9 +83,17 @@ struct Run {
     running: bool,
     failure: Option<Arc<Failure>>,
     wanted: Wanted,
+    others: Others,
 }
 
 // === impl Failure ===
+
+impl Failure {
+    /// Another place may do better.
+    pub(crate) fn is_of_one_origin(&self) -> bool {
+        matches!(self, Self::Origin { .. } | Self::Unreachable(_) | Self::Refused(_))
+    }
+}
 
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
@@ -122,7 +131,7 @@ impl Task {
             readers: Readers::default(),
             useless: AtomicBool::new(false),
             discarded: AtomicBool::new(false),
-            run: Mutex::new(Run { running: false, failure: None, wanted: Wanted::Whole }),
+            run: Mutex::new(Run { running: false, failure: None, wanted: Wanted::Whole, others: Others::default() }),
             asked: Mutex::new(Instant::now()),
             stillness: Stillness::default(),
         }
@@ -231,7 +240,7 @@ impl Task {
             return false;
         }
         if run.running {
-            self.join(spec);
+            self.join(spec, &mut run.others);
             run.wanted.add(part);
             drop(run);
             self.stored.wake();
@@ -240,18 +249,34 @@ impl Task {
         *self.spec.write() = spec;
         // Before it runs: it would stop at once for want of a reader.
         self.readers.expect(matches!(start, Start::Child | Start::Duty));
-        *run = Run { running: true, failure: None, wanted: Wanted::new(part) };
+        *run = Run { running: true, failure: None, wanted: Wanted::new(part), others: Others::default() };
         true
     }
 
     /// Who lets the origin be asked lets it be asked for all.
-    fn join(&self, spec: TaskSpec) {
+    fn join(&self, spec: TaskSpec, others: &mut Others) {
         let mut known = self.spec.write();
         let peers_only = known.origin.peers_only && spec.origin.peers_only;
         if renews(&spec, &known) {
             *known = spec;
+        } else {
+            others.add(spec, &known);
         }
         known.origin.peers_only = peers_only;
+    }
+
+    /// Another who wants the same content has named another origin of it.
+    pub(crate) fn has_other_origin(&self) -> bool {
+        self.run.lock().others.has_next()
+    }
+
+    /// From now on that one is asked; `false` when there is none.
+    pub(crate) fn go_elsewhere(&self) -> bool {
+        let mut run = self.run.lock();
+        let mut known = self.spec.write();
+        let Some(next) = run.others.next(&known) else { return false };
+        *known = next;
+        true
     }
 
     pub(crate) fn ended(&self, failure: Option<Failure>) {

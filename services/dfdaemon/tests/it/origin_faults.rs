@@ -5,12 +5,14 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use df_testkit::registry::{RegistryAccess, blob_name};
-use df_testkit::{Content, Cut, random_bytes, read_whole, until};
+use df_testkit::{Content, Cut, FakeRegistry, Image, Layer, STANDSTILL, random_bytes, read_whole, until};
 use dfdaemon::config::Config;
 
 use crate::node::{Node, REPOSITORY, wait_until};
 
 const MIB: u64 = 1 << 20;
+
+type Change = fn(Content) -> Content;
 
 async fn fetch(node: &Node, content: Content) -> Result<bytes::Bytes, String> {
     node.registry.origin().put("file", content);
@@ -31,6 +33,45 @@ async fn errors_that_may_pass_are_retried_and_others_are_not() {
         assert!(refused.contains(&status.to_string()), "{refused}");
         assert_eq!(node.registry.origin().stats("file").requests, 1);
     }
+}
+
+/// Whoever begins a download may name a registry that nobody else would.
+#[tokio::test]
+async fn who_joins_a_download_of_a_digest_brings_an_origin_for_when_the_first_creeps_or_fails() {
+    let good = FakeRegistry::start(RegistryAccess::Open).await.unwrap();
+    let node = Node::with(RegistryAccess::Open, |config| config.upstream.allow.push(good.base_url())).await;
+    let faults: [(&str, Change); 3] = [
+        ("creeps", |content| content.rate(1000)),
+        ("silent", |content| content.hold_at(100_000)),
+        ("broken", |content| content.cut_first(u32::MAX, 100_000, Cut::Fin).without_ranges()),
+    ];
+    let pulled = faults.iter().zip(20..).map(async |((fault, change), seed)| {
+        let image = Image::build(seed, &[Layer::tar(6_000_000)]).unwrap();
+        for registry in [&node.registry, &good] {
+            registry.add(REPOSITORY, fault, &image);
+        }
+        let blob = &image.layers[0];
+        let name = blob_name(REPOSITORY, &blob.digest);
+        node.registry.origin().change(&name, change);
+        let read = async |registry: &FakeRegistry| {
+            let (mirror, host) = (node.daemon.local_addr, registry.address());
+            let url = format!("http://{mirror}/v2/{REPOSITORY}/blobs/{}?ns={host}", blob.digest);
+            read_whole(node.http.get(url).send().await.unwrap()).await
+        };
+        let joins = async {
+            let stats = || node.registry.origin().stats(&name);
+            let begun = || stats().requests > stats().heads;
+            until("it is begun", STANDSTILL, async || Ok(begun().then_some(()))).await.unwrap();
+            read(&good).await
+        };
+        let (first, second) = tokio::join!(read(&node.registry), joins);
+        for (who, read) in [("joins", second.unwrap()), ("begins", first.unwrap())] {
+            let start = String::from_utf8_lossy(&read[..read.len().min(300)]);
+            assert!(read == blob.bytes, "{fault}: who {who} it reads {} bytes, {start}", read.len());
+        }
+        assert!(good.origin().stats(&name).bytes > 0, "{fault}");
+    });
+    futures_util::future::join_all(pulled).await;
 }
 
 #[tokio::test]
