@@ -59,8 +59,8 @@ pub struct Origin {
     /// Bytes per piece, when it is not to follow from the content's length; see [`is_explicit_piece_length`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub piece_length: Option<u64>,
-    /// Set where not everybody may read it: by whom its readers are judged. Contents of
-    /// different scopes are different tasks, also with one digest: who lets in anybody opens nothing that another judges.
+    /// Set where not everybody may read it: by whom its readers are judged. Contents of different scopes are different
+    /// tasks, also with one digest: who lets in anybody opens nothing that another judges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// Further headers to send there, names in lower case. They may be secrets: never on the wire.
@@ -159,6 +159,12 @@ impl Origin {
     /// The URL without what changes from one request to the next: signatures, and what is filtered.
     pub fn content_url(&self) -> String {
         content_url(&self.url, &self.filtered_query_params)
+    }
+
+    /// Whether the URL is good because of a signature in it.
+    pub fn is_signed(&self) -> bool {
+        let place = self.url.split_once('#').map_or(&*self.url, |(place, _)| place);
+        content_url(place, &[]) != place
     }
 
     /// The URL for people and lists: what follows its path may be a secret.

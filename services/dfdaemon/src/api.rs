@@ -2,5 +2,6 @@
 
 pub mod local_tasks;
 pub mod objects;
+pub mod signed;
 pub mod tags;
 pub mod tasks;

@@ -37,6 +37,7 @@ use url::Url;
 pub use config::Config;
 pub use routes::openapi;
 
+use crate::api::signed::Signed;
 use crate::mirror::Mirror;
 use crate::prefetch::Prefetch;
 use crate::proxy::Proxy;
@@ -71,8 +72,11 @@ impl Dfdaemon {
         let prefetch = Prefetch::new(peer.clone(), &config.proxy, servers.clone(), stop.clone());
         let mirror = Mirror::open(&config.proxy, dir, rules, peer.clone(), prefetch);
         let mirror = mirror.with_context(|| format!("storage.dir {}", dir.display()))?;
-        let state =
-            |trust| AppState { peer: peer.clone(), mirror: mirror.clone(), trust, first_byte_timeout, uploads: None };
+        let signed = Signed::new(Duration::from_millis(config.proxy.access_ttl_ms), first_byte_timeout);
+        let state = |trust| {
+            let (peer, mirror, signed) = (peer.clone(), mirror.clone(), signed.clone());
+            AppState { peer, mirror, signed, trust, first_byte_timeout, uploads: None }
+        };
         let uploads = Uploads::new(&config.upload.limits());
         let (for_programs, for_peers) = (config.proxy.listener_limits(), config.upload.listener_limits()?);
         let proxy = Proxy::new(mirror.clone(), &config, servers.clone(), stop.clone())?;

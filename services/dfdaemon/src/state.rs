@@ -6,12 +6,14 @@ use std::time::Duration;
 use df_peer::{Peer, Uploads};
 use df_store::Trust;
 
+use crate::api::signed::Signed;
 use crate::mirror::Mirror;
 
 #[derive(Clone)]
 pub struct AppState {
     pub peer: Arc<Peer>,
     pub mirror: Mirror,
+    pub signed: Signed,
     /// Peers check what they get; a runtime must never be given a complete wrong body.
     pub trust: Trust,
     pub first_byte_timeout: Duration,

@@ -121,9 +121,15 @@ impl Named {
     }
 
     fn id(&self) -> Result<TaskId, FetchError> {
-        match (&self.task, self.request()) {
-            (Name::Id(id), _) => Ok(id.clone()),
-            (_, request) => Ok(request.unwrap_or_default().into_spec().map_err(wrong_option)?.id),
+        if let Name::Id(id) = &self.task {
+            return Ok(id.clone());
+        }
+        let spec = self.request().unwrap_or_default().into_spec().map_err(wrong_option)?;
+        match spec.origin.is_signed() {
+            true => {
+                Err(FetchError::Usage("a signed URL names no task: give the task_id that `dfget --json` said".into()))
+            }
+            false => Ok(spec.id),
         }
     }
 }

@@ -246,6 +246,10 @@ pub async fn create_task(
     {
         spec = TaskSpec::for_programs(Origin { scope: Some("configured".to_owned()), ..spec.origin }, spec.digest);
     }
+    if spec.origin.scope.is_none() && spec.origin.is_signed() {
+        let scope = Some(app.signed.scope(&app.peer, &spec.origin).await);
+        spec = TaskSpec::for_programs(Origin { scope, ..spec.origin }, spec.digest);
+    }
     let origin = spec.origin.clone();
     let task = app.peer.start(spec, start).map_err(ApiError::internal)?;
     if prefetch {

@@ -28,7 +28,7 @@ use crate::mirror;
 use crate::task_headers::task_headers;
 use crate::wishes::{Priority, Wishes};
 
-/// Of contents that were asked for with a credential; see [`df_api::task::Origin::scope`].
+/// Of contents that were asked for with a credential or a signature; see [`df_api::task::Origin::scope`].
 const SCOPE: &str = "forward proxy";
 
 /// A GET that the rules send here.
@@ -140,7 +140,7 @@ fn spec(asked: Asked, headers: &HeaderMap, credential: &Credential) -> Result<Ta
     spec.origin.accept = text(ACCEPT);
     spec.origin.node_only = priority == Priority::NodeItself;
     // Who may read it, this proxy asks its server: nobody gets it by another way.
-    if spec.origin.scope.is_some() {
+    if spec.origin.scope.is_some() || spec.origin.content_url() != spec.origin.url {
         spec.origin.scope = Some(SCOPE.to_owned());
     }
     Ok(TaskSpec::for_programs(spec.origin, spec.digest))

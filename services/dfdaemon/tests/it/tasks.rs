@@ -169,7 +169,10 @@ async fn one_url_with_two_signatures_is_one_task() {
     let signed = |signature: &str| format!("{url}?X-Amz-Date={signature}&X-Amz-Signature={signature}");
     assert!(node.fetch_url(&signed("one"), None).await.unwrap() == body);
     assert!(node.fetch_url(&signed("two"), None).await.unwrap() == body);
-    assert_eq!(node.registry.origin().stats("file").requests, 1);
+    assert!(node.fetch_url(&signed("two"), None).await.unwrap() == body);
+    // And each signature is shown to the origin once, for the first byte.
+    let stats = node.registry.origin().stats("file");
+    assert_eq!((stats.requests, stats.bytes), (3, body.len() as u64 + 2));
 
     let client = node.client();
     let filtered = async |query: &str| {
@@ -179,6 +182,23 @@ async fn one_url_with_two_signatures_is_one_task() {
     };
     assert_eq!(filtered("session=1&part=2").await, filtered("part=2&session=3").await);
     assert_ne!(filtered("part=2").await, filtered("part=3").await);
+}
+
+/// Known is all of the URL but what makes it good.
+#[tokio::test]
+async fn a_signed_content_is_read_by_those_whose_signature_is_good() {
+    let node = Node::start(RegistryAccess::Open).await;
+    let body = df_testkit::random_bytes(4, 3_000_000);
+    let url = node.registry.origin().url("file");
+    let good = format!("{url}?X-Amz-Date=1&X-Amz-Signature=good");
+    node.registry.origin().put("file", df_testkit::Content::new(body.clone()));
+    assert!(node.fetch_url(&good, None).await.unwrap() == body);
+    node.registry.origin().change("file", |content| content.status_first(u32::MAX, 403, None));
+    for bad in [url.clone(), format!("{url}?X-Amz-Date=1&X-Amz-Signature=bad"), format!("{url}?X-Amz-Date=1")] {
+        let refused = node.fetch_url(&bad, None).await.unwrap_err();
+        assert!(refused.contains("403"), "{bad}: {refused}");
+    }
+    assert!(node.fetch_url(&good, None).await.unwrap() == body);
 }
 
 #[tokio::test]

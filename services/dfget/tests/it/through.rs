@@ -47,6 +47,7 @@ async fn what_was_fetched_is_on_the_node_and_can_be_seen_and_removed() {
     assert!(table.starts_with("ID ") && table.contains(id) && table.contains("complete"), "{table}");
     assert!(daemon.told(&["stat", id]).await.contains(&url));
     assert_eq!(daemon.refused(&["stat", &url]).await.0, 3, "without the tag it is another task");
+    assert_eq!(daemon.refused(&["stat", &format!("{url}?X-Amz-Signature=a")]).await.0, 2, "only its id names it");
 
     daemon.told(&["rm", &url, "--tag", "t"]).await;
     assert_eq!(daemon.told(&["ls", "--json"]).await, "");
