@@ -75,15 +75,9 @@ async fn a_refused_credential_is_shown_twice_here_and_once_at_the_registry() -> 
     lab.push(PRIVATE, &small_image()?).await?;
     let recorder = Recorder::start(&lab.nodes[0].namespace).await?;
     let registry = lab.registry(Upstream::Token)?;
-    for release in [Release::Debian, Release::V1_7, Release::V2_1, Release::V2_3] {
-        let started;
-        let node = match release {
-            Release::Debian => &lab.nodes[0],
-            _ => {
-                started = lab.start_node(0, release).await?;
-                &started
-            }
-        };
+    let started = lab.start_releases().await?;
+    let debian = (Release::Debian, &lab.nodes[0]);
+    for (release, node) in started.iter().map(|(release, node)| (*release, node)).chain([debian]) {
         lab.use_mirror_at(Recorder::URL, node)?;
         recorder.clear();
         let before = registry.accesses()?.len();

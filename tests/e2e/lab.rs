@@ -145,6 +145,15 @@ impl Lab {
         node.with_context(|| format!("{} does not start", dir.display()))
     }
 
+    /// Another of each other release than Debian's, on the first node.
+    pub(crate) async fn start_releases(&self) -> anyhow::Result<Vec<(Release, Node)>> {
+        let mut nodes = Vec::new();
+        for release in [Release::V1_7, Release::V2_1, Release::V2_3] {
+            nodes.push((release, self.start_node(0, release).await?));
+        }
+        Ok(nodes)
+    }
+
     /// For every registry of this lab.
     pub(crate) fn use_mirror(&self, node: &Node) -> anyhow::Result<()> {
         self.use_mirror_at(MIRROR, node)

@@ -25,16 +25,9 @@ async fn with_a_mirror_that_refuses_everything_pulls_succeed_from_the_registry()
     let statuses = [403, 404, 429, 500, 502, 503, 504].map(Refuses::With);
     let refusals = statuses.into_iter().chain([Refuses::HangingUp]).map(Some).chain([None]);
     let cases: Vec<Option<Refuses>> = refusals.collect();
-    for release in [Release::Debian, Release::V1_7, Release::V2_1, Release::V2_3] {
-        // The lab's own are Debian's.
-        let started;
-        let node = match release {
-            Release::Debian => &lab.nodes[0],
-            _ => {
-                started = lab.start_node(0, release).await?;
-                &started
-            }
-        };
+    let started = lab.start_releases().await?;
+    let debian = (Release::Debian, &lab.nodes[0]);
+    for (release, node) in started.iter().map(|(release, node)| (*release, node)).chain([debian]) {
         lab.use_mirror(node)?;
         for case in &cases {
             let mirror = match case {

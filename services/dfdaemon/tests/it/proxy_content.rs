@@ -214,11 +214,22 @@ async fn rules_say_what_goes_where() {
 }
 
 #[tokio::test]
-async fn a_range_brings_the_whole_when_that_is_wished() {
-    let (node, body, url) = node().await;
-    let request = through(&node).get(&url).header("range", "bytes=0-9").header("x-dragonfly-prefetch", "true");
-    assert_eq!(request.send().await.unwrap().bytes().await.unwrap(), body[..10]);
-    wait_until("all of it is here", || served(&node) == LENGTH as u64).await;
+async fn a_range_brings_the_whole_only_when_that_is_wished() {
+    let node = Node::with(RegistryAccess::Open, |config| config.proxy.rules = all()).await;
+    let body = random_bytes(1, LENGTH);
+    let ask = async |wish: &str| {
+        node.registry.origin().put(wish, Content::new(body.clone()).hold_at(600_000));
+        let request = through(&node).get(node.registry.origin().url(wish)).header("range", "bytes=0-9");
+        let answer = request.header("x-dragonfly-prefetch", wish).send().await.unwrap();
+        let id = answer.headers()["x-dragonfly-task-id"].to_str().unwrap().to_owned().try_into().unwrap();
+        assert_eq!(answer.bytes().await.unwrap(), body[..10]);
+        node.daemon.peer.task(&id).unwrap()
+    };
+    let (wished, other) = (ask("true").await, ask("false").await);
+    wait_until("what nobody wants ends", || !other.is_running()).await;
+    assert!(wished.is_running(), "it was asked for before the other");
+    node.registry.origin().release("true");
+    wait_until("all of it is here", || wished.stored().is_complete()).await;
 }
 
 #[tokio::test]
