@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use std::time::Duration;
 
-use crate::node::Node;
+use crate::node::{Node, wait_until};
 
 fn client(address: std::net::SocketAddr) -> DfdaemonClient {
     DfdaemonClient::new(Transport::new(&format!("http://{address}"), http_client()).unwrap())
@@ -43,6 +43,22 @@ async fn peers_cannot_start_tasks() {
     let url = node.registry.origin().url("x");
     let refused = client(node.daemon.peer_addr).create_task(&request(&url)).await.unwrap_err();
     assert_eq!(refused.status(), Some(404));
+}
+
+#[tokio::test]
+async fn a_seed_peer_stops_fetching_when_its_children_have_gone() {
+    let seed = Node::with(RegistryAccess::Open, |config| config.scheduler.manager.seed_peer.enable = true).await;
+    let content = df_testkit::Content::new(df_testkit::random_bytes(3, 3_000_000)).hold_at(1_000_000);
+    seed.registry.origin().put("file", content);
+    let spec = TaskSpec::new(Origin::new(seed.registry.origin().url("file")), None);
+    let all = df_api::ByteRange { start: 0, end: 3_000_000 };
+    let mut child = client(seed.daemon.peer_addr).fetch_task_content(&spec, all).await.unwrap();
+    child.chunk().await.unwrap().unwrap();
+    let task = seed.daemon.peer.task(&spec.id).unwrap();
+    assert!(task.is_running());
+    drop(child);
+    wait_until("it stops", || !task.is_running()).await;
+    assert!(task.failure().is_none(), "{:?}", task.failure());
 }
 
 #[tokio::test]
