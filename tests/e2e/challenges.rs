@@ -88,9 +88,10 @@ async fn a_refused_credential_is_shown_twice_here_and_once_at_the_registry() -> 
         let seen = recorder.exchanges();
         let counts = shown(&seen);
         assert!(!counts.is_empty() && counts.values().all(|times| *times <= 2), "{release:?}: {seen:#?}");
-        // Without a credential, with the token that anybody gets, and with this one: one of each.
+        // With this credential one; and of each daemon one without any and one with the token that anybody gets, because
+        // none believes another where to show a password.
         let asked = refusals(registry, before)?;
-        assert!(asked <= 3 * counts.len(), "{release:?}: {asked}, {seen:#?}");
+        assert!(asked <= 5 * counts.len(), "{release:?}: {asked}, {seen:#?}");
     }
     Ok(())
 }

@@ -84,15 +84,14 @@ pub enum TagAnswer {
     Refused(TagRefusal),
 }
 
-/// The registry's no, to the credential that was shown: it would say the same to the node.
+/// The registry's no, to the credential that was shown. Not its challenge: where to show a password, a node believes
+/// only the registry itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TagRefusal {
     /// 401, 403, 404 or 429.
     pub status: u16,
-    /// Of `WWW-Authenticate`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub challenges: Vec<String>,
+    /// As the registry wrote it (RFC 9110 §10.2.3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<String>,
 }

@@ -161,10 +161,9 @@ impl Origin {
         content_url(&self.url, &self.filtered_query_params)
     }
 
-    /// Whether the URL is good because of a signature in it.
+    /// Whether there is something in the URL that is no part of the content's identity, and may be what opens it.
     pub fn is_signed(&self) -> bool {
-        let place = self.url.split_once('#').map_or(&*self.url, |(place, _)| place);
-        content_url(place, &[]) != place
+        self.content_url() != self.url.split_once('#').map_or(&*self.url, |(place, _)| place)
     }
 
     /// The URL for people and lists: what follows its path may be a secret.

@@ -137,9 +137,6 @@ async fn turns(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start) ->
                     return None;
                 }
             }
-            Turn::Ended(Err(failure)) if failure.is_of_one_origin() && task.go_elsewhere() => {
-                tracing::info!(task = %task.id(), %failure, "another origin of a content is asked");
-            }
             // Somebody has come for whom the origin may be asked.
             Turn::Ended(Err(Failure::Nobody(_))) if task.no_origin().is_none() => {}
             Turn::Ended(result) => return Some(result),
@@ -283,8 +280,7 @@ async fn alone(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetche
 async fn at_origin(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetched, Failure> {
     sync.set_at_origin(true);
     tokio::select! {
-        fetched = from_origin::fetch(peer, task) => return fetched.map(|()| Fetched::All),
-        () = outpaced(task) => return Err(Failure::Unreachable("it sends next to nothing".to_owned())),
+        fetched = from_origins(peer, task) => return fetched.map(|()| Fetched::All),
         () = dismissed(task, sync) => {}
     }
     tracing::info!(task = %task.id(), "somebody else brings the rest from the origin");
@@ -293,13 +289,31 @@ async fn at_origin(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fe
     Ok(Fetched::Part)
 }
 
-/// Resolves when next to nothing comes, and another origin is known.
-async fn outpaced(task: &Task) {
+/// From the one that is known, and from those that other readers have named when it fails or creeps.
+async fn from_origins(peer: &Arc<Peer>, task: &Arc<Task>) -> Result<(), Failure> {
     loop {
-        let before = task.received().origin_bytes;
+        let ended = tokio::select! {
+            fetched = from_origin::fetch(peer, task) => fetched,
+            () = outpaced(task) => Err(Failure::Unreachable("it sends next to nothing".to_owned())),
+        };
+        match ended {
+            Err(failure) if task.go_elsewhere(&failure) => {
+                tracing::info!(task = %task.id(), %failure, "another origin of a content is asked");
+                task.stored().without_writers().await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Resolves when next to nothing comes, although this host takes whatever comes, and another origin is known.
+async fn outpaced(task: &Task) {
+    let bytes = || task.received().origin_bytes;
+    loop {
+        let (before, held) = (bytes(), task.stillness().held());
         tokio::time::sleep(PACE_CHECK).await;
-        let came = task.received().origin_bytes.saturating_sub(before);
-        if came < PACE_BYTES_MIN && task.has_other_origin() {
+        let free = held.zip(task.stillness().held()).is_some_and(|(before, now)| now - before < PACE_CHECK / 10);
+        if free && bytes().saturating_sub(before) < PACE_BYTES_MIN && task.has_other_origin() {
             return;
         }
     }

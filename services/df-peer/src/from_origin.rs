@@ -297,7 +297,7 @@ pub(crate) fn try_again(
     failure: Failure,
     landed: Landed,
 ) -> Result<(), Failure> {
-    if !origin::may_retry(&failure) {
+    if !failure.may_pass() {
         return Err(failure);
     }
     let asked = origin::wait_asked_for(&failure);

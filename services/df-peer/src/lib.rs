@@ -30,7 +30,7 @@ mod schedulers;
 mod small;
 mod stillness;
 mod sync;
-mod tags;
+pub mod tags;
 pub mod task;
 mod unstored;
 pub mod uploads;

@@ -4,7 +4,6 @@
 //! felt by the sender, and nothing piles up in memory.
 
 use std::num::NonZeroU64;
-use std::time::Instant;
 
 use df_http::RateLimit;
 use serde::{Deserialize, Serialize};
@@ -64,7 +63,8 @@ impl Limits {
     /// Counts bytes that have just come, and returns when the next may be read.
     pub async fn received(&self, source: Source, task: &Task, bytes: u64) {
         task.count(source, bytes);
-        let began = Instant::now();
+        // It is no silence of the sender.
+        let _held = task.stillness().hold();
         task.rate(|| RateLimit::new(self.per_task)).take(bytes).await;
         if source == Source::Origin {
             self.origin.take(bytes).await;
@@ -73,7 +73,5 @@ impl Limits {
             self.prefetch.take(bytes).await;
         }
         self.total.take(bytes).await;
-        // It was no silence of the sender.
-        task.stillness().excuse(began.elapsed());
     }
 }

@@ -22,6 +22,7 @@ pub(crate) use answer::{Asked, Facts, is_same_version};
 pub(crate) use door::Door;
 
 use crate::from_origin::RETRY_AFTER_MAX;
+use crate::peer::Peer;
 use crate::stillness::Stillness;
 use crate::task::{Failure, NoOrigin};
 use crate::upstream::{StreamPermit, Upstream, UpstreamRefused, read_at_most};
@@ -73,9 +74,9 @@ pub(crate) async fn open(
         let url = shortcut.take();
         let short = url.is_some() && led == 0;
         let (url, asked) = (url.unwrap_or_else(|| front.clone()), question.asked);
-        let queued = Instant::now();
+        let queued = stillness.hold();
         let permit = admit(upstream, &url).await?;
-        stillness.excuse(queued.elapsed());
+        drop(queued);
         let headers = request_headers(&spec.origin, &front, &url, &question)?;
         let own_headers = !spec.origin.headers.is_empty() && url.origin() == front.origin();
         let sent = send(upstream, &url, (headers, own_headers), question.patience);
@@ -114,6 +115,19 @@ pub(crate) async fn open(
                 return Ok(Answer { asked: wanted, facts, body: response.bytes_stream().boxed(), permit });
             }
         }
+    }
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// The entity tag (RFC 9110 §8.8.3) that the origin says with the first byte of a content to who asks so; `None` when
+    /// it says none.
+    pub async fn entity_tag(&self, spec: &TaskSpec, patience: Duration) -> Result<Option<String>, Failure> {
+        let (upstream, stillness) = (self.upstream(), Stillness::default());
+        let question = Question { asked: Asked { from: 0, until: Some(1) }, validator: None, patience };
+        let answer = open(upstream, &Door::new(upstream.redirect_kept()), spec, question, &stillness).await?;
+        Ok(answer.facts.etag)
     }
 }
 
@@ -156,15 +170,6 @@ pub(crate) fn reason(body: &[u8]) -> String {
     let code = text.split_once("<Error").and_then(|(_, rest)| rest.split_once("<Code>")?.1.split_once("</Code>"));
     let word = |code: &&str| !code.is_empty() && code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric());
     code.map(|(code, _)| code).filter(word).map_or_else(String::new, |code| format!(" ({code})"))
-}
-
-/// Whether asking again may help.
-pub(crate) fn may_retry(failure: &Failure) -> bool {
-    match failure {
-        Failure::Origin { status, .. } => matches!(status, 429 | 500..),
-        Failure::Unreachable(_) => true,
-        _ => false,
-    }
 }
 
 /// How long the origin wants to be left alone, when it said so.

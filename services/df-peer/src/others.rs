@@ -1,19 +1,28 @@
 //! Other origins of a content whose digest tells that it is the same: those who join its download name them.
 //!
-//! **Invariant.** Nobody's origin is the only one that is asked: one that fails or creeps is left for the next, and comes
-//! round again. The number of changes is bounded, so that a download ends.
+//! **Invariant.** Nobody's origin is the only one that is asked: one that says no is left for the next, one that creeps
+//! comes round again when the next does no better. The number of changes is bounded.
 
 use std::collections::VecDeque;
 
 use df_api::task::TaskSpec;
 
-const OTHERS_MAX: usize = 3;
-const CHANGES_MAX: u32 = 8;
+const OTHERS_MAX: usize = 8;
+/// With each, what has come of a piece is lost.
+const LEFT_CREEPING_MAX: u32 = 4;
 
 #[derive(Debug, Default)]
 pub(crate) struct Others {
     waiting: VecDeque<TaskSpec>,
-    changes: u32,
+    left_creeping: u32,
+}
+
+/// Why an origin is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// It does not answer, or next to nothing comes: the next may do no better.
+    Creeping,
+    Refusing,
 }
 
 // === impl Others ===
@@ -31,19 +40,19 @@ impl Others {
         }
     }
 
-    pub fn has_next(&self) -> bool {
-        self.changes < CHANGES_MAX && !self.waiting.is_empty()
+    /// Whether there is one to ask instead.
+    pub fn has_next(&self, left: Left) -> bool {
+        !self.waiting.is_empty() && (left == Left::Refusing || self.left_creeping < LEFT_CREEPING_MAX)
     }
 
     /// Which to ask instead of `current`.
-    pub fn next(&mut self, current: &TaskSpec) -> Option<TaskSpec> {
-        if !self.has_next() {
-            return None;
+    pub fn next(&mut self, current: &TaskSpec, left: Left) -> Option<TaskSpec> {
+        let next = self.has_next(left).then(|| self.waiting.pop_front()).flatten()?;
+        if left == Left::Creeping {
+            self.left_creeping += 1;
+            self.waiting.push_back(current.clone());
         }
-        self.changes += 1;
-        let next = self.waiting.pop_front();
-        self.waiting.push_back(current.clone());
-        next
+        Some(next)
     }
 }
 
@@ -59,19 +68,24 @@ mod tests {
         TaskSpec::new(Origin::new(url), digest)
     }
 
+    fn asked(others: &mut Others, current: &mut TaskSpec, left: Left) -> String {
+        let mut asked = String::new();
+        while let Some(next) = others.next(current, left) {
+            *current = next;
+            asked.extend(current.origin.url.chars().nth(8));
+        }
+        asked
+    }
+
     #[test]
-    fn all_have_their_turns_and_it_ends() {
+    fn who_creeps_comes_round_again_and_who_refuses_does_not() {
         let mut others = Others::default();
         let mut current = spec("https://a.example/x");
         for url in ["https://b.example/x", "https://a.example/x", "https://b.example/x", "https://c.example/x"] {
             others.add(spec(url), &current);
         }
-        let mut asked = Vec::new();
-        while let Some(next) = others.next(&current) {
-            current = next;
-            asked.push(current.origin.url.chars().nth(8).unwrap());
-        }
-        assert_eq!(asked, ['b', 'c', 'a', 'b', 'c', 'a', 'b', 'c']);
+        assert_eq!(asked(&mut others, &mut current, Left::Creeping), "bcab");
+        assert_eq!(asked(&mut others, &mut current, Left::Refusing), "ca");
     }
 
     #[test]
@@ -79,12 +93,10 @@ mod tests {
         let current = spec("https://a.example/x");
         let mut others = Others::default();
         others.add(TaskSpec::new(Origin::new("https://b.example/x"), None), &current);
-        others.add(
-            TaskSpec { origin: Origin { peers_only: true, ..spec("https://b.example/x").origin }, ..current.clone() },
-            &current,
-        );
-        assert!(!others.has_next());
-        for number in 0..10 {
+        let peers_only = Origin { peers_only: true, ..Origin::new("https://b.example/x") };
+        others.add(TaskSpec { origin: peers_only, ..current.clone() }, &current);
+        assert!(!others.has_next(Left::Refusing));
+        for number in 0..20 {
             others.add(spec(&format!("https://{number}.example/x")), &current);
         }
         assert_eq!(others.waiting.len(), OTHERS_MAX);

@@ -11,6 +11,8 @@ use crate::peer::Peer;
 
 /// The registry may be far, and half of a runtime's patience must be left for asking it from here.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// A seed peer has an answer by then, or says that it has none: whoever hangs up does not hear what it knows from before.
+pub const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 /// A seed that did not answer is not asked for this long.
 pub(crate) const SILENT_FOR: Duration = Duration::from_secs(10);
 

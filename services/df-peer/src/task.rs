@@ -14,7 +14,7 @@ use http::HeaderMap;
 use parking_lot::{Mutex, RwLock};
 
 use crate::download::Start;
-use crate::others::Others;
+use crate::others::{Left, Others};
 use crate::readers::Readers;
 use crate::stillness::Stillness;
 use crate::upstream::S3Error;
@@ -89,9 +89,13 @@ struct Run {
 // === impl Failure ===
 
 impl Failure {
-    /// Another place may do better.
-    pub(crate) fn is_of_one_origin(&self) -> bool {
-        matches!(self, Self::Origin { .. } | Self::Unreachable(_) | Self::Refused(_))
+    /// Whether asking again may help.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Origin { status, .. } => matches!(status, 429 | 500..),
+            Self::Unreachable(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -265,16 +269,23 @@ impl Task {
         known.origin.peers_only = peers_only;
     }
 
-    /// Another who wants the same content has named another origin of it.
+    /// Another who wants the same content has named another origin of it, which may do better than one that creeps.
     pub(crate) fn has_other_origin(&self) -> bool {
-        self.run.lock().others.has_next()
+        self.run.lock().others.has_next(Left::Creeping)
     }
 
-    /// From now on that one is asked; `false` when there is none.
-    pub(crate) fn go_elsewhere(&self) -> bool {
+    /// From now on that one is asked; `false` when there is none, or the failure is not of an origin.
+    pub(crate) fn go_elsewhere(&self, failure: &Failure) -> bool {
+        let left = match failure {
+            Failure::Unreachable(_) => Left::Creeping,
+            Failure::Origin { .. } | Failure::Refused(_) => Left::Refusing,
+            Failure::Malformed(_) | Failure::WrongDigest { .. } | Failure::Nobody(_) | Failure::Storage(_) => {
+                return false;
+            }
+        };
         let mut run = self.run.lock();
         let mut known = self.spec.write();
-        let Some(next) = run.others.next(&known) else { return false };
+        let Some(next) = run.others.next(&known, left) else { return false };
         *known = next;
         true
     }

@@ -30,6 +30,8 @@ pub struct Options {
     pub allow: Vec<String>,
     /// Between peers; plain without.
     pub tls: Option<(TlsConfig, PeerTlsConfig)>,
+    /// What else is another way than usual with every dfdaemon.
+    pub change: fn(&mut DaemonConfig),
 }
 
 /// A running platform. Ends with its token.
@@ -64,6 +66,7 @@ impl Options {
             first_mirror: ANY_PORT,
             allow: Vec::new(),
             tls: None,
+            change: |_| {},
         }
     }
 }
@@ -209,5 +212,6 @@ fn daemon_config(
     if let Some((own, others)) = options.tls.clone() {
         (config.upload.tls, config.peer_tls) = (Some(own), others);
     }
+    (options.change)(&mut config);
     config
 }

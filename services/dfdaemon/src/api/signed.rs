@@ -1,62 +1,60 @@
 //! Contents whose URL is signed: for whom the origin names the content to, by whatever signature.
 //!
-//! **Invariant.** Who knows a signed URL without its signature gets nothing by it. The id of such a task has the entity tag
-//! in it that the origin tells only to those whom it lets in; where it tells none, all of the URL.
+//! **Invariant.** Who knows such a URL but for its signature gets nothing by it: the task's id has the entity tag in it
+//! that the origin says with the content's first byte; where it says none, all of the URL. An origin that tells the tags of
+//! its contents to more people than may read them lets those read what is cached.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use df_api::task::Origin;
-use df_peer::Peer;
-use http::header::{ACCEPT_ENCODING, ETAG, HeaderMap, HeaderValue, RANGE};
-use http::{Method, StatusCode};
+use df_api::task::TaskSpec;
+use df_peer::{Failure, Peer};
 use moka::future::Cache;
 use sha2::{Digest as _, Sha256};
-use url::Url;
 
-/// What was made of signed URLs a while ago.
+/// What was made of signed URLs.
 #[derive(Clone)]
 pub struct Signed {
-    scopes: Cache<[u8; 32], String>,
+    known: Cache<[u8; 32], (String, Instant)>,
+    /// For so long a signature is not shown again.
+    ttl: Duration,
     patience: Duration,
 }
 
 const ENTRIES_MAX: u64 = 10_000;
+/// A signature that was good is good so much longer while its origin cannot be asked.
+const STALE: Duration = Duration::from_secs(24 * 3600);
 
 // === impl Signed ===
 
 impl Signed {
     /// A signature is taken to be good for `ttl`; the origin may think for `patience`.
     pub fn new(ttl: Duration, patience: Duration) -> Self {
-        Self { scopes: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(ttl).build(), patience }
+        Self { known: Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(ttl + STALE).build(), ttl, patience }
     }
 
-    /// See [`Origin::scope`].
-    pub async fn scope(&self, peer: &Peer, origin: &Origin) -> String {
-        let all: [u8; 32] = Sha256::digest(&origin.url).into();
-        if let Some(scope) = self.scopes.get(&all).await {
-            return scope;
+    /// With the signature, see [`df_api::task::Origin::scope`].
+    pub async fn scope(&self, peer: &Peer, spec: &TaskSpec) -> String {
+        let credential = spec.origin.scope.as_deref().unwrap_or_default();
+        let shown: [u8; 32] = Sha256::digest(format!("{credential} {}", spec.origin.url)).into();
+        let known = self.known.get(&shown).await;
+        if let Some((scope, _)) = known.as_ref().filter(|(_, since)| since.elapsed() < self.ttl) {
+            return scope.clone();
         }
-        match tokio::time::timeout(self.patience, entity_tag(peer, origin)).await.ok().flatten() {
-            Some(tag) => {
-                let scope = format!("signed {}", hex::encode(Sha256::digest(&tag)));
-                self.scopes.insert(all, scope.clone()).await;
+        let alone = format!("{credential} holder {}", hex::encode(shown));
+        let asked = tokio::time::timeout(self.patience, peer.entity_tag(spec, self.patience)).await;
+        match asked {
+            Ok(Ok(Some(tag))) => {
+                let scope = format!("{credential} signed {}", hex::encode(Sha256::digest(&tag)));
+                self.known.insert(shown, (scope.clone(), Instant::now())).await;
                 scope
             }
-            // The download finds out why.
-            None => format!("holder {}", hex::encode(all)),
+            Ok(Ok(None)) => alone,
+            // The download is told the same.
+            Ok(Err(failure)) if !failure.may_pass() && !matches!(failure, Failure::Nobody(_)) => {
+                self.known.invalidate(&shown).await;
+                alone
+            }
+            Ok(Err(_)) | Err(_) => known.map_or(alone, |(scope, _)| scope),
         }
     }
-}
-
-/// As the origin gives it with the first byte.
-async fn entity_tag(peer: &Peer, origin: &Origin) -> Option<HeaderValue> {
-    let url = Url::parse(&origin.url).ok().filter(|_| origin.may_be_asked())?;
-    let one_byte = [(RANGE, "bytes=0-0"), (ACCEPT_ENCODING, "identity")];
-    let headers: HeaderMap =
-        one_byte.map(|(name, value)| (name, HeaderValue::from_static(value))).into_iter().collect();
-    let _turn = peer.upstream().turn_unless_held(&url, |_| true).await.ok()?;
-    let mut answer = peer.upstream().send(Method::GET, url, headers).await.ok()?;
-    // An empty content has no first byte.
-    let given = [StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::RANGE_NOT_SATISFIABLE];
-    given.contains(&answer.status()).then(|| answer.headers_mut().remove(ETAG)).flatten()
 }

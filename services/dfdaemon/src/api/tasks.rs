@@ -246,8 +246,8 @@ pub async fn create_task(
     {
         spec = TaskSpec::for_programs(Origin { scope: Some("configured".to_owned()), ..spec.origin }, spec.digest);
     }
-    if spec.origin.scope.is_none() && spec.origin.is_signed() {
-        let scope = Some(app.signed.scope(&app.peer, &spec.origin).await);
+    if spec.origin.is_signed() {
+        let scope = Some(app.signed.scope(&app.peer, &spec).await);
         spec = TaskSpec::for_programs(Origin { scope, ..spec.origin }, spec.digest);
     }
     let origin = spec.origin.clone();

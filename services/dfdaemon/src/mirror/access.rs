@@ -189,6 +189,11 @@ impl Access {
         if let Some((_, refused)) = limited.filter(|(until, _)| Instant::now() < *until) {
             return Some(refused);
         }
+        self.refused(registry, repository, authorization).await
+    }
+
+    /// The registry does not let this credential into this repository.
+    pub async fn refused(&self, registry: &str, repository: &str, authorization: Option<&str>) -> Option<Refused> {
         self.refused.get(&credential_key(registry, repository, authorization)).await
     }
 }

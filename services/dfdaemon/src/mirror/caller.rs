@@ -91,6 +91,11 @@ impl Caller {
         Self { deadline: Instant::now() + patience, ..self }
     }
 
+    /// To ask before the content is read: a part of the time is left for that.
+    pub fn asking_first(&self) -> Self {
+        self.at(self.url.path()).with_patience(self.patience() * 2 / 3)
+    }
+
     /// How long it still waits for a first byte.
     pub fn patience(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())

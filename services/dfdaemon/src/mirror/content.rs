@@ -32,14 +32,11 @@ const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-conten
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: Digest) -> Result<Response, Refusal> {
-    let asking = Asking { mirror, caller, repository };
     let may = MayRead { digest: digest.clone(), what: digest.to_string() };
-    if let Told::Relayed(answer) = asking.settle(&may).await? {
-        return asking.respond(answer).await;
+    match (Asking { mirror, caller: &caller.asking_first(), repository }).settle(&may).await? {
+        Told::Relayed(answer) => Asking { mirror, caller, repository }.respond(answer).await,
+        Told::Fresh(()) | Told::Stale(()) => read(mirror, caller, repository, digest).await,
     }
-    // The registry may have used up its part of the time.
-    let caller = caller.at(caller.url.path()).with_patience(mirror.first_byte_timeout);
-    read(mirror, &caller, repository, digest).await
 }
 
 /// For a caller that may.
@@ -89,7 +86,7 @@ pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Di
     let several = match total {
         Some(total) => {
             let content_type = content_type.unwrap_or_else(|| "application/octet-stream".to_owned());
-            let (peer, task, patience) = (mirror.peer.clone(), task.clone(), mirror.first_byte_timeout);
+            let (peer, task, patience) = (mirror.peer.clone(), task.clone(), caller.patience());
             Parts { peer, task, content_type, patience }.respond(&specs, total).await.map_err(refused)?
         }
         None => None,
@@ -194,12 +191,17 @@ impl Question for MayRead {
 
     async fn known(&self, asking: Asking<'_>) -> Option<((), bool)> {
         let Asking { mirror, caller, repository } = asking;
-        if caller.kind() == Kind::Manifest {
-            tags::recall_digest(asking, &self.digest).await;
+        let here = async || {
+            let proof = asking.proof().await;
+            let member = mirror.access.is_member(&caller.registry(), repository, caller.kind(), &self.digest).await;
+            (member && proof != Proof::None).then_some(((), proof == Proof::Fresh))
+        };
+        let known = here().await;
+        if known.is_some_and(|((), fresh)| fresh) || caller.kind() == Kind::Blob {
+            return known;
         }
-        let proof = asking.proof().await;
-        let member = mirror.access.is_member(&caller.registry(), repository, caller.kind(), &self.digest).await;
-        (member && proof != Proof::None).then_some(((), proof == Proof::Fresh))
+        tags::recall_digest(asking, &self.digest).await;
+        here().await
     }
 
     async fn ask_seed(&self, asking: Asking<'_>) -> Option<Told<()>> {

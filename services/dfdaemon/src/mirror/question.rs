@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use axum::response::Response;
 use df_api::dfdaemon::TagAnswer;
+use df_peer::tags::ANSWERED_WITHIN;
 use http::{Method, StatusCode};
 use tokio::time::timeout_at;
 
@@ -66,28 +67,29 @@ impl Asking<'_> {
         let turn = timeout_at(caller.deadline, mirror.access.turn(&registry, repository, authorization, what)).await;
         let known = match question.known(self).await {
             Some((answer, true)) => return Ok(Told::Fresh(answer)),
-            Some((answer, false)) => Some(answer),
-            None => None,
+            known => known,
         };
         let in_vain = (question.in_vain(), mirror.tags.outage_since(arrived));
         let out = turn.is_err() || mirror.access.is_out(&registry, repository, authorization, in_vain).await;
-        let known = match known {
-            Some(answer) if out => return Ok(Told::Stale(answer)),
-            known => known,
-        };
+        if let Some((answer, _)) = known.filter(|_| out) {
+            return Ok(Told::Stale(answer));
+        }
         let _turn = turn.map_err(|_| Refusal::timeout(&registry, "the registry does not answer"))?;
-        let answered = match self.ask(question).await {
-            Ok(Told::Relayed(answer)) => Ok(answer),
-            Ok(told) => return Ok(told),
-            Err(refusal) => Err(refusal),
+        let answered = self.ask(question).await;
+        let outage = match &answered {
+            Ok(Told::Relayed(answer)) => answer.is_outage(),
+            Ok(Told::Stale(_)) => true,
+            Ok(Told::Fresh(_)) => false,
+            Err(refusal) => refusal.is_outage(),
         };
-        if answered.as_ref().map_or_else(Refusal::is_outage, Relayed::is_outage) {
+        if outage {
             mirror.access.note_outage(&registry, repository, authorization, what).await;
-            if let Some(answer) = known {
+            // The seed peer may have said what it knows from before.
+            if let Some((answer, _)) = question.known(self).await {
                 return Ok(Told::Stale(answer));
             }
         }
-        answered.map(Told::Relayed)
+        answered
     }
 
     async fn ask<Q: Question>(self, question: &Q) -> Result<Told<Q::Answer>, Refusal> {
@@ -95,8 +97,12 @@ impl Asking<'_> {
         if let Some(refused) = relay::refused(mirror, caller, repository).await {
             return Ok(Told::Relayed(refused));
         }
-        if let Ok(Some(told)) = timeout_at(caller.deadline, question.ask_seed(self)).await {
-            return Ok(told);
+        let asked = Instant::now();
+        match timeout_at(caller.deadline, question.ask_seed(self)).await {
+            // It has waited in vain: here the registry may answer in the time that is left.
+            Ok(Some(Told::Stale(_))) if asked.elapsed() >= ANSWERED_WITHIN / 2 => {}
+            Ok(Some(told)) => return Ok(told),
+            Ok(None) | Err(_) => {}
         }
         let answer = relay::forward(mirror, &caller.head(), Some(repository)).await?;
         if answer.status() == StatusCode::OK {

@@ -54,8 +54,8 @@ enum Answer {
 /// `repository` is what the answer is about, if it is about one.
 pub async fn forward(mirror: &Mirror, caller: &Caller, repository: Option<&str>) -> Result<Relayed, Refusal> {
     let about = repository.unwrap_or_default();
-    if let Some(refused) = refused(mirror, caller, about).await {
-        return Ok(refused);
+    if let Some(refused) = mirror.access.refusal(&caller.registry(), about, caller.authorization()).await {
+        return Ok(Relayed::refused(refused));
     }
     let (response, turn) = ask(mirror, caller).await?;
     let token_service_down = response.extensions().get::<TokenServiceDown>().is_some();
@@ -74,25 +74,39 @@ pub async fn forward(mirror: &Mirror, caller: &Caller, repository: Option<&str>)
     Ok(Relayed { answer, token_service_down, elsewhere })
 }
 
-/// The no that the registry has just said to this credential.
+/// The no that the registry has just said to this credential, of this repository. A 429 is not one: the seed peer may know
+/// more.
 pub async fn refused(mirror: &Mirror, caller: &Caller, repository: &str) -> Option<Relayed> {
-    let refused = mirror.access.refusal(&caller.registry(), repository, caller.authorization()).await?;
+    let refused = mirror.access.refused(&caller.registry(), repository, caller.authorization()).await?;
     Some(Relayed::refused(refused))
 }
 
-/// The no that it has said to the seed peer, for this credential.
+/// The no that it has said to the seed peer, for this credential. A challenge is the one that it has said here, to a caller
+/// without any; `None` where it has not, just now.
 pub async fn take_refusal(mirror: &Mirror, caller: &Caller, repository: &str, told: TagRefusal) -> Option<Relayed> {
     let status = StatusCode::from_u16(told.status).ok().filter(|status| TRAVELLING.contains(status))?;
     let mut headers = HeaderMap::new();
-    for challenge in &told.challenges {
-        headers.append(WWW_AUTHENTICATE, HeaderValue::from_str(challenge).ok()?);
+    if status == StatusCode::UNAUTHORIZED {
+        caller.authorization()?;
+        let stranger = mirror.access.refused(&caller.registry(), repository, None).await?;
+        headers = challenged(mirror, caller, repository, &stranger.headers).await;
     }
     if let Some(wait) = &told.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from_str(wait).ok()?);
     }
     let refused = Refused { status, headers, body: Bytes::new() };
-    remember(mirror, caller, repository, status, &refused).await;
+    if status != StatusCode::TOO_MANY_REQUESTS {
+        remember(mirror, caller, repository, status, &refused).await;
+    }
     Some(Relayed::refused(refused))
+}
+
+/// The challenges among `headers`, with why the caller's credential is no good: it was good before, or never.
+async fn challenged(mirror: &Mirror, caller: &Caller, repository: &str, headers: &HeaderMap) -> HeaderMap {
+    let proof = mirror.access.proof(&caller.registry(), repository, caller.authorization()).await;
+    let error = if proof == Proof::None { "insufficient_scope" } else { "invalid_token" };
+    let challenges = relayed_challenges(headers, caller.authorization().map(|_| error));
+    challenges.into_iter().map(|challenge| (WWW_AUTHENTICATE, challenge)).collect()
 }
 
 fn is_elsewhere(caller: &Caller, response: &reqwest::Response) -> bool {
@@ -129,22 +143,16 @@ async fn ask(mirror: &Mirror, caller: &Caller) -> Result<(reqwest::Response, Tur
 /// An error as it is told. Of a credential that was good before, the registry's no means that it is so no longer: the
 /// runtime shall get a new one.
 async fn hear(mirror: &Mirror, caller: &Caller, repository: &str, response: reqwest::Response) -> Refused {
-    let authorization = caller.authorization();
     let mut status = response.status();
     if status == StatusCode::SERVICE_UNAVAILABLE {
         mirror.peer.upstream().heard(response.url(), status, response.headers());
     }
     let mut headers = relayed_headers(response.headers());
-    let proof = mirror.access.proof(&caller.registry(), repository, authorization).await;
-    let error = if proof == Proof::None { "insufficient_scope" } else { "invalid_token" };
-    // Nobody shall show an object store what is meant for the registry.
-    let challenges = match is_elsewhere(caller, &response) {
-        true => Vec::new(),
-        false => relayed_challenges(&headers, authorization.map(|_| error)),
-    };
+    let challenges = challenged(mirror, caller, repository, &headers).await;
     headers.remove(WWW_AUTHENTICATE);
-    for challenge in challenges {
-        headers.append(WWW_AUTHENTICATE, challenge);
+    // Nobody shall show an object store what is meant for the registry.
+    if !is_elsewhere(caller, &response) {
+        headers.extend(challenges);
     }
     headers.remove(CONTENT_LENGTH);
     // It would show the same password five times more.
@@ -194,11 +202,7 @@ impl Relayed {
         let Answer::Error(Refused { status, headers, .. }) = &self.answer else { return None };
         let travels = TRAVELLING.contains(status) && !self.token_service_down && !self.elsewhere;
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
-        travels.then(|| TagRefusal {
-            status: status.as_u16(),
-            challenges: headers.get_all(WWW_AUTHENTICATE).iter().filter_map(text).collect(),
-            retry_after: headers.get(RETRY_AFTER).and_then(text),
-        })
+        travels.then(|| TagRefusal { status: status.as_u16(), retry_after: headers.get(RETRY_AFTER).and_then(text) })
     }
 
     pub fn status(&self) -> StatusCode {

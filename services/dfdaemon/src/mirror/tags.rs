@@ -14,6 +14,7 @@ use df_api::Digest;
 use df_api::dfdaemon::{ResolvedTag, TagAnswer};
 use df_api::task::Origin;
 use df_http::ApiError;
+use df_peer::tags::ANSWERED_WITHIN;
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH, WARNING};
 use moka::future::Cache;
@@ -79,16 +80,15 @@ impl Tags {
 }
 
 pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, tag: &str) -> Result<Response, Refusal> {
-    let asking = Asking { mirror, caller, repository };
     let question = Meaning::of(caller, repository, &Reference::Tag(tag.to_owned()), Ask::SeedFirst);
-    let (Meant { digest, content_type, length }, stale) = match question.settle(asking).await? {
+    let told = question.settle(Asking { mirror, caller: &caller.asking_first(), repository }).await?;
+    let (Meant { digest, content_type, length }, stale) = match told {
         Told::Fresh(meant) => (meant, false),
         Told::Stale(meant) => (meant, true),
-        Told::Relayed(answer) => return asking.respond(answer).await,
+        Told::Relayed(answer) => return Asking { mirror, caller, repository }.respond(answer).await,
     };
     let path = format!("/v2/{repository}/manifests/{digest}");
-    // The registry may have used up its part of the time.
-    let by_digest = caller.at(&path).with_patience(mirror.first_byte_timeout);
+    let by_digest = caller.at(&path);
     let conditional = by_digest.headers.contains_key(IF_MATCH) || by_digest.headers.contains_key(IF_NONE_MATCH);
     let mut response = match caller.method {
         Method::HEAD if !conditional => content::describe(&digest, Some(&content_type), length),
@@ -104,6 +104,7 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, tag: &st
 pub async fn resolve_for_node(mirror: &Mirror, origin: &Origin) -> Result<TagAnswer, ApiError> {
     let unfit = || ApiError::unprocessable(format!("{} is not a manifest by its tag or digest", origin.url));
     let (caller, repository, reference) = Caller::for_manifest(mirror, origin).ok_or_else(unfit)?;
+    let caller = caller.with_patience(ANSWERED_WITHIN);
     mirror.peer.upstream().check(&caller.url).map_err(ApiError::forbidden)?;
     let asking = Asking { mirror, caller: &caller, repository: &repository };
     // The password is for those who use this node.

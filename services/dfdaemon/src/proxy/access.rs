@@ -69,8 +69,7 @@ pub async fn leave(proxy: &Proxy, spec: &TaskSpec, asker: &Asker<'_>) -> Option<
     if access.refusal(id, &version, shown).await.is_some() {
         return None;
     }
-    let is_signed = spec.origin.content_url() != spec.origin.url;
-    match probe(proxy, asker, is_signed).await {
+    match probe(proxy, asker, spec.origin.is_signed()).await {
         Probe::Given(told) => known.is_none_or(|known| told.is_of(&known)).then_some(Leave::Given(told)),
         Probe::Refused(status) => {
             let refused = Refused { status, headers: HeaderMap::new(), body: Bytes::new() };

@@ -140,7 +140,7 @@ fn spec(asked: Asked, headers: &HeaderMap, credential: &Credential) -> Result<Ta
     spec.origin.accept = text(ACCEPT);
     spec.origin.node_only = priority == Priority::NodeItself;
     // Who may read it, this proxy asks its server: nobody gets it by another way.
-    if spec.origin.scope.is_some() || spec.origin.content_url() != spec.origin.url {
+    if spec.origin.scope.is_some() || spec.origin.is_signed() {
         spec.origin.scope = Some(SCOPE.to_owned());
     }
     Ok(TaskSpec::for_programs(spec.origin, spec.digest))

@@ -208,11 +208,11 @@ async fn a_seed_tells_other_nodes_what_the_registry_refuses_them() {
     for authorization in [None, Some("Bearer stolen")] {
         for _ in ["asked", "remembered"] {
             let TagAnswer::Refused(refusal) = ask(authorization).await.unwrap() else { panic!("it is private") };
-            assert_eq!((refusal.status, refusal.challenges.len()), (401, 1));
-            assert!(refusal.challenges[0].starts_with("Bearer realm="), "{refusal:?}");
-            assert_eq!(refusal.challenges[0].contains("insufficient_scope"), authorization.is_some(), "{refusal:?}");
+            assert_eq!(refusal.status, 401);
         }
     }
+    let asked = node.registry.manifest_stats(REPOSITORY, "v1").authorizations;
+    assert_eq!(asked.iter().filter(|shown| *shown == "Bearer stolen").count(), 1, "{asked:?}");
 
     let node = Node::with(RegistryAccess::Open, change).await;
     let seed = seed_client(&node);

@@ -41,7 +41,7 @@ async fn who_joins_a_download_of_a_digest_brings_an_origin_for_when_the_first_cr
     let good = FakeRegistry::start(RegistryAccess::Open).await.unwrap();
     let node = Node::with(RegistryAccess::Open, |config| config.upstream.allow.push(good.base_url())).await;
     let faults: [(&str, Change); 3] = [
-        ("creeps", |content| content.rate(1000)),
+        ("creeps", |content| content.rate(30_000)),
         ("silent", |content| content.hold_at(100_000)),
         ("broken", |content| content.cut_first(u32::MAX, 100_000, Cut::Fin).without_ranges()),
     ];

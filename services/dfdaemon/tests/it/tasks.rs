@@ -3,6 +3,7 @@
 use df_api::dfdaemon::CreateTaskRequest;
 use df_api::task::{Origin, TaskSpec};
 use df_client::{DfdaemonClient, Transport, http_client};
+use df_testkit::read_whole;
 use df_testkit::registry::RegistryAccess;
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -215,6 +216,23 @@ async fn a_signed_content_is_read_by_those_whose_signature_is_good() {
         assert!(refused.contains("403"), "{bad}: {refused}");
     }
     assert!(node.fetch_url(&good, None).await.unwrap() == body);
+    // So it is with what a caller calls a part of it, and whatever else is said to the origin.
+    let ask = async |query: &str, headers: &[(&str, &str)]| {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let filtered_query_params = vec!["token".to_owned()];
+        let asked = CreateTaskRequest { headers, filtered_query_params, ..request(&format!("{url}?{query}")) };
+        let id = node.client().create_task(&asked).await.unwrap().id;
+        read_whole(node.client().get_task_content(&id, None).await?).await
+    };
+    for headers in [&[][..], &[("accept-language", "de")]] {
+        node.registry.origin().put("file", df_testkit::Content::new(body.clone()));
+        assert!(ask("token=good", headers).await.unwrap() == body);
+        assert!(ask("X-Amz-Signature=good", headers).await.unwrap() == body);
+        node.registry.origin().change("file", |content| content.status_first(u32::MAX, 403, None));
+        for bad in ["token=bad", "X-Amz-Signature=bad", ""] {
+            assert!(ask(bad, headers).await.unwrap_err().to_string().contains("403"), "{bad}");
+        }
+    }
 }
 
 #[tokio::test]

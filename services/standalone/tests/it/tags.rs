@@ -1,7 +1,10 @@
 //! A tag is asked for once, and known in the whole cluster.
 
+use std::time::Duration;
+
 use df_testkit::RegistryAccess;
-use reqwest::Response;
+use dfdaemon::config::RegistryConfig;
+use reqwest::{Method, Response};
 
 use crate::cluster::{Cluster, REPOSITORY};
 
@@ -39,6 +42,71 @@ async fn with_the_registry_gone_a_node_pulls_what_another_has_pulled() {
     pull_by_tag(&cluster, 1).await;
     cluster.registry.stop().await;
     pull_by_tag(&cluster, 2).await;
+}
+
+/// Refused connections, and packets that are swallowed.
+#[tokio::test]
+async fn in_an_outage_a_node_that_has_never_asked_is_told_the_last_known_digest() {
+    for silent in [false, true] {
+        let change = |config: &mut dfdaemon::Config| config.proxy.tag_window_ms = 0;
+        let access = RegistryAccess::AnonymousToken;
+        let mut cluster = Cluster::changed(access, 500_000, |options| options.change = change).await;
+        pull_by_tag(&cluster, 1).await;
+        match silent {
+            false => cluster.registry.stop().await,
+            true => cluster.registry.origin().names().iter().for_each(|name| {
+                cluster.registry.origin().change(name, |content| content.first_byte_delay(Duration::from_secs(600)));
+            }),
+        }
+        let manifest = ask(&cluster, 2, "v1").await;
+        assert_eq!(manifest.status(), 200, "silent: {silent}");
+        assert!(manifest.headers()["warning"].to_str().unwrap().starts_with("111 "), "silent: {silent}");
+        assert_eq!(manifest.bytes().await.unwrap(), cluster.image.top().bytes);
+    }
+}
+
+/// By whichever node.
+#[tokio::test]
+async fn a_token_that_the_registry_refuses_is_shown_to_it_once() {
+    let access = RegistryAccess::Token { user: "ann".to_owned(), password: "secret".to_owned() };
+    let cluster = Cluster::with(access, 1000).await;
+    for peer in [1, 2] {
+        let stranger = ask(&cluster, peer, "v1").await;
+        assert_eq!(stranger.status(), 401);
+        let ask = |method| {
+            let (mirror, ns) = (cluster.peer(peer).local_addr, cluster.registry.address());
+            let url = format!("http://{mirror}/v2/{REPOSITORY}/manifests/v1?ns={ns}");
+            cluster.http.request(method, url).header("authorization", "Bearer stolen").send()
+        };
+        for method in [Method::HEAD, Method::GET] {
+            let refused = ask(method).await.unwrap();
+            assert_eq!(refused.status(), 401);
+            let challenge = refused.headers()["www-authenticate"].to_str().unwrap();
+            let own = stranger.headers()["www-authenticate"].to_str().unwrap();
+            assert_eq!(challenge, format!("{own},error=\"insufficient_scope\""), "the one of the registry itself");
+        }
+    }
+    let shown = cluster.registry.manifest_stats(REPOSITORY, "v1").authorizations;
+    assert_eq!(shown.iter().filter(|shown| *shown == "Bearer stolen").count(), 1, "{shown:?}");
+}
+
+/// What one node alone may do is not for the seed peer to refuse.
+#[tokio::test]
+async fn a_node_with_a_password_of_its_own_asks_for_itself_when_the_seed_is_refused() {
+    let access = RegistryAccess::Basic { user: "ann".to_owned(), password: "secret".to_owned() };
+    let cluster = Cluster::changed(access, 1000, |options| {
+        options.change = |config| {
+            if config.host.hostname == "peer-1" {
+                let password = Some("secret".to_owned().into());
+                let (username, host) = (Some("ann".to_owned()), config.upstream.allow[0].replace("http://", ""));
+                let registry = RegistryConfig { host, username, password, password_file: None, ca_certs: Vec::new() };
+                config.upstream.registries.push(registry);
+            }
+        };
+    })
+    .await;
+    assert_eq!(ask(&cluster, 2, "v1").await.status(), 401);
+    assert_eq!(ask(&cluster, 1, "v1").await.status(), 200);
 }
 
 /// As runtimes do it for `app@sha256:…`.
