@@ -7,6 +7,7 @@
 
 mod access;
 mod caller;
+mod claims;
 mod conditions;
 mod content;
 mod login;

@@ -4,6 +4,7 @@
 
 mod access;
 mod full_disk;
+mod lies;
 mod local_tasks;
 mod login;
 mod mirror;

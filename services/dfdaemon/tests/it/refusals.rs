@@ -116,11 +116,7 @@ async fn what_the_registry_does_not_have_stays_404_and_leaves_nothing() {
     let answer = node.get(&format!("{REPOSITORY}/blobs/{digest}")).send().await.unwrap();
     assert_eq!(answer.status(), 404);
     assert_eq!(answer.headers()["x-dragonfly-error-type"], "upstream");
-    let task_folders = || {
-        let shelves = std::fs::read_dir(node.dir.path().join("tasks")).unwrap().map(Result::unwrap);
-        shelves.flat_map(|shelf| std::fs::read_dir(shelf.path()).unwrap()).count()
-    };
-    assert_eq!(task_folders(), 0);
+    assert_eq!(node.task_folders(), 0);
     // The same through the origin itself: a file that is not there leaves nothing behind.
     node.registry.origin().put("gone", Content::new("").status_first(9, 404, None));
     let body = serde_json::json!({ "url": node.registry.origin().url("gone") });
@@ -129,7 +125,7 @@ async fn what_the_registry_does_not_have_stays_404_and_leaves_nothing() {
     let url = format!("http://{}/v1/tasks/{}/content", node.daemon.local_addr, task["id"].as_str().unwrap());
     assert_eq!(node.http.get(url).send().await.unwrap().status(), 404);
     df_testkit::until("its folder is gone", std::time::Duration::from_secs(5), async || {
-        Ok((task_folders() == 0).then_some(()))
+        Ok((node.task_folders() == 0).then_some(()))
     })
     .await
     .unwrap();
