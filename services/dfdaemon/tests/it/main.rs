@@ -24,6 +24,7 @@ mod proxy_content;
 mod proxy_tunnel;
 mod proxy_upgrade;
 mod real_registry;
+mod realms;
 mod refusals;
 mod restart;
 mod s3;
