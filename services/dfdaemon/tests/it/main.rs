@@ -11,6 +11,7 @@ mod mirror;
 mod mirror_wishes;
 mod moto;
 mod namespaces;
+mod negotiation;
 mod node;
 mod origin_access;
 mod origin_faults;

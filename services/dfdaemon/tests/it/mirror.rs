@@ -250,23 +250,6 @@ async fn a_condition_counts_for_who_sends_it() {
     assert_eq!(range("\"other\"").send().await.unwrap().bytes().await.unwrap(), node.layer().bytes);
 }
 
-/// Two encodings of nothing: the bytes are the registry's, whatever a client would take.
-#[tokio::test]
-async fn nothing_is_encoded_on_the_way() {
-    let node = Node::start(RegistryAccess::Open).await;
-    for path in [format!("{REPOSITORY}/manifests/v1"), node.blob_path(node.layer())] {
-        let request = node.get(&path).header("accept-encoding", "zstd;q=1.0, gzip;q=0.8, deflate;q=0.5");
-        let answer = request.send().await.unwrap();
-        assert!(!answer.headers().contains_key("content-encoding"), "{path}");
-        let types = ["index.v1", "manifest.v1"].map(|kind| format!("application/vnd.oci.image.{kind}+json"));
-        let lines = [types[0].as_str(), &types[1], "application/json", "text/html", "*/*", "image/png"];
-        let several = lines.into_iter().fold(node.get(&path), |request, line| request.header("accept", line));
-        let several = several.send().await.unwrap();
-        assert_eq!(several.headers()["content-type"], answer.headers()["content-type"]);
-        assert_eq!(several.bytes().await.unwrap(), answer.bytes().await.unwrap());
-    }
-}
-
 #[tokio::test]
 async fn a_thousand_of_the_same_cold_question_are_one() {
     let node = Node::start(RegistryAccess::AnonymousToken).await;
