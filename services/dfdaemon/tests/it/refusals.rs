@@ -168,3 +168,29 @@ async fn every_error_of_a_registry_is_one_that_clients_read() {
         }
     }
 }
+
+/// A redirect that nobody can follow is the end of a pull for containerd, and so is a 304 that nobody has asked for.
+#[tokio::test]
+async fn a_redirect_to_nowhere_is_an_error() {
+    for status in [300, 301, 302, 303, 304, 307, 308] {
+        let node = Node::start(RegistryAccess::Open).await;
+        let mirror = format!("http://{}/v2", node.daemon.local_addr);
+        let ns = node.registry.address();
+        let by_digest = format!("{REPOSITORY}/manifests/{}", node.image.top().digest);
+        let list = format!("{REPOSITORY}/tags/list");
+        node.registry.origin().put(&format!("v2/{list}"), Content::new("{}"));
+        // The second layer is known to be there, so that its content is asked for at once.
+        assert_eq!(node.get(&by_digest).send().await.unwrap().status(), 200);
+        let tag = format!("{REPOSITORY}/manifests/v1");
+        for path in [tag, list, node.blob_path(&node.image.layers[1])] {
+            let lost = |content: Content| content.status_first(u32::MAX, status, None);
+            node.registry.origin().change(&format!("v2/{path}"), lost);
+            for use_peers in ["true", "false"] {
+                let url = format!("{mirror}/{path}?ns={ns}");
+                let found = refusal(&node, &url, Some(("x-dragonfly-use-p2p", use_peers))).await;
+                assert_eq!(found.0, 502, "{status}: {path}: {}", found.2);
+                assert!(found.2.contains(&status.to_string()), "{path}: {}", found.2);
+            }
+        }
+    }
+}
