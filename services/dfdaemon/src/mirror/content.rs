@@ -334,7 +334,16 @@ async fn head(mirror: &Mirror, caller: &Caller, repository: &str, spec: &TaskSpe
     }
     match tags::described(Asking { mirror, caller, repository }, digest).await {
         Some(manifest) => Ok(describe(digest, Some(&manifest.content_type), manifest.length)),
-        None => relay().await,
+        None => {
+            let mut response: Response = relay().await?;
+            // As the GET has it, which is not relayed.
+            if let Some(validator) =
+                HeaderValue::from_str(&etag(digest)).ok().filter(|_| response.status().is_success())
+            {
+                response.headers_mut().insert(ETAG, validator);
+            }
+            Ok(response)
+        }
     }
 }
 
