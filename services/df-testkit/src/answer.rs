@@ -16,7 +16,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 
-use crate::content::Content;
+use crate::content::{Content, Instead};
 use crate::origin::{Entry, Shelf, State};
 use crate::wire::{Cut, WireControl};
 
@@ -54,6 +54,7 @@ pub(crate) async fn answer(shelf: &Shelf, control: Arc<WireControl>, request: Re
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
+    let entry = negotiated(shelf, entry, request.headers());
     let mut state = entry.state();
     if let Some(refusal) = early_answer(&mut state, &name, &request) {
         return refusal;
@@ -75,6 +76,17 @@ pub(crate) async fn answer(shelf: &Shelf, control: Arc<WireControl>, request: Re
     *response.status_mut() = status;
     describe(&mut response, &state.content, &part, length);
     response
+}
+
+/// RFC 9110 §12, with what is taken least as good as what is taken most; not for `*/*`.
+fn negotiated(shelf: &Shelf, entry: Arc<Entry>, headers: &HeaderMap) -> Arc<Entry> {
+    let named = |instead: &&Instead| {
+        let lines = headers.get_all(&instead.header).iter().filter_map(|line| line.to_str().ok());
+        let mut forms = lines.flat_map(|line| line.split(',')).map(|form| form.split(';').next().unwrap_or_default());
+        forms.any(|form| form.trim() == instead.form)
+    };
+    let other = entry.state().content.instead.iter().find(named).and_then(|instead| shelf.find(&instead.name));
+    other.unwrap_or(entry)
 }
 
 /// Counts the request; returns how long to keep silent.

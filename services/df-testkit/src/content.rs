@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::bytes::sha256_hex;
 use crate::wire::Cut;
@@ -27,6 +27,7 @@ pub struct Content {
     pub(crate) wrong_bytes: u32,
     pub(crate) access: Option<Access>,
     pub(crate) redirect: Option<String>,
+    pub(crate) instead: Vec<Instead>,
 }
 
 /// A fault and how many more answers have it.
@@ -40,6 +41,14 @@ pub(crate) struct Times<T> {
 pub(crate) struct Access {
     pub(crate) authorization: String,
     pub(crate) challenge: String,
+}
+
+/// Another content, for who names a form of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Instead {
+    pub(crate) header: HeaderName,
+    pub(crate) form: String,
+    pub(crate) name: String,
 }
 
 /// What was asked for one name, since it was put.
@@ -84,6 +93,7 @@ impl Content {
             wrong_bytes: 0,
             access: None,
             redirect: None,
+            instead: Vec::new(),
         }
     }
 
@@ -172,6 +182,12 @@ impl Content {
     /// 307 to `location`: an absolute URL, or another name with `/` before it.
     pub fn redirect_to(mut self, location: &str) -> Self {
         self.redirect = Some(location.to_owned());
+        self
+    }
+
+    /// Who names `form` in `header`, `Accept` or its like, gets what is under `name`; it is counted here.
+    pub fn instead(mut self, header: HeaderName, form: &str, name: &str) -> Self {
+        self.instead.push(Instead { header, form: form.to_owned(), name: name.to_owned() });
         self
     }
 }

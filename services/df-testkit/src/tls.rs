@@ -25,6 +25,11 @@ impl Authority {
         self.ca.pem()
     }
 
+    /// What it signs with, as PEM.
+    pub fn key_pem(&self) -> String {
+        self.ca.key().serialize_pem()
+    }
+
     /// A certificate and its key, as PEM.
     pub fn issue(&self) -> anyhow::Result<(String, String)> {
         self.issue_for(&["127.0.0.1"])

@@ -7,8 +7,10 @@
 
 mod access;
 mod caller;
+mod claims;
 mod conditions;
 mod content;
+mod links;
 mod login;
 mod multipart;
 mod question;
@@ -166,10 +168,15 @@ async fn answer(mirror: &Mirror, mut request: Request) -> Result<Response, Refus
     let route = caller::route(mirror, request.uri(), &located, wishes.use_peers)?;
     mirror.words.open(request.headers_mut(), &route.url.origin().ascii_serialization()).await?;
     let caller = Caller::from_request(mirror, &request, route.url, wishes)?;
-    match route.via {
-        Via::Peers { .. } => give(mirror, &caller, wanted).await,
-        Via::Direct => Ok(relay::forward(mirror, &caller, wanted.repository()).await?.respond(&caller)),
+    let is_listing = matches!(wanted, OciPath::Listing { .. });
+    let mut response = match route.via {
+        Via::Peers { .. } => give(mirror, &caller, wanted).await?,
+        Via::Direct => relay::forward(mirror, &caller, wanted.repository()).await?.respond(&caller),
+    };
+    if is_listing {
+        links::rewrite(response.headers_mut(), request.uri(), &located, &caller.url);
     }
+    Ok(response)
 }
 
 async fn give(mirror: &Mirror, caller: &Caller, wanted: OciPath) -> Result<Response, Refusal> {

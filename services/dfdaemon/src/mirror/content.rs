@@ -56,7 +56,7 @@ pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Di
     }
     let range = if range_counts { caller.range } else { Requested::Whole };
     let refused = |error| Refusal::read(&caller.registry(), &error);
-    let (task, content) = match open(mirror, caller, &spec, range).await {
+    let opened = match open(mirror, caller, &spec, range).await {
         Err(Unopened::Read(error)) if is_no(&error) => {
             // It may have been said to another who asked for the same, or to a token that was good a while ago.
             let answered = relay::forward(mirror, &caller.head(), Some(repository)).await?;
@@ -66,8 +66,9 @@ pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Di
             open(mirror, caller, &spec, range).await
         }
         opened => opened,
-    }
-    .map_err(|error| match error {
+    };
+    compare(Asking { mirror, caller, repository }, &digest, found(&opened)).await?;
+    let (task, content) = opened.map_err(|error| match error {
         Unopened::Read(error) => refused(error),
         Unopened::Stored(error) => Refusal::storage(&error),
     })?;
@@ -114,6 +115,41 @@ async fn open(
     let task = mirror.peer.start(spec.clone(), Start::Ask).map_err(Unopened::Stored)?;
     let opened = task.clone().open(&mirror.peer, range, Trust::HoldLast, caller.patience()).await;
     Ok((task, opened.map_err(Unopened::Read)?))
+}
+
+/// What came of what was asked for.
+enum Found {
+    Bytes(u64),
+    WrongBytes,
+}
+
+fn found(opened: &Result<(Arc<Task>, Content), Unopened>) -> Option<Found> {
+    match opened {
+        Ok((_, content)) => content.slice.and_then(|slice| slice.total).map(Found::Bytes),
+        Err(Unopened::Read(ReadError::Failed(failure))) => {
+            matches!(**failure, Failure::WrongDigest { .. }).then_some(Found::WrongBytes)
+        }
+        Err(_) => None,
+    }
+}
+
+/// A manifest that is not what its registry has said of it is given to nobody, and what was said is forgotten.
+async fn compare(asking: Asking<'_>, digest: &Digest, found: Option<Found>) -> Result<(), Refusal> {
+    let told = tags::described(asking, digest).await.map(|manifest| manifest.length);
+    let (Some(told), Some(found)) = (told, found) else { return Ok(()) };
+    match found {
+        Found::Bytes(found) if found == told => Ok(()),
+        Found::Bytes(found) => {
+            tags::forget(asking, digest).await;
+            let lie = format!("it said that {digest} has {told} bytes, and there are {found}");
+            Err(Refusal::failure(&asking.caller.registry(), &Failure::Malformed(lie)))
+        }
+        // That is an error already.
+        Found::WrongBytes => {
+            tags::forget(asking, digest).await;
+            Ok(())
+        }
+    }
 }
 
 /// Of the registry, to a credential.
@@ -300,7 +336,16 @@ async fn head(mirror: &Mirror, caller: &Caller, repository: &str, spec: &TaskSpe
     }
     match tags::described(Asking { mirror, caller, repository }, digest).await {
         Some(manifest) => Ok(describe(digest, Some(&manifest.content_type), manifest.length)),
-        None => relay().await,
+        None => {
+            let mut response: Response = relay().await?;
+            // As the GET has it, which is not relayed.
+            if let Some(validator) =
+                HeaderValue::from_str(&etag(digest)).ok().filter(|_| response.status().is_success())
+            {
+                response.headers_mut().insert(ETAG, validator);
+            }
+            Ok(response)
+        }
     }
 }
 

@@ -133,12 +133,13 @@ impl Refusal {
         match failure {
             Failure::Origin { status, headers, body } => {
                 let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
-                // A redirect nobody followed, or a 1xx, would confuse every client.
-                let status = if status.as_u16() < 400 { StatusCode::BAD_GATEWAY } else { status };
+                // A redirect nobody followed, or a 1xx, would confuse every client; nor is its body one of an error.
+                let is_error = status.as_u16() >= 400;
+                let status = if is_error { status } else { StatusCode::BAD_GATEWAY };
                 let mut headers = Box::new(relayed_headers(headers));
                 // The body may have been cut short.
                 headers.remove(CONTENT_LENGTH);
-                let relayed = Some(body.clone()).filter(|body| is_errors(body));
+                let relayed = Some(body.clone()).filter(|body| is_error && is_errors(body));
                 if relayed.is_none() {
                     headers.remove(CONTENT_TYPE);
                 }

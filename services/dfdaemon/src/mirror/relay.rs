@@ -20,6 +20,7 @@ use http::{HeaderValue, Method, StatusCode};
 use super::Mirror;
 use super::access::{Proof, Refused};
 use super::caller::Caller;
+use super::claims;
 use super::refusal::{self, Refusal};
 use crate::hop_by_hop::end_to_end;
 
@@ -134,7 +135,12 @@ async fn ask(mirror: &Mirror, caller: &Caller) -> Result<(reqwest::Response, Tur
             let failure = Failure::Malformed(format!("it answered {} without a way to go on", response.status()));
             Err(Refusal::failure(&caller.registry(), &failure))
         }
-        Ok(Ok(answered)) => Ok(answered),
+        Ok(Ok((response, turn))) => match claims::objection(caller.url.path(), response.headers()) {
+            Some(objection) if response.status().is_success() => {
+                Err(Refusal::failure(&caller.registry(), &Failure::Malformed(objection)))
+            }
+            _ => Ok((response, turn)),
+        },
         Ok(Err(failure)) => Err(Refusal::failure(&caller.registry(), &failure)),
         Err(_) => Err(Refusal::timeout(&caller.registry(), "the registry does not answer")),
     }

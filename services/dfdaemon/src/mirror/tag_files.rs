@@ -73,6 +73,12 @@ impl TagFiles {
         }
     }
 
+    pub async fn remove(&self, about: &Key) {
+        let path = self.path(about);
+        // It may never have been written.
+        let _ = tokio::fs::remove_file(path).await;
+    }
+
     fn path(&self, about: &Key) -> PathBuf {
         let text = serde_json::to_vec(about).unwrap_or_default();
         self.dir.join(hex::encode(Sha256::digest(text)))

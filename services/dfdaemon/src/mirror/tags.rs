@@ -177,6 +177,8 @@ impl Question for Meaning {
         let tags = &asking.mirror.tags;
         let proof = asking.proof().await;
         let known = tags.known.get(&self.key).await.filter(|_| proof != Proof::None)?;
+        // Else it has been forgotten.
+        tags.known.get(&digest_key(&self.key.0, &self.key.1, &known.meant.digest)).await?;
         let holds = matches!(self.reference, Reference::Digest(_)) || known.was_asked_within(tags.window);
         Some((known.meant, holds && proof == Proof::Fresh))
     }
@@ -263,6 +265,13 @@ pub async fn ask_seed_of_digest(asking: Asking<'_>, digest: &Digest) -> Option<T
 pub async fn described(asking: Asking<'_>, digest: &Digest) -> Option<Meant> {
     let key = digest_key(&asking.caller.registry(), asking.repository, digest);
     Some(asking.mirror.tags.known.get(&key).await.filter(|_| asking.caller.kind() == Kind::Manifest)?.meant)
+}
+
+/// What it said of a manifest was wrong. A tag that means this digest means nothing, too.
+pub async fn forget(asking: Asking<'_>, digest: &Digest) {
+    let key = digest_key(&asking.caller.registry(), asking.repository, digest);
+    asking.mirror.tags.files.remove(&key).await;
+    asking.mirror.tags.known.invalidate(&key).await;
 }
 
 /// The registry has a manifest by its digest.

@@ -4,12 +4,14 @@
 
 mod access;
 mod full_disk;
+mod lies;
 mod local_tasks;
 mod login;
 mod mirror;
 mod mirror_wishes;
 mod moto;
 mod namespaces;
+mod negotiation;
 mod node;
 mod origin_access;
 mod origin_faults;
@@ -23,6 +25,7 @@ mod proxy_content;
 mod proxy_tunnel;
 mod proxy_upgrade;
 mod real_registry;
+mod realms;
 mod refusals;
 mod restart;
 mod s3;

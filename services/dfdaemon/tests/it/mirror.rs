@@ -173,9 +173,18 @@ async fn a_head_says_what_a_get_says() {
     for path in [format!("{REPOSITORY}/manifests/v1"), by_digest, node.blob_path(node.layer())] {
         for round in ["cold", "cached"] {
             let (head, get) = (node.head(&path).send().await.unwrap(), node.get(&path).send().await.unwrap());
-            for name in ["content-type", "content-length", "docker-content-digest", "accept-ranges"] {
-                assert_eq!(head.headers().get(name), get.headers().get(name), "{path}, {round}: {name}");
-            }
+            let said = |answer: &reqwest::Response| {
+                let mut headers = answer.headers().clone();
+                // Of the answer; and of the task, which a HEAD does not begin.
+                for own in ["date", "x-request-id"] {
+                    headers.remove(own);
+                }
+                for of_the_task in ["task-id", "task-download-finished", "server-ip"] {
+                    headers.remove(format!("x-dragonfly-{of_the_task}"));
+                }
+                headers
+            };
+            assert_eq!(said(&head), said(&get), "{path}, {round}");
             get.bytes().await.unwrap();
         }
     }
@@ -248,23 +257,6 @@ async fn a_condition_counts_for_who_sends_it() {
     let layer_etag = format!("\"{}\"", node.layer().digest);
     assert_eq!(range(&layer_etag).send().await.unwrap().bytes().await.unwrap(), node.layer().bytes[5..10]);
     assert_eq!(range("\"other\"").send().await.unwrap().bytes().await.unwrap(), node.layer().bytes);
-}
-
-/// Two encodings of nothing: the bytes are the registry's, whatever a client would take.
-#[tokio::test]
-async fn nothing_is_encoded_on_the_way() {
-    let node = Node::start(RegistryAccess::Open).await;
-    for path in [format!("{REPOSITORY}/manifests/v1"), node.blob_path(node.layer())] {
-        let request = node.get(&path).header("accept-encoding", "zstd;q=1.0, gzip;q=0.8, deflate;q=0.5");
-        let answer = request.send().await.unwrap();
-        assert!(!answer.headers().contains_key("content-encoding"), "{path}");
-        let types = ["index.v1", "manifest.v1"].map(|kind| format!("application/vnd.oci.image.{kind}+json"));
-        let lines = [types[0].as_str(), &types[1], "application/json", "text/html", "*/*", "image/png"];
-        let several = lines.into_iter().fold(node.get(&path), |request, line| request.header("accept", line));
-        let several = several.send().await.unwrap();
-        assert_eq!(several.headers()["content-type"], answer.headers()["content-type"]);
-        assert_eq!(several.bytes().await.unwrap(), answer.bytes().await.unwrap());
-    }
 }
 
 #[tokio::test]

@@ -116,6 +116,12 @@ impl Node {
         format!("http://{}/v2/{path}?ns={}", self.daemon.local_addr, self.registry.address())
     }
 
+    /// Tasks that have something on the disk.
+    pub fn task_folders(&self) -> usize {
+        let shelves = std::fs::read_dir(self.dir.path().join("tasks")).unwrap().map(Result::unwrap);
+        shelves.flat_map(|shelf| std::fs::read_dir(shelf.path()).unwrap()).count()
+    }
+
     pub fn layer(&self) -> &Blob {
         &self.image.layers[0]
     }

@@ -1,10 +1,12 @@
 //! Manifests while the registry does not answer: what is known of them, and how long anybody waits for it.
 
 use std::fs::File;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use df_testkit::STANDSTILL;
+use df_testkit::process::Program;
 use df_testkit::registry::{RegistryAccess, manifest_name};
+use df_testkit::{FakeRegistry, Image, Layer, STANDSTILL, free_port};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
@@ -95,4 +97,49 @@ async fn what_a_tag_in_use_means_does_not_grow_old_on_disk() {
     let ages = files(&node).into_iter().map(|file| file.metadata().unwrap().modified().unwrap().elapsed().unwrap());
     let ages: Vec<_> = ages.collect();
     assert!(!ages.is_empty() && ages.iter().all(|age| *age < DAY), "{ages:?}");
+}
+
+/// As a program of its own: the numbers and the log are those of a process.
+#[tokio::test]
+async fn a_known_tag_is_served_to_who_asks_too_much_and_that_is_said_in_the_answer_the_log_and_a_metric() {
+    let registry = FakeRegistry::start(RegistryAccess::Open).await.unwrap();
+    let image = Image::build(1, &[Layer::tar(1000)]).unwrap();
+    registry.add(REPOSITORY, "v1", &image);
+    let dir = tempfile::tempdir().unwrap();
+    let (port, log) = (free_port().unwrap(), dir.path().join("log"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dfdaemon"));
+    command
+        .env("DF_DFDAEMON__PROXY__LISTEN", format!("127.0.0.1:{port}"))
+        .env("DF_DFDAEMON__PROXY__TAG_WINDOW_MS", "0")
+        .env("DF_DFDAEMON__UPLOAD__LISTEN", "127.0.0.1:0")
+        .env("DF_DFDAEMON__STORAGE__DIR", dir.path().join("store"))
+        .env("DF_DFDAEMON__UPSTREAM__ALLOW", format!("[\"{}\"]", registry.base_url()));
+    let mut daemon = Program::start("dfdaemon", &mut command, &log).unwrap();
+    let base = format!("http://127.0.0.1:{port}");
+    daemon.wait_for_url(&format!("{base}/healthz"), Duration::from_secs(60)).await.unwrap();
+
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = || http.get(format!("{base}/v2/{TAG}?ns={}", registry.address())).send();
+    let stale = async || {
+        let metrics = http.get(format!("{base}/metrics")).send().await.unwrap().text().await.unwrap();
+        let count = metrics.lines().find_map(|line| line.strip_prefix("dragonfly_client_stale_tags_total "));
+        count.map_or(0, |count| count.parse().unwrap())
+    };
+    assert!(!ask().await.unwrap().headers().contains_key("warning"));
+    assert_eq!(stale().await, 0);
+    for (number, status) in [(1, 429), (2, 500), (3, 503)] {
+        let name = manifest_name(REPOSITORY, "v1");
+        registry.origin().change(&name, |content| content.status_first(u32::MAX, status, Some("0")));
+        let answer = ask().await.unwrap();
+        assert_eq!(answer.status(), 200, "{status}");
+        assert!(answer.headers()["warning"].to_str().unwrap().starts_with("111 "), "{status}");
+        assert_eq!(answer.bytes().await.unwrap(), image.top().bytes);
+        assert_eq!(stale().await, number, "{status}");
+    }
+    let said = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("serving the last known digest")).collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    for named in [&registry.base_url(), REPOSITORY, "v1", &image.top().digest] {
+        assert!(lines.iter().all(|line| line.contains(named)), "{named}: {lines:?}");
+    }
 }

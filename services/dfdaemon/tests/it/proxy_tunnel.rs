@@ -3,8 +3,10 @@
 use std::io;
 
 use df_testkit::registry::RegistryAccess;
+use df_testkit::tls::Authority;
 use df_testkit::{Content, TlsFront, random_bytes};
 use dfdaemon::Config;
+use dfdaemon::config::CaConfig;
 use reqwest::{Certificate, Client, Proxy};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -181,4 +183,27 @@ async fn a_client_that_is_gone_frees_the_target() {
     wait_until("the target sends", || upstream.stats("file").active == 1).await;
     drop(tunnel);
     wait_until("the target is free", || upstream.stats("file").active == 0).await;
+}
+
+#[tokio::test]
+async fn who_trusts_the_authority_that_was_given_needs_no_other() {
+    let upstream = df_testkit::FakeOrigin::start().await.unwrap();
+    let body = random_bytes(1, 300_000);
+    upstream.put("file", Content::new(body.clone()));
+    let front = TlsFront::start(upstream.address()).await.unwrap();
+    let (given, folder) = (Authority::new().unwrap(), tempfile::tempdir().unwrap());
+    let (cert_file, key_file) = (folder.path().join("ca.pem"), folder.path().join("ca.key"));
+    std::fs::write(&cert_file, given.pem()).unwrap();
+    std::fs::write(&key_file, given.key_pem()).unwrap();
+    let node = Node::with(RegistryAccess::Open, |config| {
+        intercepting(config, &front);
+        config.proxy.ca = Some(CaConfig { cert_file, key_file });
+    })
+    .await;
+    let url = format!("https://{}/file", name(&front));
+    let answer = client(&node, &given.pem()).get(&url).send().await.unwrap();
+    assert!(answer.headers().contains_key("x-dragonfly-task-id"), "its TLS ends here");
+    assert_eq!(answer.bytes().await.unwrap(), body);
+    assert!(client(&node, &Authority::new().unwrap().pem()).get(&url).send().await.is_err());
+    assert!(!node.dir.path().join("proxy-ca").exists(), "none was made");
 }

@@ -116,11 +116,7 @@ async fn what_the_registry_does_not_have_stays_404_and_leaves_nothing() {
     let answer = node.get(&format!("{REPOSITORY}/blobs/{digest}")).send().await.unwrap();
     assert_eq!(answer.status(), 404);
     assert_eq!(answer.headers()["x-dragonfly-error-type"], "upstream");
-    let task_folders = || {
-        let shelves = std::fs::read_dir(node.dir.path().join("tasks")).unwrap().map(Result::unwrap);
-        shelves.flat_map(|shelf| std::fs::read_dir(shelf.path()).unwrap()).count()
-    };
-    assert_eq!(task_folders(), 0);
+    assert_eq!(node.task_folders(), 0);
     // The same through the origin itself: a file that is not there leaves nothing behind.
     node.registry.origin().put("gone", Content::new("").status_first(9, 404, None));
     let body = serde_json::json!({ "url": node.registry.origin().url("gone") });
@@ -129,7 +125,7 @@ async fn what_the_registry_does_not_have_stays_404_and_leaves_nothing() {
     let url = format!("http://{}/v1/tasks/{}/content", node.daemon.local_addr, task["id"].as_str().unwrap());
     assert_eq!(node.http.get(url).send().await.unwrap().status(), 404);
     df_testkit::until("its folder is gone", std::time::Duration::from_secs(5), async || {
-        Ok((task_folders() == 0).then_some(()))
+        Ok((node.task_folders() == 0).then_some(()))
     })
     .await
     .unwrap();
@@ -169,6 +165,32 @@ async fn every_error_of_a_registry_is_one_that_clients_read() {
             assert_eq!((found.0, found.1.as_str()), (status, code), "{reference}: {}", found.2);
             assert!(found.2.contains(&node.registry.base_url()), "{}", found.2);
             assert!(node.registry.manifest_stats(REPOSITORY, &reference).requests <= before + 1);
+        }
+    }
+}
+
+/// A redirect that nobody can follow is the end of a pull for containerd, and so is a 304 that nobody has asked for.
+#[tokio::test]
+async fn a_redirect_to_nowhere_is_an_error() {
+    for status in [300, 301, 302, 303, 304, 307, 308] {
+        let node = Node::start(RegistryAccess::Open).await;
+        let mirror = format!("http://{}/v2", node.daemon.local_addr);
+        let ns = node.registry.address();
+        let by_digest = format!("{REPOSITORY}/manifests/{}", node.image.top().digest);
+        let list = format!("{REPOSITORY}/tags/list");
+        node.registry.origin().put(&format!("v2/{list}"), Content::new("{}"));
+        // The second layer is known to be there, so that its content is asked for at once.
+        assert_eq!(node.get(&by_digest).send().await.unwrap().status(), 200);
+        let tag = format!("{REPOSITORY}/manifests/v1");
+        for path in [tag, list, node.blob_path(&node.image.layers[1])] {
+            let lost = |content: Content| content.status_first(u32::MAX, status, None);
+            node.registry.origin().change(&format!("v2/{path}"), lost);
+            for use_peers in ["true", "false"] {
+                let url = format!("{mirror}/{path}?ns={ns}");
+                let found = refusal(&node, &url, Some(("x-dragonfly-use-p2p", use_peers))).await;
+                assert_eq!(found.0, 502, "{status}: {path}: {}", found.2);
+                assert!(found.2.contains(&status.to_string()), "{path}: {}", found.2);
+            }
         }
     }
 }
