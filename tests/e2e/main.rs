@@ -32,6 +32,7 @@ mod parallel_ranges;
 mod peer_pull;
 mod private_pull;
 mod private_tools;
+mod pull_sequence;
 mod recorder;
 mod requirements;
 mod traffic;

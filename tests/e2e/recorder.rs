@@ -30,6 +30,8 @@ pub(crate) struct Exchange {
     pub(crate) method: String,
     /// Without the query.
     pub(crate) path: String,
+    /// As it was sent; empty without one.
+    pub(crate) query: String,
     pub(crate) range: Option<String>,
     /// It showed a credential.
     pub(crate) authorized: bool,
