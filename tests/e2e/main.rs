@@ -35,5 +35,6 @@ mod private_tools;
 mod pull_sequence;
 mod recorder;
 mod requirements;
+mod shared_layer;
 mod traffic;
 mod upstreams;

@@ -41,6 +41,11 @@ impl Traffic {
         self.answers.iter().filter(|answer| answer.client == client.to_string()).map(|answer| answer.bytes).sum()
     }
 
+    /// Body bytes of this blob, to whomever.
+    pub(crate) fn bytes_of(&self, digest: &str) -> u64 {
+        self.answers.iter().filter(|answer| answer.path.ends_with(digest)).map(|answer| answer.bytes).sum()
+    }
+
     /// Answers with the rest of a blob to a client whose name begins so.
     pub(crate) fn resumed_by(&self, agent: &str) -> usize {
         self.answers.iter().filter(|answer| answer.status == 206 && answer.agent.starts_with(agent)).count()
