@@ -78,8 +78,6 @@ struct Book {
     seen: Mutex<Seen>,
     /// Paths with this in them are not passed on for now.
     held: watch::Sender<Option<String>>,
-    /// Paths with this in them are answered with 404.
-    missing: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -121,8 +119,7 @@ impl Recorder {
         let listener = namespace.inside(move || Ok(TcpListener::bind((LOOPBACK, port))?)).await?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let (held, missing) = (watch::Sender::new(None), Mutex::default());
-        let book = Arc::new(Book { seen: Mutex::default(), held, missing });
+        let book = Arc::new(Book { seen: Mutex::default(), held: watch::Sender::new(None) });
         let (kept, namespace) = (book.clone(), namespace.clone());
         let server = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -157,11 +154,6 @@ impl Recorder {
 
     pub(crate) fn release(&self) {
         self.book.held.send_replace(None);
-    }
-
-    /// Requests whose path has `text` in it are answered with 404 from now on.
-    pub(crate) fn miss(&self, text: &str) {
-        *self.book.missing.lock() = Some(text.to_owned());
     }
 
     /// Until what was asked satisfies `condition`.
@@ -207,10 +199,6 @@ impl Book {
         // Fails only when the sender is gone, and the book is held here.
         let _ = held.wait_for(|held| held.as_deref().is_none_or(|text| !path.contains(text))).await;
     }
-
-    fn misses(&self, path: &str) -> bool {
-        self.missing.lock().as_deref().is_some_and(|text| path.contains(text))
-    }
 }
 
 /// One connection; requests come one after the other, as HTTP/1.1 without pipelining has it.
@@ -240,14 +228,6 @@ async fn carry(mut client: TcpStream, namespace: Namespace, target: SocketAddr, 
                     let path = request.path.clone();
                     current = Some(book.begin(request));
                     book.let_pass(&path).await;
-                    if book.misses(&path) {
-                        let _ = client.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
-                        book.change(current.unwrap_or_default(), |exchange| {
-                            (exchange.status, exchange.end) = (404, End::Whole);
-                        });
-                        requests.forget();
-                        continue;
-                    }
                 }
                 if mirror.write_all(&requests.pass()).await.is_err() {
                     return ended(current, End::Reset);

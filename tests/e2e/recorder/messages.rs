@@ -75,10 +75,6 @@ impl Requests {
     pub(super) fn pass(&mut self) -> Vec<u8> {
         self.waiting.drain(..std::mem::take(&mut self.passing)).collect()
     }
-
-    pub(super) fn forget(&mut self) {
-        self.pass();
-    }
 }
 
 // === impl Answers ===
