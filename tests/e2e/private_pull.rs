@@ -35,13 +35,13 @@ async fn assert_refused(node: &Node, upstream: Upstream, name: &str, login: Opti
 
 #[tokio::test]
 async fn a_private_image_is_for_those_whom_the_registry_lets_in() -> anyhow::Result<()> {
-    let Some(lab) = Lab::start_with_upstreams().await? else { return Ok(()) };
+    let Some(mut lab) = Lab::start_with_upstreams().await? else { return Ok(()) };
     let (red_image, blue_image) = (small_image()?, other_small_image()?);
     lab.push(RED, &red_image).await?;
     lab.push(BLUE, &blue_image).await?;
     let (red, blue, root) = (login("red"), login("blue"), format!("{BASIC_USER}:{BASIC_PASSWORD}"));
-    for release in [Release::V1_7, Release::V2_1, Release::V2_3] {
-        let nodes = [lab.start_node(0, release).await?, lab.start_node(1, release).await?];
+    for release in [Release::Debian, Release::V1_7, Release::V2_1, Release::V2_3] {
+        let nodes = lab.take_nodes(release).await?;
         for node in &nodes {
             lab.use_mirror(node)?;
         }
