@@ -64,7 +64,7 @@ async fn every_containerd_pulls_every_kind_of_image() -> anyhow::Result<()> {
             for node in &nodes {
                 assert_eq!(traffic.bytes_to(node.address()), 0, "{release:?}: {name}: {traffic:#?}");
             }
-            traffic.assert_each_blob_once(&image);
+            traffic.assert_each_blob_once_for_ctr(&image);
         }
     }
     Ok(())
