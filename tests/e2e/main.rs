@@ -38,3 +38,4 @@ mod requirements;
 mod shared_layer;
 mod traffic;
 mod upstreams;
+mod wire;
