@@ -18,6 +18,8 @@ pub(crate) enum Refuses {
     With(u16),
     /// Without a word, after the request.
     HangingUp,
+    /// Not at all: it says nothing as long as the client waits.
+    ByWaiting,
 }
 
 /// Ends when dropped.
@@ -68,8 +70,12 @@ async fn refuse(mut stream: TcpStream, refuses: Refuses, requests: Arc<AtomicU64
         }
     }
     requests.fetch_add(1, Ordering::Relaxed);
-    if let Refuses::With(status) = refuses {
-        let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        let _ = stream.write_all(answer.as_bytes()).await;
+    match refuses {
+        Refuses::With(status) => {
+            let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+        Refuses::HangingUp => {}
+        Refuses::ByWaiting => drop(stream.read_buf(&mut request).await),
     }
 }

@@ -142,7 +142,7 @@ async fn the_read_only_suite_passes_by_default_registry_and_by_path() {
     let digests = |blobs: &mut dyn Iterator<Item = &df_testkit::Blob>| {
         blobs.map(|blob| blob.digest.as_str()).collect::<Vec<_>>().join(" ")
     };
-    let (manifests, blobs) = (digests(&mut image.manifests()), digests(&mut image.blobs()));
+    let (manifests, blobs) = (digests(&mut image.manifests()), digests(&mut image.all_blobs()));
     let data = [
         ("OCI_API_PUSH", "false"),
         ("OCI_RO_DATA_TAGS", "v1"),

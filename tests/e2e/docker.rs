@@ -1,6 +1,7 @@
 //! Docker: dockerd with its own store of layers (Debian's 20.10), which knows a mirror of Docker Hub only, and with
 //! containerd's (28.5), which reads `hosts.toml` for every other registry.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use df_testkit::{Image, Layer, Program, snippet, until};
+use df_testkit::docker_registry::Access;
+use df_testkit::tls::Authority;
+use df_testkit::{DockerRegistry, Image, Layer, Program, RegistryOptions, snippet, until};
 use serde_json::json;
 use tests::cluster::only_environment;
 use tests::netns::Namespace;
@@ -81,15 +84,23 @@ impl Store {
 impl Dockerd {
     /// As docs/clients.md says.
     async fn start(dir: &Path, node: &Node, store: Store, ca: &Path) -> anyhow::Result<Self> {
-        Self::start_with(dir, node, store, ca, MIRROR).await
+        let hosts = std::fs::read_to_string(hosts_of(&node.namespace))?;
+        Self::start_with(dir, node, (store, ca), MIRROR, &hosts).await
     }
 
-    /// Everything it writes is in `dir`; what it reads in /etc is ours too.
-    async fn start_with(dir: &Path, node: &Node, store: Store, ca: &Path, mirror: &str) -> anyhow::Result<Self> {
+    /// Everything it writes is in `dir`; what it reads in /etc is ours too, `hosts` included.
+    async fn start_with(
+        dir: &Path,
+        node: &Node,
+        (store, ca): (Store, &Path),
+        mirror: &str,
+        hosts: &str,
+    ) -> anyhow::Result<Self> {
         let certs = dir.join("etc/certs.d").join(Upstream::Open.host());
         std::fs::create_dir_all(&certs)?;
         let url = Upstream::Open.url();
         std::fs::write(certs.join("hosts.toml"), snippet("containerd-hosts", &[("https://registry.example", &url)])?)?;
+        std::fs::write(dir.join("hosts"), hosts)?;
         let config = dir.join("daemon.json");
         std::fs::write(&config, snippet(store.snippet(), &[(MIRROR, mirror)])?)?;
         let socket = dir.join("docker.sock").display().to_string();
@@ -97,7 +108,7 @@ impl Dockerd {
         // The mounts of `ip netns exec` would leave no control groups in /sys, without which dockerd does not start.
         let mut command = Command::new("unshare");
         let namespace = &node.namespace.name;
-        let script = "mount --bind \"/etc/netns/$0/hosts\" /etc/hosts && mkdir -p /etc/docker && \
+        let script = "mount --bind \"$1/hosts\" /etc/hosts && mkdir -p /etc/docker && \
              mount --bind \"$1/etc\" /etc/docker && shift && exec nsenter --net=\"/run/netns/$0\" \"$@\"";
         command.args(["--mount", "sh", "-c", script, namespace]).arg(dir).arg(dockerd);
         command.arg("--config-file").arg(&config).args(["--host", &format!("unix://{socket}")]);
@@ -137,6 +148,11 @@ impl Dockerd {
     async fn stop(mut self) -> anyhow::Result<()> {
         self.program.terminate(START_BOUND).await.map(drop)
     }
+}
+
+/// What `ip netns exec` lays over /etc/hosts.
+fn hosts_of(namespace: &Namespace) -> PathBuf {
+    Path::new("/etc/netns").join(&namespace.name).join("hosts")
 }
 
 /// Docker's client, in the namespace of the dockerd behind `socket`.
@@ -202,24 +218,41 @@ async fn docker_that_is_logged_in_to_hub_pulls_private_images_through_the_mirror
     Ok(())
 }
 
+/// The registry behind dfdaemon has lost a layer; Docker Hub, as dockerd reaches it, has all of the image.
 #[tokio::test]
 async fn a_layer_that_the_mirror_does_not_have_comes_from_hub_at_once() -> anyhow::Result<()> {
     let Some(lab) = Lab::start_with_upstreams().await? else { return Ok(()) };
     let (image, registry, node) = (Store::Layers.image(520)?, lab.registry(Upstream::Hub)?, &lab.nodes[0]);
     lab.push("library/docker:v520", &image).await?;
+    let (hub, missing) = (tempfile::tempdir_in(lab.folder())?, &image.layers[0]);
+    let data = lab.folder().join("docker-registry").display().to_string();
+    run(&node.namespace, "cp", &["-r", &data, &hub.path().display().to_string()], &[]).await?;
+    let hex = missing.digest.strip_prefix("sha256:").context("another digest")?;
+    let link = format!("{data}/docker/registry/v2/repositories/library/docker/_layers/sha256/{hex}");
+    std::fs::remove_dir_all(&link).with_context(|| format!("no {link}"))?;
+    let (authority, address) = (Authority::new()?, SocketAddr::from((lab.network.test_address(), 443)));
+    let tls = Some(authority.issue_for(&[Upstream::Hub.host()])?);
+    let hub =
+        DockerRegistry::start_with(hub.path(), address, RegistryOptions { tls, ..RegistryOptions::default() }).await?;
+
     let recorder = Recorder::start(&node.namespace).await?;
-    let missing = &image.layers[0].digest;
-    recorder.miss(missing);
-    let (dir, ca) = (lab.folder().join("docker-520"), &lab.upstreams()?.ca);
-    let dockerd = Dockerd::start_with(&dir, node, Store::Layers, ca, Recorder::URL).await?;
-    let mark = Mark::now(registry).await?;
+    let dir = lab.folder().join("docker-520");
+    std::fs::create_dir(&dir)?;
+    let ca = dir.join("hub-ca.pem");
+    std::fs::write(&ca, authority.pem())?;
+    let others = std::fs::read_to_string(hosts_of(&node.namespace))?.replace(Upstream::Hub.host(), "");
+    let hosts = format!("{others}\n{} {}\n", address.ip(), Upstream::Hub.host());
+    let dockerd = Dockerd::start_with(&dir, node, (Store::Layers, &ca), Recorder::URL, &hosts).await?;
+    let (before, mark) = (registry.accesses()?.len(), Mark::now(&hub).await?);
     dockerd.pull("docker.io/library/docker:v520", &image.config.digest).await?;
     dockerd.stop().await?;
     let seen = recorder.blobs();
     // Docker asks twice, back to back, before it pauses for seconds or goes to Hub: it does not pause.
-    let asked = seen.iter().filter(|blob| blob.path.ends_with(missing)).count();
-    assert!((1..=2).contains(&asked), "{seen:#?}");
-    let traffic = Traffic::since(mark, registry).await?;
-    assert!(traffic.bytes_to(node.address()) >= image.layers[0].size_bytes(), "{traffic:#?}");
+    let asked: Vec<_> = seen.iter().filter(|blob| blob.path.ends_with(&missing.digest)).collect();
+    assert!((1..=2).contains(&asked.len()) && asked.iter().all(|blob| blob.status == 404), "{seen:#?}");
+    let lost = |access: &Access| access.path.ends_with(&missing.digest) && access.status == 404;
+    Mark::now(registry).await?;
+    assert!(registry.accesses()?.iter().skip(before).any(lost), "dfdaemon has not asked for it");
+    assert_eq!(Traffic::since(mark, &hub).await?.bytes_of(&missing.digest), missing.size_bytes());
     Ok(())
 }

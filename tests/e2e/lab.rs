@@ -154,6 +154,18 @@ impl Lab {
         Ok(nodes)
     }
 
+    /// One of this release on each node; Debian's are there from the start, and are no longer in `nodes`.
+    pub(crate) async fn take_nodes(&mut self, release: Release) -> anyhow::Result<Vec<Node>> {
+        if release == Release::Debian {
+            return Ok(std::mem::take(&mut self.nodes));
+        }
+        let mut nodes = Vec::new();
+        for number in 0..self.network.nodes().len() {
+            nodes.push(self.start_node(number, release).await?);
+        }
+        Ok(nodes)
+    }
+
     /// For every registry of this lab.
     pub(crate) fn use_mirror(&self, node: &Node) -> anyhow::Result<()> {
         self.use_mirror_at(MIRROR, node)

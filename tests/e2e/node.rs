@@ -49,16 +49,17 @@ impl Node {
     /// As [`Node::use_mirror`], with something else where dfdaemon should be.
     pub(crate) fn use_mirror_at(&self, mirror: &str, upstream: Upstream, ca: Option<&Path>) -> anyhow::Result<()> {
         let url = upstream.next_url();
-        let addresses = [("https://registry.example", url.as_str()), (MIRROR, mirror)];
-        let hosts = match ca.filter(|_| upstream.has_tls()) {
-            None => snippet("containerd-hosts", &addresses)?,
-            Some(ca) => {
-                let ca = ca.display().to_string();
-                let file = [("/etc/ssl/registry-ca.pem", ca.as_str())];
-                snippet("containerd-hosts-ca", &[&addresses[..], &file].concat())?
-            }
-        };
-        self.containerd.set_hosts(upstream.name(), &hosts)
+        let Some(ca) = ca.filter(|_| upstream.has_tls()) else { return self.use_hosts(mirror, &url, upstream) };
+        let ca = ca.display().to_string();
+        let replaced =
+            [("https://registry.example", url.as_str()), (MIRROR, mirror), ("/etc/ssl/registry-ca.pem", &ca)];
+        self.containerd.set_hosts(upstream.name(), &snippet("containerd-hosts-ca", &replaced)?)
+    }
+
+    /// As [`Node::use_mirror_at`], with something else where the registry should be.
+    pub(crate) fn use_hosts(&self, mirror: &str, registry: &str, upstream: Upstream) -> anyhow::Result<()> {
+        let addresses = [("https://registry.example", registry), (MIRROR, mirror)];
+        self.containerd.set_hosts(upstream.name(), &snippet("containerd-hosts", &addresses)?)
     }
 
     /// After [`Node::use_mirror`]: what docs/clients.md advises against, of the mirror.

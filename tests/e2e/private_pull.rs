@@ -1,5 +1,6 @@
 //! Private images: the pod's pull secret opens them, nothing else does, and no secret is left anywhere.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -15,6 +16,7 @@ use crate::lab::{Lab, other_small_image, small_image};
 use crate::node::Node;
 use crate::traffic::{Mark, Traffic};
 use crate::upstreams::{Upstream, login, password};
+use crate::wire::Wire;
 
 const RED: &str = "red/app:v1";
 const BLUE: &str = "blue/app:v1";
@@ -35,13 +37,14 @@ async fn assert_refused(node: &Node, upstream: Upstream, name: &str, login: Opti
 
 #[tokio::test]
 async fn a_private_image_is_for_those_whom_the_registry_lets_in() -> anyhow::Result<()> {
-    let Some(lab) = Lab::start_with_upstreams().await? else { return Ok(()) };
+    let Some(mut lab) = Lab::start_with_upstreams().await? else { return Ok(()) };
     let (red_image, blue_image) = (small_image()?, other_small_image()?);
     lab.push(RED, &red_image).await?;
     lab.push(BLUE, &blue_image).await?;
     let (red, blue, root) = (login("red"), login("blue"), format!("{BASIC_USER}:{BASIC_PASSWORD}"));
-    for release in [Release::V1_7, Release::V2_1, Release::V2_3] {
-        let nodes = [lab.start_node(0, release).await?, lab.start_node(1, release).await?];
+    let wire = Wire::watch(&lab.network, any_of(&passwords())?).await?;
+    for release in [Release::Debian, Release::V1_7, Release::V2_1, Release::V2_3] {
+        let nodes = lab.take_nodes(release).await?;
         for node in &nodes {
             lab.use_mirror(node)?;
         }
@@ -53,6 +56,7 @@ async fn a_private_image_is_for_those_whom_the_registry_lets_in() -> anyhow::Res
         ] {
             let at = || format!("{release:?} from {upstream:?}");
             let mark = Mark::now(lab.registry(upstream)?).await?;
+            let before = asked_of_others(&lab, upstream)?;
             nodes[0].pull_from(upstream, RED, &red_image, Some(right)).await.with_context(at)?;
             // Every byte is in the cluster now. None of these gets one of them, on either node.
             for node in &nodes {
@@ -63,12 +67,52 @@ async fn a_private_image_is_for_those_whom_the_registry_lets_in() -> anyhow::Res
             nodes[1].pull_from(upstream, RED, &red_image, Some(right)).await.with_context(at)?;
             let traffic = Traffic::since(mark, lab.registry(upstream)?).await?;
             assert_eq!(traffic.bytes_to(nodes[1].address()), 0, "{}: {traffic:#?}", at());
+            assert_eq!(asked_of_others(&lab, upstream)?, before, "{}: others were asked, too", at());
         }
         // The other tenant has its own.
         nodes[0].pull_from(Upstream::Token, BLUE, &blue_image, Some(&blue)).await?;
         assert_refused(&nodes[0], Upstream::Token, BLUE, Some(&red)).await?;
     }
+    assert_told_to_nobody_else(&lab, &wire)?;
     assert_kept_nowhere(&lab).await
+}
+
+/// Of tenants and of Basic's user, in all forms that a request has them in.
+fn passwords() -> Vec<String> {
+    let tenants = ["red", "blue"].into_iter().flat_map(|tenant| [password(tenant), STANDARD.encode(login(tenant))]);
+    tenants.chain([basic_login()]).collect()
+}
+
+fn basic_login() -> String {
+    STANDARD.encode(format!("{BASIC_USER}:{BASIC_PASSWORD}"))
+}
+
+fn any_of(texts: &[String]) -> anyhow::Result<Regex> {
+    Ok(Regex::new(&texts.iter().map(|text| regex::escape(text)).collect::<Vec<_>>().join("|"))?)
+}
+
+/// How often all registries but this one were asked, and the token server, unless it is this one's.
+fn asked_of_others(lab: &Lab, upstream: Upstream) -> anyhow::Result<Vec<usize>> {
+    let all = Upstream::WITH_A_DOOR.into_iter().chain([Upstream::Open]).filter(|other| *other != upstream);
+    let mut asked = all.map(|other| Ok(lab.registry(other)?.accesses()?.len())).collect::<anyhow::Result<Vec<_>>>()?;
+    if !matches!(upstream, Upstream::Token | Upstream::Hub) {
+        asked.push(lab.upstreams()?.tokens.asked().len());
+    }
+    Ok(asked)
+}
+
+/// On the wire a password goes to the realm, or to the registry that wants Basic; neither scheduler, nor seed peer, nor
+/// another node is told it.
+fn assert_told_to_nobody_else(lab: &Lab, wire: &Wire) -> anyhow::Result<()> {
+    let realm = lab.upstreams()?.tokens.address();
+    let registry: SocketAddr = (lab.network.ctl().address, Upstream::PlainBasic.port()).into();
+    let told = wire.told();
+    let basic = basic_login();
+    let right = |(text, to): &(String, SocketAddr)| *to == registry || (*to == realm && *text != basic);
+    assert!(told.iter().all(right), "{told:#?}");
+    let seen = told.contains(&(basic, registry)) && told.contains(&(password("red"), realm));
+    assert!(seen, "nothing was seen of what there is to see: {told:#?}");
+    Ok(())
 }
 
 /// Neither passwords, nor what Basic makes of them, nor tokens are in a file of the daemons, of their logs, or in their
@@ -79,11 +123,8 @@ async fn assert_kept_nowhere(lab: &Lab) -> anyhow::Result<()> {
     // All have one beginning; none has another's signature.
     let signature = |token: &String| token.rsplit('.').next().unwrap_or_default().to_owned();
     let mut secrets: Vec<String> = tokens.iter().map(signature).collect();
-    for tenant in ["red", "blue"] {
-        secrets.extend([password(tenant), STANDARD.encode(login(tenant))]);
-    }
-    secrets.push(STANDARD.encode(format!("{BASIC_USER}:{BASIC_PASSWORD}")));
-    let secrets = Regex::new(&secrets.iter().map(|secret| regex::escape(secret)).collect::<Vec<_>>().join("|"))?;
+    secrets.extend(passwords());
+    let secrets = any_of(&secrets)?;
     let client = reqwest::Client::builder().no_proxy().build()?;
     for daemon in lab.network.nodes().iter().chain([lab.network.ctl()]) {
         let url = format!("http://{}:{PEER_PORT}/metrics", daemon.address);

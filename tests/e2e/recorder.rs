@@ -1,11 +1,11 @@
-//! Between a client and its mirror: all bytes pass as they are, and what was asked, answered, and how it ended is written
-//! down.
+//! Between a client and its mirror, or its registry: all bytes pass as they are, and what was asked, answered, and how it
+//! ended is written down.
 //!
 //! **Invariant:** an end on one side is the same end on the other: FIN is FIN and RST is RST.
 
 mod messages;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,10 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use messages::{Answers, Requests};
 
-const ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 65003);
-const MIRROR: ([u8; 4], u16) = ([127, 0, 0, 1], 65001);
+const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const PORT: u16 = 65003;
+const MIRROR_PORT: u16 = 65001;
+const REGISTRY_PORT: u16 = 65004;
 const READ_BYTES: usize = 64 * 1024;
 const BOUND: Duration = Duration::from_secs(120);
 
@@ -30,6 +32,8 @@ pub(crate) struct Exchange {
     pub(crate) method: String,
     /// Without the query.
     pub(crate) path: String,
+    /// As it was sent; empty without one.
+    pub(crate) query: String,
     pub(crate) range: Option<String>,
     /// It showed a credential.
     pub(crate) authorized: bool,
@@ -74,8 +78,6 @@ struct Book {
     seen: Mutex<Seen>,
     /// Paths with this in them are not passed on for now.
     held: watch::Sender<Option<String>>,
-    /// Paths with this in them are answered with 404.
-    missing: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -101,20 +103,30 @@ impl Exchange {
 
 impl Recorder {
     pub(crate) const URL: &str = "http://127.0.0.1:65003";
+    pub(crate) const REGISTRY_URL: &str = "http://127.0.0.1:65004";
 
+    /// Before the node's dfdaemon.
     pub(crate) async fn start(namespace: &Namespace) -> anyhow::Result<Self> {
-        let listener = namespace.inside(|| Ok(TcpListener::bind(SocketAddr::from(ADDRESS))?)).await?;
+        Self::start_at(namespace, PORT, (LOOPBACK, MIRROR_PORT).into()).await
+    }
+
+    /// Before a registry, at [`Recorder::REGISTRY_URL`].
+    pub(crate) async fn start_before(namespace: &Namespace, registry: SocketAddr) -> anyhow::Result<Self> {
+        Self::start_at(namespace, REGISTRY_PORT, registry).await
+    }
+
+    async fn start_at(namespace: &Namespace, port: u16, target: SocketAddr) -> anyhow::Result<Self> {
+        let listener = namespace.inside(move || Ok(TcpListener::bind((LOOPBACK, port))?)).await?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let (held, missing) = (watch::Sender::new(None), Mutex::default());
-        let book = Arc::new(Book { seen: Mutex::default(), held, missing });
+        let book = Arc::new(Book { seen: Mutex::default(), held: watch::Sender::new(None) });
         let (kept, namespace) = (book.clone(), namespace.clone());
         let server = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 while connections.try_join_next().is_some() {}
                 let Ok((client, _)) = listener.accept().await else { continue };
-                connections.spawn(carry(client, namespace.clone(), kept.clone()));
+                connections.spawn(carry(client, namespace.clone(), target, kept.clone()));
             }
         });
         Ok(Self { book, server })
@@ -142,11 +154,6 @@ impl Recorder {
 
     pub(crate) fn release(&self) {
         self.book.held.send_replace(None);
-    }
-
-    /// Requests whose path has `text` in it are answered with 404 from now on.
-    pub(crate) fn miss(&self, text: &str) {
-        *self.book.missing.lock() = Some(text.to_owned());
     }
 
     /// Until what was asked satisfies `condition`.
@@ -192,15 +199,11 @@ impl Book {
         // Fails only when the sender is gone, and the book is held here.
         let _ = held.wait_for(|held| held.as_deref().is_none_or(|text| !path.contains(text))).await;
     }
-
-    fn misses(&self, path: &str) -> bool {
-        self.missing.lock().as_deref().is_some_and(|text| path.contains(text))
-    }
 }
 
 /// One connection; requests come one after the other, as HTTP/1.1 without pipelining has it.
-async fn carry(mut client: TcpStream, namespace: Namespace, book: Arc<Book>) {
-    let connected = namespace.inside(|| Ok(std::net::TcpStream::connect(SocketAddr::from(MIRROR))?)).await;
+async fn carry(mut client: TcpStream, namespace: Namespace, target: SocketAddr, book: Arc<Book>) {
+    let connected = namespace.inside(move || Ok(std::net::TcpStream::connect(target)?)).await;
     let Ok(mut mirror) = connected.and_then(|stream| {
         stream.set_nonblocking(true)?;
         Ok(TcpStream::from_std(stream)?)
@@ -225,14 +228,6 @@ async fn carry(mut client: TcpStream, namespace: Namespace, book: Arc<Book>) {
                     let path = request.path.clone();
                     current = Some(book.begin(request));
                     book.let_pass(&path).await;
-                    if book.misses(&path) {
-                        let _ = client.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
-                        book.change(current.unwrap_or_default(), |exchange| {
-                            (exchange.status, exchange.end) = (404, End::Whole);
-                        });
-                        requests.forget();
-                        continue;
-                    }
                 }
                 if mirror.write_all(&requests.pass()).await.is_err() {
                     return ended(current, End::Reset);

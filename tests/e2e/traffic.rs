@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use df_testkit::docker_registry::Access;
-use df_testkit::{DockerRegistry, Image, until};
+use df_testkit::{Blob, DockerRegistry, Image, until};
 
 const SETTLE_BOUND: Duration = Duration::from_secs(10);
 
@@ -41,6 +41,11 @@ impl Traffic {
         self.answers.iter().filter(|answer| answer.client == client.to_string()).map(|answer| answer.bytes).sum()
     }
 
+    /// Body bytes of this blob, to whomever.
+    pub(crate) fn bytes_of(&self, digest: &str) -> u64 {
+        self.answers.iter().filter(|answer| answer.path.ends_with(digest)).map(|answer| answer.bytes).sum()
+    }
+
     /// Answers with the rest of a blob to a client whose name begins so.
     pub(crate) fn resumed_by(&self, agent: &str) -> usize {
         self.answers.iter().filter(|answer| answer.status == 206 && answer.agent.starts_with(agent)).count()
@@ -52,14 +57,30 @@ impl Traffic {
         self.assert_each_blob_times(image, 1);
     }
 
+    /// As [`Traffic::assert_each_blob_once`], for clients that copy every platform of an index.
+    pub(crate) fn assert_each_blob_of_all_platforms_once(&self, image: &Image) {
+        self.assert_each_times(&image.all_blobs().collect::<Vec<_>>(), 1);
+    }
+
+    /// As [`Traffic::assert_each_blob_once`], for `ctr`, which also takes the other platform's configuration.
+    pub(crate) fn assert_each_blob_once_for_ctr(&self, image: &Image) {
+        let config = image.other().map(|other| other.config.digest.as_str());
+        let without = |answer: &&Access| config.is_none_or(|digest| !answer.path.ends_with(digest));
+        Self { answers: self.answers.iter().filter(without).cloned().collect() }.assert_each_blob_once(image);
+    }
+
     pub(crate) fn assert_each_blob_times(&self, image: &Image, times: u64) {
+        self.assert_each_times(&image.blobs().collect::<Vec<_>>(), times);
+    }
+
+    fn assert_each_times(&self, blobs: &[&Blob], times: u64) {
         let mut sent: BTreeMap<&str, u64> = BTreeMap::new();
         for answer in &self.answers {
             *sent.entry(answer.path.rsplit('/').next().unwrap_or_default()).or_default() += answer.bytes;
         }
-        let digests: BTreeSet<&str> = image.blobs().map(|blob| blob.digest.as_str()).collect();
-        let wrong: Vec<String> = image
-            .blobs()
+        let digests: BTreeSet<&str> = blobs.iter().map(|blob| blob.digest.as_str()).collect();
+        let wrong: Vec<String> = blobs
+            .iter()
             .map(|blob| (blob, sent.get(blob.digest.as_str()).copied().unwrap_or_default()))
             .filter(|(blob, sent)| *sent != blob.size_bytes() * times)
             .map(|(blob, sent)| format!("{} of {} bytes: {sent} bytes sent", blob.digest, blob.size_bytes()))

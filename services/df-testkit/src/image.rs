@@ -24,6 +24,10 @@ const DOCKER_TYPES: [(&str, &str); 5] = [
     (TAR_TYPE, "application/vnd.docker.image.rootfs.diff.tar"),
     (GZIP_TYPE, "application/vnd.docker.image.rootfs.diff.tar.gzip"),
 ];
+/// No machine that this runs on takes images of it for its own.
+const OTHER_ARCHITECTURE: &str = "s390x";
+/// Behind the layers of every image: the other one's layer is none of them.
+const OTHER_POSITION: u64 = 999;
 
 /// A layer to be: one file of bytes that do not compress.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +53,8 @@ pub struct Image {
     pub manifest: Blob,
     pub config: Blob,
     pub layers: Vec<Blob>,
+    /// The same for another architecture, which its index names first: who takes what comes first takes the wrong one.
+    other: Option<Box<Image>>,
 }
 
 #[derive(Clone, Debug)]
@@ -109,15 +115,21 @@ impl Layer {
 impl Image {
     /// Layers differ when their place or the seed does.
     pub fn build(seed: u64, layers: &[Layer]) -> anyhow::Result<Self> {
+        let other = Self::build_for(OTHER_ARCHITECTURE, seed, &[(OTHER_POSITION, &Layer::gzip(9000))])?;
+        let placed: Vec<(u64, &Layer)> = (0..).zip(layers).collect();
+        Ok(Self { other: Some(Box::new(other)), ..Self::build_for(architecture(), seed, &placed)? })
+    }
+
+    fn build_for(architecture: &str, seed: u64, layers: &[(u64, &Layer)]) -> anyhow::Result<Self> {
         let mut blobs = Vec::new();
         let mut diff_ids = Vec::new();
-        for (position, layer) in (0_u64..).zip(layers) {
-            let tar = layer.pack(seed.wrapping_mul(1000).wrapping_add(position), &format!("layer-{position}.bin"))?;
+        for (position, layer) in layers {
+            let tar = layer.pack(seed.wrapping_mul(1000).wrapping_add(*position), &format!("layer-{position}.bin"))?;
             diff_ids.push(format!("sha256:{}", sha256_hex(&tar)));
             blobs.push(layer.compress(tar)?);
         }
         let config = json!({
-            "architecture": architecture(),
+            "architecture": architecture,
             "os": "linux",
             "created": "1970-01-01T00:00:00Z",
             "config": { "Cmd": ["/layer-0.bin"] },
@@ -126,17 +138,23 @@ impl Image {
         });
         let config = Blob::new(CONFIG_TYPE, config.to_string());
         let manifest = manifest(MANIFEST_TYPE, &config, &blobs);
-        Ok(Self { indexes: Vec::new(), manifest, config, layers: blobs })
+        Ok(Self { indexes: Vec::new(), manifest, config, layers: blobs, other: None })
     }
 
-    /// With an index above it, as multi-platform images have one; again for an index of indexes.
+    /// With an index of two platforms above it; again for an index of indexes.
     #[must_use]
     pub fn in_index(mut self) -> Self {
-        let mut descriptor = self.top().descriptor();
-        descriptor["platform"] = json!({ "architecture": architecture(), "os": "linux" });
+        let named = |blob: &Blob, architecture: &str| {
+            let mut descriptor = blob.descriptor();
+            descriptor["platform"] = json!({ "architecture": architecture, "os": "linux" });
+            descriptor
+        };
+        let other = self.other.as_ref().filter(|_| self.indexes.is_empty());
+        let other = other.map(|other| named(&other.manifest, OTHER_ARCHITECTURE));
+        let manifests: Vec<_> = other.into_iter().chain([named(self.top(), architecture())]).collect();
         // An index is of the same family as what it names.
         let media_type = if self.manifest.media_type == MANIFEST_TYPE { INDEX_TYPE } else { docker_type(INDEX_TYPE) };
-        let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": [descriptor] });
+        let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
         self.indexes.push(Blob::new(media_type, index.to_string()));
         self
     }
@@ -149,6 +167,7 @@ impl Image {
             layer.media_type = docker_type(layer.media_type);
         }
         self.manifest = manifest(docker_type(MANIFEST_TYPE), &self.config, &self.layers);
+        self.other = self.other.map(|other| Box::new(other.in_docker_types()));
         self
     }
 
@@ -171,9 +190,19 @@ impl Image {
         std::iter::once(&self.config).chain(&self.layers)
     }
 
-    /// Manifest and index: what is fetched from `/manifests/`, inner first.
+    /// Also those of the other platform.
+    pub fn all_blobs(&self) -> impl Iterator<Item = &Blob> {
+        self.blobs().chain(self.other().into_iter().flat_map(Image::blobs))
+    }
+
+    /// Manifests and indexes: what is fetched from `/manifests/`, inner first.
     pub fn manifests(&self) -> impl Iterator<Item = &Blob> {
-        std::iter::once(&self.manifest).chain(&self.indexes)
+        std::iter::once(&self.manifest).chain(self.other().map(|other| &other.manifest)).chain(&self.indexes)
+    }
+
+    /// What an index, when there is one, names besides.
+    pub fn other(&self) -> Option<&Image> {
+        self.other.as_deref().filter(|_| !self.indexes.is_empty())
     }
 
     pub fn blob_bytes(&self) -> u64 {
@@ -253,6 +282,17 @@ mod tests {
         let build = |seed| Image::build(seed, &[Layer::tar(10), Layer::gzip(10)]).unwrap().in_index();
         assert_eq!(build(1).top().digest, build(1).top().digest);
         assert_ne!(build(1).top().digest, build(2).top().digest);
+    }
+
+    #[test]
+    fn an_index_names_another_platform_before_this_one() {
+        let image = Image::build(1, &[Layer::gzip(10)]).unwrap().in_docker_types().in_index().in_index();
+        let inner: serde_json::Value = serde_json::from_slice(&image.indexes[0].bytes).unwrap();
+        let named = inner["manifests"].as_array().unwrap().iter().map(|named| named["digest"].as_str().unwrap());
+        let manifests: Vec<&Blob> = image.manifests().collect();
+        assert_eq!(named.collect::<Vec<_>>(), [&manifests[1].digest, &manifests[0].digest]);
+        assert_eq!(manifests[1].media_type, manifests[0].media_type);
+        assert_eq!((image.blobs().count(), image.all_blobs().count(), manifests.len()), (2, 4, 4));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::image::{Blob, Image};
 pub async fn push_image(registry_url: &str, repository: &str, tag: &str, image: &Image) -> anyhow::Result<()> {
     let client = Client::builder().no_proxy().build()?;
     let repository_url = format!("{registry_url}/v2/{repository}");
-    for blob in image.blobs() {
+    for blob in image.all_blobs() {
         push_blob(&client, &repository_url, blob).await.with_context(|| format!("cannot push {}", blob.digest))?;
     }
     let top = image.top();

@@ -68,7 +68,7 @@ impl FakeRegistry {
 
     /// Serves the image as `repository:tag` and by its digests.
     pub fn add(&self, repository: &str, tag: &str, image: &Image) {
-        for blob in image.blobs() {
+        for blob in image.all_blobs() {
             // Registries name no better type for blobs.
             let content = Content::new(blob.bytes.clone()).header("docker-content-digest", &blob.digest);
             self.put(&blob_name(repository, &blob.digest), content);
@@ -203,7 +203,7 @@ mod tests {
             let response = get(&registry, &manifest_name("a/b", &manifest.digest), "").await;
             assert_eq!(response.bytes().await.unwrap(), manifest.bytes);
         }
-        for blob in image.blobs() {
+        for blob in image.all_blobs() {
             let response = get(&registry, &blob_name("a/b", &blob.digest), "").await;
             assert_eq!(response.bytes().await.unwrap(), blob.bytes);
             assert_eq!(registry.blob_stats("a/b", &blob.digest).bytes, blob.size_bytes());

@@ -52,10 +52,12 @@ impl Requests {
         self.passing += body;
         let mut words = line.split(' ').map(str::to_owned);
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         let now = Instant::now();
         Some(Exchange {
             method,
-            path: target.split('?').next().unwrap_or_default().to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
             range: Some(field(&fields, "range").to_owned()).filter(|range| !range.is_empty()),
             authorized: !field(&fields, "authorization").is_empty(),
             status: 0,
@@ -72,10 +74,6 @@ impl Requests {
     /// What belongs to whole heads, and bodies.
     pub(super) fn pass(&mut self) -> Vec<u8> {
         self.waiting.drain(..std::mem::take(&mut self.passing)).collect()
-    }
-
-    pub(super) fn forget(&mut self) {
-        self.pass();
     }
 }
 
@@ -159,7 +157,8 @@ fn messages_are_told_apart_however_they_are_cut() {
         let (first, second) = request.as_bytes().split_at(cut);
         assert!(requests.take(first).is_none() && requests.pass().is_empty());
         let mut exchange = requests.take(second).unwrap();
-        assert_eq!((&*exchange.path, exchange.range.as_deref()), ("/v2/a", Some("bytes=5-")));
+        let asked = (&*exchange.path, &*exchange.query, exchange.range.as_deref());
+        assert_eq!(asked, ("/v2/a", "ns=b", Some("bytes=5-")));
         assert_eq!(requests.pass(), request.as_bytes());
         let mut answers = Answers::default();
         answers.expect(&exchange.method);
