@@ -4,6 +4,7 @@
 
 mod daemon;
 mod documented;
+mod https;
 mod through;
 
 use std::path::Path;
