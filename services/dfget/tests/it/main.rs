@@ -4,6 +4,7 @@
 
 mod daemon;
 mod documented;
+mod effects;
 mod https;
 mod through;
 
