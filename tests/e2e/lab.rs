@@ -126,7 +126,7 @@ impl Lab {
                 .chain(self.upstreams.iter().flat_map(Upstreams::origins))
                 .chain(self.faults.iter().flat_map(Faults::origins))
                 .collect(),
-            intercept: self.upstreams.iter().map(|_| Upstream::Secure.host().to_owned()).collect(),
+            intercept: self.upstreams.iter().flat_map(|_| Upstreams::tls_hosts()).map(str::to_owned).collect(),
             ca_certs: self.upstreams.iter().map(|upstreams| upstreams.ca.clone()).collect(),
             verbose: true,
         };

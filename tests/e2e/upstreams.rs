@@ -145,6 +145,12 @@ impl Upstreams {
         self.registries.iter().find(|(this, _)| *this == upstream).map(|(_, registry)| registry)
     }
 
+    /// Those with TLS, and the token service with it.
+    pub(crate) fn tls_hosts() -> impl Iterator<Item = &'static str> {
+        let registries = Upstream::WITH_A_DOOR.into_iter().filter(|upstream| upstream.has_tls());
+        registries.map(Upstream::host).chain([HUB_REALM_HOST])
+    }
+
     /// What a daemon must be allowed to ask, since none of it is public.
     pub(crate) fn origins(&self) -> Vec<String> {
         let registries = Upstream::WITH_A_DOOR.into_iter().map(Upstream::url);

@@ -6,6 +6,8 @@
 mod answer;
 mod door;
 
+use std::error::Error as StdError;
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -14,8 +16,9 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, IF_RANGE, LOCATION, RANGE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use rustls::CertificateError;
 use tokio::time::Instant;
-use url::Url;
+use url::{Position, Url};
 
 pub use answer::retry_after;
 pub(crate) use answer::{Asked, Facts, is_same_version};
@@ -53,6 +56,9 @@ const REDIRECTS_MAX: u32 = 10;
 const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 /// And waited for so long.
 const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(2);
+/// What to do when nobody here knows who signed a certificate.
+const STRANGER: &str = ". If its authority is to be trusted, name the file with that, PEM, in upstream.caCerts of dfdaemon, \
+     or in SSL_CERT_FILE for dfget without a daemon";
 
 /// Asks; twice at most when a shortcut or the range turns out to be of no use.
 pub(crate) async fn open(
@@ -221,15 +227,30 @@ async fn refused(upstream: &Upstream, response: reqwest::Response) -> Failure {
     Failure::Origin { status, headers, body: body.into() }
 }
 
-/// Without the URL: it may carry a signature. What the allow-list stopped on the way, at a redirect or a name's
-/// addresses, stays a refusal.
+/// With the host alone of its URL, which may carry a signature. What the allow-list stopped on the way, at a redirect or a
+/// name's addresses, stays a refusal.
 pub fn unreachable(error: reqwest::Error) -> Failure {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
     while let Some(current) = cause {
         if let Some(refused) = current.downcast_ref::<UpstreamRefused>() {
             return Failure::Refused(refused.clone());
         }
         cause = current.source();
     }
-    Failure::Unreachable(df_http::error::chain(&error.without_url()))
+    let host =
+        error.url().map_or_else(String::new, |url| format!("{}: ", &url[Position::BeforeHost..Position::AfterPort]));
+    let help = if is_signed_by_a_stranger(&error) { STRANGER } else { "" };
+    Failure::Unreachable(format!("{host}{}{help}", df_http::error::chain(&error.without_url())))
+}
+
+/// Whether a certificate was refused because of who signed it.
+fn is_signed_by_a_stranger(error: &(dyn StdError + 'static)) -> bool {
+    // The latter of an authority that has made itself anew, under the name of one that is known.
+    let unknown =
+        [CertificateError::UnknownIssuer, CertificateError::BadSignature].map(rustls::Error::InvalidCertificate);
+    // What an `io::Error` holds is not its source, but itself.
+    let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.downcast_ref::<rustls::Error>().is_some_and(|error| unknown.contains(error))
+        || held.is_some_and(|held| is_signed_by_a_stranger(held))
+        || error.source().is_some_and(is_signed_by_a_stranger)
 }

@@ -21,7 +21,8 @@ use crate::error::FetchError;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let telemetry = df_http::telemetry::init_at("dfget", "error");
+    // What it says of certificates is in the error.
+    let telemetry = df_http::telemetry::init_at("dfget", "error,rustls_platform_verifier=off");
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&FetchError::Other(format!("cannot start: {error}"))),

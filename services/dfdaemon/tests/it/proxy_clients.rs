@@ -1,5 +1,6 @@
 //! Real clients through the forward proxy: curl, pip and git-lfs.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Output;
 
@@ -48,8 +49,12 @@ fn intercept(config: &mut Config, origin: &FakeOrigin, front: &TlsFront) {
     config.upstream.ca_certs = vec![trusted];
     config.proxy.rules = all();
     config.proxy.intercept = vec!["localhost".to_owned()];
+    config.proxy.basic_auth = Some(user_and_word());
+}
+
+fn user_and_word() -> BasicAuthConfig {
     let (username, password) = ("user".to_owned(), Some("word".to_owned().into()));
-    config.proxy.basic_auth = Some(BasicAuthConfig { username, password, password_file: None });
+    BasicAuthConfig { username, password, password_file: None }
 }
 
 fn fetched_once(origin: &FakeOrigin, name: &str, length: usize) {
@@ -140,11 +145,11 @@ async fn pip_downloads_by_http_and_https() {
 }
 
 /// Answers a batch request with where the one object is, and what to show there.
-async fn lfs_server(oid: String, size: usize, stop: CancellationToken) -> std::net::SocketAddr {
+async fn lfs_server(scheme: &'static str, oid: String, size: usize, stop: CancellationToken) -> SocketAddr {
     let batch = async move |body: String| {
         let asked: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!((&asked["operation"], &asked["objects"][0]["oid"]), (&"download".into(), &oid.clone().into()));
-        let href = format!("http://lfs.example/objects/{oid}");
+        let href = format!("{scheme}://lfs.example/objects/{oid}");
         let actions =
             serde_json::json!({ "download": { "href": href, "header": { "Authorization": "RemoteAuth x" } } });
         let answer = serde_json::json!({
@@ -159,45 +164,79 @@ async fn lfs_server(oid: String, size: usize, stop: CancellationToken) -> std::n
     address
 }
 
+/// Both servers with TLS in front, in whose place a rule puts them for whoever asks for `lfs.example`, or without.
+async fn lfs_node(scheme: &str, objects: SocketAddr, batches: SocketAddr) -> (Node, Option<[TlsFront; 2]>) {
+    let fronts = match scheme {
+        "https" => Some([TlsFront::start(objects).await.unwrap(), TlsFront::start(batches).await.unwrap()]),
+        _ => None,
+    };
+    let node = Node::with(RegistryAccess::Open, |config| {
+        let [objects, batches] = match &fronts {
+            Some(fronts) => fronts.each_ref().map(|front| format!("localhost:{}", front.address().port())),
+            None => [objects, batches].map(|address| address.to_string()),
+        };
+        for server in [&objects, &batches] {
+            allow(config, &[&if fronts.is_some() { server.clone() } else { format!("http://{server}") }]);
+        }
+        let trusted = config.storage.dir.join("upstream.pem");
+        std::fs::write(&trusted, fronts.iter().flatten().map(TlsFront::ca_pem).collect::<String>()).unwrap();
+        config.upstream.ca_certs = fronts.iter().map(|_| trusted.clone()).collect();
+        config.proxy.intercept = vec!["lfs.example".to_owned()];
+        config.proxy.basic_auth = Some(user_and_word());
+        let rule = |path: &str, to: String| RuleConfig {
+            regex: format!("^{scheme}://lfs\\.example/{path}/"),
+            redirect: Some(to),
+            ..RuleConfig::default()
+        };
+        config.proxy.rules = vec![rule("objects", objects), rule("lfs", batches)];
+    });
+    (node.await, fronts)
+}
+
+/// A repository with a pointer to the one object.
+async fn lfs_repository(home: &Path, scheme: &str, oid: &str, size: usize) {
+    let git = async |arguments: &[&str]| run(command("git", home).args(arguments)).await;
+    git(&["init", "-q", "."]).await;
+    git(&["lfs", "install", "--local"]).await;
+    let url = format!("{scheme}://lfs.example/lfs");
+    for (key, value) in [("lfs.url", url.as_str()), ("user.name", "t"), ("user.email", "t@example")] {
+        git(&["config", key, value]).await;
+    }
+    std::fs::write(home.join(".gitattributes"), "file filter=lfs diff=lfs merge=lfs -text\n").unwrap();
+    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n");
+    std::fs::write(home.join("file"), pointer).unwrap();
+    git(&["add", "."]).await;
+    git(&["commit", "-qm", "pointer"]).await;
+}
+
 #[tokio::test]
 async fn git_lfs_asks_for_a_batch_and_gets_its_object_through_the_peers() {
     if find_program("git-lfs").is_none() || find_program("git").is_none() {
         return skip("git and git-lfs are not installed: `just setup test`");
     }
-    let (body, stop) = (random_bytes(7, 2_000_000), CancellationToken::new());
-    let (oid, _stop) = (sha256_hex(&body), stop.clone().drop_guard());
-    let origin = FakeOrigin::start().await.unwrap();
-    let object = format!("objects/{oid}");
-    origin.put(&object, Content::new(body.clone()).require_authorization("RemoteAuth x", "Basic realm=\"r\""));
-    let batches = lfs_server(oid.clone(), body.len(), stop).await;
-    let node = Node::with(RegistryAccess::Open, |config| {
-        allow(config, &[&origin.base_url(), &format!("http://{batches}")]);
-        let rule = |regex: &str, to: String| RuleConfig {
-            regex: regex.to_owned(),
-            redirect: Some(to),
-            ..RuleConfig::default()
+    for (seed, scheme) in [(7, "http"), (8, "https")] {
+        let (body, stop) = (random_bytes(seed, 2_000_000), CancellationToken::new());
+        let (oid, _stop) = (sha256_hex(&body), stop.clone().drop_guard());
+        let origin = FakeOrigin::start().await.unwrap();
+        let object = format!("objects/{oid}");
+        origin.put(&object, Content::new(body.clone()).require_authorization("RemoteAuth x", "Basic realm=\"r\""));
+        let batches = lfs_server(scheme, oid.clone(), body.len(), stop).await;
+        let (node, _fronts) = lfs_node(scheme, origin.address(), batches).await;
+        let home = tempfile::tempdir().unwrap();
+        lfs_repository(home.path(), scheme, &oid, body.len()).await;
+        let ca = node.dir.path().join("proxy-ca/ca.pem").display().to_string();
+        let pull = async |login: &str| {
+            let proxy = format!("http://{login}@{}", node.daemon.local_addr);
+            let replaced = [("http://127.0.0.1:65001", proxy.as_str()), ("/var/lib/dragonfly/proxy-ca/ca.pem", &ca)];
+            let script = snippet("git-lfs", &replaced).unwrap();
+            let pulled = command("sh", home.path()).args(["-euc", &script]).output().await.unwrap();
+            (pulled.status.success(), String::from_utf8_lossy(&pulled.stderr).into_owned())
         };
-        config.proxy.rules = vec![
-            rule("^http://lfs\\.example/objects/", origin.address().to_string()),
-            rule("^http://lfs\\.example/lfs/", batches.to_string()),
-        ];
-    })
-    .await;
-    let home = tempfile::tempdir().unwrap();
-    let git = || command("git", home.path());
-    run(git().args(["init", "-q", "."])).await;
-    run(git().args(["lfs", "install", "--local"])).await;
-    let proxy = format!("http://{}", node.daemon.local_addr);
-    for (key, value) in [("lfs.url", "http://lfs.example/lfs"), ("user.name", "t"), ("user.email", "t@example")] {
-        run(git().args(["config", key, value])).await;
+        let (done, said) = pull("user:wrong").await;
+        assert!(!done && origin.stats(&object).requests == 0, "{scheme}: {said}");
+        let (done, said) = pull("user:word").await;
+        assert!(done, "{scheme}: {said}");
+        assert_eq!(std::fs::read(home.path().join("file")).unwrap(), body);
+        fetched_once(&origin, &object, body.len());
     }
-    std::fs::write(home.path().join(".gitattributes"), "file filter=lfs diff=lfs merge=lfs -text\n").unwrap();
-    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n", body.len());
-    std::fs::write(home.path().join("file"), pointer).unwrap();
-    run(git().args(["add", "."])).await;
-    run(git().args(["commit", "-qm", "pointer"])).await;
-    let script = snippet("git-lfs", &[("http://127.0.0.1:65001", &proxy)]).unwrap();
-    run(command("sh", home.path()).args(["-euc", &script])).await;
-    assert_eq!(std::fs::read(home.path().join("file")).unwrap(), body);
-    fetched_once(&origin, &object, body.len());
 }

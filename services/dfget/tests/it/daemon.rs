@@ -20,14 +20,21 @@ impl Daemon {
     pub async fn start(allow: &[String]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path().join("store");
-        Self::with_store(allow, &store, dir).await
+        Self::with_store(allow, None, &store, dir).await
     }
 
     pub async fn start_in(store: &Path, allow: &[String]) -> Self {
-        Self::with_store(allow, store, tempfile::tempdir().unwrap()).await
+        Self::with_store(allow, None, store, tempfile::tempdir().unwrap()).await
     }
 
-    async fn with_store(allow: &[String], store: &Path, dir: TempDir) -> Self {
+    /// With an authority of the test's own, PEM.
+    pub async fn trusting(authority: &str, allow: &[String]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("store");
+        Self::with_store(allow, Some(authority), &store, dir).await
+    }
+
+    async fn with_store(allow: &[String], authority: Option<&str>, store: &Path, dir: TempDir) -> Self {
         // Cargo builds it beside dfget for its own tests: the whole workspace has to be named.
         let program = Path::new(env!("CARGO_BIN_EXE_dfget")).with_file_name("dfdaemon");
         let socket = dir.path().join("dfdaemon.sock");
@@ -35,6 +42,11 @@ impl Daemon {
         command.env("DF_DFDAEMON__LOCAL__SOCKET", &socket).env("DF_DFDAEMON__STORAGE__DIR", store);
         command.env("DF_DFDAEMON__PROXY__LISTEN", "127.0.0.1:0").env("DF_DFDAEMON__UPLOAD__LISTEN", "127.0.0.1:0");
         command.env("DF_DFDAEMON__UPSTREAM__ALLOW", serde_json::to_string(allow).unwrap());
+        if let Some(pem) = authority {
+            let file = dir.path().join("authority.pem");
+            std::fs::write(&file, pem).unwrap();
+            command.env("DF_DFDAEMON__UPSTREAM__CA_CERTS", serde_json::to_string(&[file]).unwrap());
+        }
         let mut program = Program::start("dfdaemon", &mut command, &dir.path().join("log")).unwrap();
         let listens = async || Ok(std::os::unix::net::UnixStream::connect(&socket).ok());
         let listening = until("the socket is there", BOUND, listens).await;

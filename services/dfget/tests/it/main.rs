@@ -4,6 +4,8 @@
 
 mod daemon;
 mod documented;
+mod effects;
+mod https;
 mod through;
 
 use std::path::Path;
