@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use df_testkit::docker_registry::{BASIC_PASSWORD, BASIC_USER};
 use df_testkit::{Image, Layer};
 use regex::bytes::Regex;
-use tests::cluster::PEER_PORT;
+use tests::cluster::{PEER_PORT, SCHEDULER_PORT};
 
 use crate::containerd::Release;
 use crate::lab::{Lab, other_small_image, small_image};
@@ -20,6 +20,8 @@ use crate::wire::Wire;
 
 const RED: &str = "red/app:v1";
 const BLUE: &str = "blue/app:v1";
+/// Goes to everybody, so that it is seen who is watched.
+const BEARER: &str = "Bearer ";
 
 /// The registry's own refusal, or the runtime's words for it.
 async fn assert_refused(node: &Node, upstream: Upstream, name: &str, login: Option<&str>) -> anyhow::Result<()> {
@@ -42,7 +44,7 @@ async fn a_private_image_is_for_those_whom_the_registry_lets_in() -> anyhow::Res
     lab.push(RED, &red_image).await?;
     lab.push(BLUE, &blue_image).await?;
     let (red, blue, root) = (login("red"), login("blue"), format!("{BASIC_USER}:{BASIC_PASSWORD}"));
-    let wire = Wire::watch(&lab.network, any_of(&passwords())?).await?;
+    let wire = Wire::watch(&lab.network, any_of(&[passwords(), vec![BEARER.to_owned()]].concat())?).await?;
     for release in [Release::Debian, Release::V1_7, Release::V2_1, Release::V2_3] {
         let nodes = lab.take_nodes(release).await?;
         for node in &nodes {
@@ -105,13 +107,15 @@ fn asked_of_others(lab: &Lab, upstream: Upstream) -> anyhow::Result<Vec<usize>> 
 /// another node is told it.
 fn assert_told_to_nobody_else(lab: &Lab, wire: &Wire) -> anyhow::Result<()> {
     let realm = lab.upstreams()?.tokens.address();
-    let registry: SocketAddr = (lab.network.ctl().address, Upstream::PlainBasic.port()).into();
-    let told = wire.told();
-    let basic = basic_login();
-    let right = |(text, to): &(String, SocketAddr)| *to == registry || (*to == realm && *text != basic);
+    let at = |port| SocketAddr::from((lab.network.ctl().address, port));
+    let registry = at(Upstream::PlainBasic.port());
+    let (told, basic, red) = (wire.told(), basic_login(), password("red"));
+    let right =
+        |(text, to): &(String, SocketAddr)| *text == BEARER || *to == registry || (*to == realm && *text != basic);
     assert!(told.iter().all(right), "{told:#?}");
-    let seen = told.contains(&(basic, registry)) && told.contains(&(password("red"), realm));
-    assert!(seen, "nothing was seen of what there is to see: {told:#?}");
+    let watched = [(&*basic, registry), (&*red, realm), (BEARER, at(SCHEDULER_PORT)), (BEARER, at(PEER_PORT))];
+    let seen = watched.iter().all(|(text, to)| told.contains(&((*text).to_owned(), *to)));
+    assert!(seen, "{watched:?} are told something, and it is not seen: {told:#?}");
     Ok(())
 }
 

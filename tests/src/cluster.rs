@@ -19,7 +19,7 @@ use crate::program;
 const START_BOUND: Duration = Duration::from_secs(30);
 const STOP_BOUND: Duration = Duration::from_secs(30);
 const MANAGER_PORT: u16 = 8080;
-const SCHEDULER_PORT: u16 = 8002;
+pub const SCHEDULER_PORT: u16 = 8002;
 /// Where peers ask for pieces.
 pub const PEER_PORT: u16 = 65002;
 const JOIN_TOKEN: &str = "end-to-end-join-token";
