@@ -91,8 +91,9 @@ fn start_front(folder: &Path, pair: &Pair) -> anyhow::Result<(Program, SocketAdd
     let (registry, mirror) = (pair.registry.address(), pair.mirror.daemon.local_addr);
     let folder = folder.join("front");
     std::fs::create_dir(&folder)?;
+    // One process: a worker would outlive a master that is killed, and hold what it has inherited.
     let config = format!(
-        "daemon off; pid nginx.pid; error_log error.log; events {{}}\n\
+        "daemon off; master_process off; pid nginx.pid; error_log error.log; events {{}}\n\
          http {{ access_log off; client_max_body_size 0; client_body_temp_path body; proxy_temp_path proxy;\n\
          fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n\
          map $request_method $by_method {{ GET {mirror}; HEAD {mirror}; default {registry}; }}\n\
