@@ -9,6 +9,7 @@ use tests::netns::Namespace;
 
 use crate::command::run;
 use crate::lab::Lab;
+use crate::traffic::{Mark, Traffic};
 use crate::upstreams::Upstream;
 
 const BYTES: u64 = 5 << 30;
@@ -41,7 +42,7 @@ async fn read(node: &Namespace, range: Option<&str>, into: &str) -> anyhow::Resu
 }
 
 #[tokio::test]
-async fn a_blob_of_5_gib_arrives_whole_and_in_parts() -> anyhow::Result<()> {
+async fn a_blob_of_5_gib_arrives_whole_and_in_parts_and_at_a_second_node_from_the_first() -> anyhow::Result<()> {
     let Some(lab) = Lab::start_without_seed().await? else { return Ok(()) };
     put_into_store(lab.folder())?;
     let node = &lab.nodes[0].namespace;
@@ -62,5 +63,11 @@ async fn a_blob_of_5_gib_arrives_whole_and_in_parts() -> anyhow::Result<()> {
     parts(&MARKS).await?;
     let behind = read(node, Some(&format!("{BYTES}-")), &part).await?;
     ensure!(behind.starts_with("416 "), "behind the end: {behind}");
+
+    let mark = Mark::now(&lab.registry).await?;
+    let from_the_first = read(&lab.nodes[1].namespace, None, "/dev/null").await?;
+    ensure!(from_the_first == format!("200 {BYTES}"), "at the second node: {from_the_first}");
+    let traffic = Traffic::since(mark, &lab.registry).await?;
+    ensure!(traffic.bytes_to(lab.nodes[1].address()) == 0, "the second node asked the registry: {traffic:#?}");
     Ok(())
 }
