@@ -145,7 +145,10 @@ async fn private_images_are_pulled_with_their_own_login_through_the_forward_prox
             }
             let traffic = Traffic::since(mark, registry).await?;
             assert_eq!(traffic.bytes_to(lab.nodes[1].address()), 0, "{tool} from {upstream:?}: {traffic:#?}");
-            traffic.assert_each_blob_once(&image);
+            match tool {
+                "ctr" => traffic.assert_each_blob_once_for_ctr(&image),
+                _ => traffic.assert_each_blob_of_all_platforms_once(&image),
+            }
 
             // Every byte is here by now.
             if pull_private(&lab, 1, (tool, upstream), (&tag, &image), wrong).await.is_ok() {

@@ -343,6 +343,9 @@ impl Swarm<'_> {
         match ended {
             Ended::Whole(digest) => self.arrived(&flight, digest),
             Ended::Broken(reason, why) => self.complain(key, reason, &why),
+            // Connections break; whoever is still there answers the next question.
+            Ended::Interrupted(_) if self.links.is_first_break(key, Instant::now()) => {}
+            Ended::Interrupted(why) => self.complain(key, ComplaintReason::Gone, &why),
             Ended::Busy(pause) => self.busy(key, pause),
             Ended::Again => self.links.busy(key, Instant::now() + AGAIN_AFTER),
             Ended::Cancelled | Ended::Storage(_) => {}

@@ -50,6 +50,8 @@ pub(crate) enum Ended {
     /// Nothing is missing any more, whoever brought it; with the digest that came with it.
     Whole(Option<Digest>),
     Broken(ComplaintReason, String),
+    /// Its connection broke in the middle of an answer.
+    Interrupted(String),
     /// It serves as many as it can.
     Busy(Duration),
     /// It waited for the bytes as long as it may, as we did.
@@ -72,16 +74,18 @@ impl Flight {
     async fn receive(&self) -> Result<Option<Digest>, Ended> {
         let Some(rest) = self.draft.rest() else { return Ok(None) };
         let ask = Ask { range: rest, checked: self.link.must_check() };
-        let mut answer =
-            self.unless_cancelled(self.peer.ask_for_content(&self.link.parent, self.task.id(), ask)).await?;
+        let asked = self.peer.ask_for_content(&self.link.parent, self.task.id(), ask);
+        let mut answer = self.unless_cancelled(asked).await?.map_err(refused)?;
+        let interrupted = |error: AskError| Ended::Interrupted(df_http::error::chain(&error));
         self.check_version(&answer.headers)?;
         self.check_range(&answer.headers, rest)?;
         let told = text(&answer.headers, PIECE_DIGEST_HEADER).and_then(|digest| digest.parse().ok());
         let sender = Sender { key: self.link.key, checked: ask.checked || told.is_some() };
         let mut at = rest.start;
         while self.draft.rest().is_some() {
-            let next = self.unless_cancelled(answer.next()).await?;
-            let chunk = next.ok_or_else(|| gone(format!("its answer ended at byte {at} of {}", rest.end)))?;
+            let next = self.unless_cancelled(answer.next()).await?.map_err(interrupted)?;
+            let chunk =
+                next.ok_or_else(|| Ended::Interrupted(format!("its answer ended at byte {at} of {}", rest.end)))?;
             let bytes = chunk.len() as u64;
             if at + bytes > rest.end {
                 return Err(too_much(rest));
@@ -95,15 +99,15 @@ impl Flight {
             at += bytes;
         }
         // The end of the answer is read too, so that its connection can be used again.
-        if at == rest.end && self.unless_cancelled(answer.next()).await?.is_some() {
+        if at == rest.end && self.unless_cancelled(answer.next()).await?.map_err(interrupted)?.is_some() {
             return Err(too_much(rest));
         }
         Ok(told)
     }
 
-    async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T, AskError>>) -> Result<T, Ended> {
+    async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, Ended> {
         tokio::select! {
-            done = work => done.map_err(refused),
+            done = work => Ok(done),
             () = self.cancelled.cancelled() => Err(Ended::Cancelled),
         }
     }

@@ -38,6 +38,8 @@ struct Member {
     suspected_until: Option<Instant>,
     strikes: u32,
     struck: Option<Instant>,
+    /// When its connections broke first, since it last brought a piece.
+    broke: Option<Instant>,
 }
 
 /// What a strike amounts to.
@@ -83,8 +85,8 @@ impl Links {
             let free = (0..).find(|slot| self.members.iter().all(|member| member.slot != *slot));
             let slot = if row.is_some() { parent.slot } else { free.unwrap_or(0) };
             let link = Arc::new(ParentLink::new(key, parent, client));
-            let (busy_until, suspected_until, struck) = (None, None, None);
-            self.members.push(Member { link, role, slot, busy_until, suspected_until, strikes: 0, struck });
+            let (busy_until, suspected_until, struck, broke) = (None, None, None, None);
+            self.members.push(Member { link, role, slot, busy_until, suspected_until, strikes: 0, struck, broke });
         }
     }
 
@@ -190,8 +192,14 @@ impl Links {
     /// A piece came from it as it should.
     pub fn forgive(&mut self, key: Key) {
         if let Some(member) = self.members.iter_mut().find(|member| member.link.key == key) {
-            (member.strikes, member.suspected_until, member.struck) = (0, None, None);
+            (member.strikes, member.suspected_until, member.struck, member.broke) = (0, None, None, None);
         }
+    }
+
+    /// `false` when it has broken off before, and has brought nothing since. What breaks together counts once.
+    pub fn is_first_break(&mut self, key: Key, now: Instant) -> bool {
+        let Some(member) = self.members.iter_mut().find(|member| member.link.key == key) else { return false };
+        now.duration_since(*member.broke.get_or_insert(now)) < WINDOW
     }
 }
 

@@ -96,9 +96,7 @@ pub async fn take_refusal(mirror: &Mirror, caller: &Caller, repository: &str, to
         headers.insert(RETRY_AFTER, HeaderValue::from_str(wait).ok()?);
     }
     let refused = Refused { status, headers, body: Bytes::new() };
-    if status != StatusCode::TOO_MANY_REQUESTS {
-        remember(mirror, caller, repository, status, &refused).await;
-    }
+    remember(mirror, caller, repository, status, &refused).await;
     Some(Relayed::refused(refused))
 }
 
