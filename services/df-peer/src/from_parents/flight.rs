@@ -76,16 +76,14 @@ impl Flight {
         let ask = Ask { range: rest, checked: self.link.must_check() };
         let asked = self.peer.ask_for_content(&self.link.parent, self.task.id(), ask);
         let mut answer = self.unless_cancelled(asked).await?.map_err(refused)?;
-        let interrupted = |error: AskError| Ended::Interrupted(df_http::error::chain(&error));
         self.check_version(&answer.headers)?;
         self.check_range(&answer.headers, rest)?;
         let told = text(&answer.headers, PIECE_DIGEST_HEADER).and_then(|digest| digest.parse().ok());
         let sender = Sender { key: self.link.key, checked: ask.checked || told.is_some() };
         let mut at = rest.start;
         while self.draft.rest().is_some() {
-            let next = self.unless_cancelled(answer.next()).await?.map_err(interrupted)?;
-            let chunk =
-                next.ok_or_else(|| Ended::Interrupted(format!("its answer ended at byte {at} of {}", rest.end)))?;
+            let next = self.unless_cancelled(answer.next()).await?.map_err(broken)?;
+            let chunk = next.ok_or_else(|| gone(format!("its answer ended at byte {at} of {}", rest.end)))?;
             let bytes = chunk.len() as u64;
             if at + bytes > rest.end {
                 return Err(too_much(rest));
@@ -99,7 +97,7 @@ impl Flight {
             at += bytes;
         }
         // The end of the answer is read too, so that its connection can be used again.
-        if at == rest.end && self.unless_cancelled(answer.next()).await?.map_err(interrupted)?.is_some() {
+        if at == rest.end && self.unless_cancelled(answer.next()).await?.map_err(broken)?.is_some() {
             return Err(too_much(rest));
         }
         Ok(told)
@@ -155,6 +153,14 @@ fn gone(why: String) -> Ended {
 /// How long one that is full, or asked too often, is left alone.
 pub(super) fn busy_for(told: Option<Duration>) -> Duration {
     told.unwrap_or(BUSY_DEFAULT).clamp(BUSY_MIN, BUSY_MAX)
+}
+
+/// In the middle of an answer.
+fn broken(error: AskError) -> Ended {
+    match error {
+        AskError::Broken(_) => Ended::Interrupted(df_http::error::chain(&error)),
+        error => refused(error),
+    }
 }
 
 fn refused(error: AskError) -> Ended {

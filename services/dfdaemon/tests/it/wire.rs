@@ -32,7 +32,7 @@ impl Reference {
         std::fs::write(dir.path().join("file"), bytes).unwrap();
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path t;"));
         let config = format!(
-            "daemon off; user root; pid pid; events {{}} http {{ access_log off; {} default_type application/octet-stream;
+            "daemon off; master_process off; user root; pid pid; events {{}} http {{ access_log off; {} default_type application/octet-stream;
              server {{ listen {address}; root {}; }} }}",
             temporary.join(" "),
             dir.path().display(),
