@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use df_testkit::docker_registry::Access;
+use df_testkit::docker_registry::{Access, BASIC_PASSWORD, BASIC_USER};
 use df_testkit::tls::Authority;
 use df_testkit::{DockerRegistry, Image, Layer, Program, RegistryOptions, snippet, until};
 use serde_json::json;
@@ -24,6 +24,8 @@ use crate::traffic::{Mark, Traffic};
 use crate::upstreams::{Upstream, login};
 
 const START_BOUND: Duration = Duration::from_secs(60);
+/// As `docker login` calls it.
+const HUB: &str = "https://index.docker.io/v1/";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Store {
@@ -84,15 +86,14 @@ impl Store {
 impl Dockerd {
     /// As docs/clients.md says.
     async fn start(dir: &Path, node: &Node, store: Store, ca: &Path) -> anyhow::Result<Self> {
-        let hosts = std::fs::read_to_string(hosts_of(&node.namespace))?;
-        Self::start_with(dir, node, (store, ca), MIRROR, &hosts).await
+        Self::start_with(dir, node, (store, &trusting(ca)), MIRROR, &hosts(node)?).await
     }
 
     /// Everything it writes is in `dir`; what it reads in /etc is ours too, `hosts` included.
     async fn start_with(
         dir: &Path,
         node: &Node,
-        (store, ca): (Store, &Path),
+        (store, environment): (Store, &[(String, String)]),
         mirror: &str,
         hosts: &str,
     ) -> anyhow::Result<Self> {
@@ -117,8 +118,8 @@ impl Dockerd {
         }
         // It pulls and runs nothing: no network of its own.
         command.args(["--bridge", "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]);
-        let ca = ca.display().to_string();
-        only_environment(&mut command, &[("PATH", &path), ("SSL_CERT_FILE", &ca)]);
+        let given = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        only_environment(&mut command, &[("PATH", path.as_str())].into_iter().chain(given).collect::<Vec<_>>());
         let mut program = Program::start("dockerd", &mut command, &dir.join("dockerd.log"))?;
         let ready = until("dockerd answers", START_BOUND, async || {
             ensure!(program.exited().is_none(), "dockerd ended:\n{}", program.log_tail());
@@ -129,8 +130,8 @@ impl Dockerd {
     }
 
     /// As `docker login` leaves it; `login` is `user:password`.
-    fn log_in_to_hub(&self, login: &str) -> anyhow::Result<()> {
-        let logins = json!({ "auths": { "https://index.docker.io/v1/": { "auth": STANDARD.encode(login) } } });
+    fn log_in(&self, registry: &str, login: &str) -> anyhow::Result<()> {
+        let logins = json!({ "auths": { registry: { "auth": STANDARD.encode(login) } } });
         std::fs::create_dir_all(self.home.join(".docker"))?;
         Ok(std::fs::write(self.home.join(".docker/config.json"), logins.to_string())?)
     }
@@ -150,9 +151,13 @@ impl Dockerd {
     }
 }
 
-/// What `ip netns exec` lays over /etc/hosts.
-fn hosts_of(namespace: &Namespace) -> PathBuf {
-    Path::new("/etc/netns").join(&namespace.name).join("hosts")
+/// What the node's /etc/hosts says.
+fn hosts(node: &Node) -> anyhow::Result<String> {
+    Ok(std::fs::read_to_string(Path::new("/etc/netns").join(&node.namespace.name).join("hosts"))?)
+}
+
+fn trusting(ca: &Path) -> [(String, String); 1] {
+    [("SSL_CERT_FILE".to_owned(), ca.display().to_string())]
 }
 
 /// Docker's client, in the namespace of the dockerd behind `socket`.
@@ -201,12 +206,12 @@ async fn docker_that_is_logged_in_to_hub_pulls_private_images_through_the_mirror
         let dir = lab.folder().join(format!("docker-510-{number}"));
         let dockerd = Dockerd::start(&dir, node, Store::Layers, &lab.upstreams()?.ca).await?;
         for wrong in [None, Some(login("blue"))] {
-            wrong.as_ref().map_or(Ok(()), |login| dockerd.log_in_to_hub(login))?;
+            wrong.as_ref().map_or(Ok(()), |login| dockerd.log_in(HUB, login))?;
             if dockerd.pull("docker.io/red/docker:v510", &image.config.digest).await.is_ok() {
                 bail!("{wrong:?} has read what is red's");
             }
         }
-        dockerd.log_in_to_hub(&login("red"))?;
+        dockerd.log_in(HUB, &login("red"))?;
         dockerd.pull("docker.io/red/docker:v510", &image.config.digest).await?;
         dockerd.stop().await?;
     }
@@ -215,6 +220,41 @@ async fn docker_that_is_logged_in_to_hub_pulls_private_images_through_the_mirror
         assert_eq!(traffic.bytes_to(node.address()), 0, "{traffic:#?}");
     }
     traffic.assert_each_blob_once(&image);
+    Ok(())
+}
+
+/// No mirror is shown the login of another registry than Docker Hub.
+#[tokio::test]
+async fn docker_pulls_private_images_of_any_registry_through_the_forward_proxy() -> anyhow::Result<()> {
+    let Some(lab) = Lab::start_with_upstreams().await? else { return Ok(()) };
+    let (upstream, right) = (Upstream::Basic, format!("{BASIC_USER}:{BASIC_PASSWORD}"));
+    for (seed, store) in (530..).zip([Store::Layers, Store::Containerd]) {
+        let image = store.image(seed)?;
+        lab.push(&format!("red/docker:v{seed}"), &image).await?;
+        let reference = format!("{}/red/docker:v{seed}", upstream.name());
+        let mark = Mark::now(lab.registry(upstream)?).await?;
+        for (number, node) in lab.nodes.iter().enumerate() {
+            let ca = lab.cluster_ref()?.store_of(number).join("proxy-ca/ca.pem").display().to_string();
+            let told = snippet("docker-proxy", &[("/var/lib/dragonfly/proxy-ca/ca.pem", &ca)])?;
+            let lines = told.lines().filter_map(|line| line.split_once('='));
+            let environment: Vec<_> = lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let dir = lab.folder().join(format!("docker-{seed}-{number}"));
+            let dockerd = Dockerd::start_with(&dir, node, (store, &environment), MIRROR, &hosts(node)?).await?;
+            for wrong in [None, Some("red:wrong")] {
+                wrong.map_or(Ok(()), |login| dockerd.log_in(upstream.name(), login))?;
+                if dockerd.pull(&reference, store.id(&image)).await.is_ok() {
+                    bail!("{wrong:?} has read what is private");
+                }
+            }
+            dockerd.log_in(upstream.name(), &right)?;
+            let pulled = dockerd.pull(&reference, store.id(&image)).await;
+            pulled.with_context(|| format!("{store:?} on node {number}"))?;
+            dockerd.stop().await?;
+        }
+        let traffic = Traffic::since(mark, lab.registry(upstream)?).await?;
+        assert_eq!(traffic.bytes_to(lab.nodes[1].address()), 0, "{store:?}: {traffic:#?}");
+        traffic.assert_each_blob_once(&image);
+    }
     Ok(())
 }
 
@@ -240,9 +280,9 @@ async fn a_layer_that_the_mirror_does_not_have_comes_from_hub_at_once() -> anyho
     std::fs::create_dir(&dir)?;
     let ca = dir.join("hub-ca.pem");
     std::fs::write(&ca, authority.pem())?;
-    let others = std::fs::read_to_string(hosts_of(&node.namespace))?.replace(Upstream::Hub.host(), "");
-    let hosts = format!("{others}\n{} {}\n", address.ip(), Upstream::Hub.host());
-    let dockerd = Dockerd::start_with(&dir, node, (Store::Layers, &ca), Recorder::URL, &hosts).await?;
+    let others = hosts(node)?.replace(Upstream::Hub.host(), "");
+    let known = format!("{others}\n{} {}\n", address.ip(), Upstream::Hub.host());
+    let dockerd = Dockerd::start_with(&dir, node, (Store::Layers, &trusting(&ca)), Recorder::URL, &known).await?;
     let (before, mark) = (registry.accesses()?.len(), Mark::now(&hub).await?);
     dockerd.pull("docker.io/library/docker:v520", &image.config.digest).await?;
     dockerd.stop().await?;
