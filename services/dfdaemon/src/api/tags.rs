@@ -13,7 +13,7 @@ use crate::state::AppState;
 /// It asks the registry with the token given, or as anybody, and not again within `proxy.tagWindowMs`: however many nodes
 /// pull, the registry is asked once. Where the registry does not answer, the last known digest, marked as stale. A
 /// reference may be a digest: then the answer says that the registry has it there. The registry's no (401, 403, 404, 429) is
-/// told as it was, with its challenges. 403 to who shows no token when the seed peer has a password of its own for that
+/// told, but not its challenges: where to show a password, a node asks the registry itself. 403 to who shows no token when the seed peer has a password of its own for that
 /// registry, 502 where nothing can be said.
 #[utoipa::path(post, path = "/v1/tags", operation_id = "resolve_tag", tag = "tasks", request_body = ResolveTagRequest,
     responses((status = 200, description = "The digest of the tag's manifest, or the registry's no", body = TagAnswer), Problems))]

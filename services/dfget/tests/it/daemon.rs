@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use df_testkit::{Program, until};
+use df_testkit::{Content, FakeOrigin, Program, until};
 use tempfile::TempDir;
 
 const BOUND: Duration = Duration::from_secs(60);
@@ -93,4 +93,13 @@ impl Daemon {
 
 pub async fn run(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+/// Before an origin that has this content, at this URL.
+pub async fn start(content: Content) -> (FakeOrigin, Daemon, String) {
+    let origin = FakeOrigin::start().await.unwrap();
+    origin.put("file", content);
+    let daemon = Daemon::start(&[origin.base_url()]).await;
+    let url = origin.url("file");
+    (origin, daemon, url)
 }

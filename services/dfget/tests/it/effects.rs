@@ -3,18 +3,10 @@
 use std::process::Command;
 
 use df_testkit::process::find_program;
-use df_testkit::{Content, FakeOrigin, free_port, random_bytes, skip};
+use df_testkit::{Content, free_port, random_bytes, skip};
 use serde_json::Value;
 
-use crate::daemon::{Daemon, run};
-
-async fn start(content: Content) -> (FakeOrigin, Daemon, String) {
-    let origin = FakeOrigin::start().await.unwrap();
-    origin.put("file", content);
-    let daemon = Daemon::start(&[origin.base_url()]).await;
-    let url = origin.url("file");
-    (origin, daemon, url)
-}
+use crate::daemon::{Daemon, run, start};
 
 #[tokio::test]
 async fn an_origin_that_falls_silent_is_waited_for_as_long_as_timeout_says() {

@@ -7,17 +7,9 @@ use std::time::Duration;
 use df_testkit::{Content, FakeOrigin, Program, SmallDisk, random_bytes, sha256_hex, until};
 use serde_json::Value;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, start};
 
 const BOUND: Duration = Duration::from_secs(60);
-
-async fn start(content: Content) -> (FakeOrigin, Daemon, String) {
-    let origin = FakeOrigin::start().await.unwrap();
-    origin.put("file", content);
-    let daemon = Daemon::start(&[origin.base_url()]).await;
-    let url = origin.url("file");
-    (origin, daemon, url)
-}
 
 fn objects(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
