@@ -10,7 +10,7 @@ use df_testkit::command_in;
 use sha2::{Digest as _, Sha256};
 use tests::netns::Namespace;
 
-use crate::process::{ended_children_cpu_seconds, thread_cpu_seconds};
+use tests::process::{ended_children_cpu_seconds, thread_cpu_seconds};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Took {

@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 use crate::ground::Ground;
 use crate::made::{Blob, GIB};
 use crate::options::Options;
-use crate::process::thread_cpu_seconds;
 use crate::row::{Part, Unit};
+use tests::process::thread_cpu_seconds;
 
 const BUFFER_BYTES: usize = 1024 * 1024;
 const HASHED_BYTES: usize = 128 * 1024;

@@ -20,7 +20,6 @@ mod nginx;
 mod node;
 mod options;
 mod peer_to_peer;
-mod process;
 mod report;
 mod reservoir;
 mod restart;

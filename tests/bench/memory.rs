@@ -15,8 +15,8 @@ use crate::made::{Blob, MIB};
 use crate::nginx::Nginx;
 use crate::node::{local, mirror_target};
 use crate::options::Options;
-use crate::process::status_mib;
 use crate::row::{Part, Row, Unit};
+use tests::process::status_mib;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 

@@ -11,8 +11,8 @@ use crate::made::{Blob, MIB};
 use crate::nginx::Nginx;
 use crate::node::Content;
 use crate::options::Options;
-use crate::process::{cpu_seconds, spent};
 use crate::row::{Part, Row, Unit};
+use tests::process::{cpu_seconds, spent};
 
 const VARIANTS: [&str; 2] = ["BLAKE3 per piece", "BLAKE3 + SHA-256"];
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Context;
 use tests::cluster::Cluster;
 use tests::netns::Namespace;
+use tests::process::cpu_seconds;
 use tokio::task::JoinSet;
 
 use crate::client::Connection;
@@ -19,7 +20,6 @@ use crate::made::{Blob, MIB};
 use crate::nginx::Nginx;
 use crate::node::{Content, local, until_pieces};
 use crate::options::Options;
-use crate::process::cpu_seconds;
 use crate::row::{Part, Row, Unit};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

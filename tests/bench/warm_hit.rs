@@ -13,8 +13,8 @@ use crate::made::{Blob, MIB};
 use crate::nginx::Nginx;
 use crate::node::{local, mirror_target};
 use crate::options::Options;
-use crate::process::{cpu_seconds, spent};
 use crate::row::{Part, Row, Unit};
+use tests::process::{cpu_seconds, spent};
 
 /// Reads per sample: CPU time is told in hundredths of a second.
 const READS: usize = 64;

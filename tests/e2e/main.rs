@@ -24,6 +24,7 @@ mod image_tools;
 mod lab;
 mod liars;
 mod long_digests;
+mod memory;
 mod mirror;
 mod mirror_faults;
 mod node;

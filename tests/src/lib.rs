@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod netns;
+pub mod process;
 
 use std::path::{Path, PathBuf};
 

@@ -5,23 +5,23 @@ use std::path::Path;
 use anyhow::Context;
 
 /// Of the processes, and of their children that have ended.
-pub(crate) fn cpu_seconds(ids: &[u32]) -> anyhow::Result<f64> {
+pub fn cpu_seconds(ids: &[u32]) -> anyhow::Result<f64> {
     ids.iter().map(|id| Ok(times(&Path::new("/proc").join(id.to_string()))?.iter().sum::<f64>())).sum()
 }
 
 /// Of the children of this process that have ended and been waited for.
-pub(crate) fn ended_children_cpu_seconds() -> anyhow::Result<f64> {
+pub fn ended_children_cpu_seconds() -> anyhow::Result<f64> {
     Ok(times(Path::new("/proc/self"))?[2..].iter().sum())
 }
 
 /// Of the calling thread, to the nanosecond.
-pub(crate) fn thread_cpu_seconds() -> f64 {
+pub fn thread_cpu_seconds() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// What lies between two of [`cpu_seconds`]; less than the kernel's tick shows as half a tick.
-pub(crate) fn spent(before: f64, after: f64) -> f64 {
+pub fn spent(before: f64, after: f64) -> f64 {
     (after - before).max(0.5 / rustix::param::clock_ticks_per_second() as f64)
 }
 
@@ -39,7 +39,7 @@ fn times(folder: &Path) -> anyhow::Result<[f64; 4]> {
 }
 
 /// A line of `/proc/ID/status` that is in kB.
-pub(crate) fn status_mib(id: u32, field: &str) -> anyhow::Result<f64> {
+pub fn status_mib(id: u32, field: &str) -> anyhow::Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let kib: f64 = line.with_context(|| format!("no {field}"))?.trim().trim_end_matches(" kB").parse()?;
