@@ -81,8 +81,15 @@ impl MotoServer {
     /// Request lines so far, with their queries.
     pub fn requests(&self) -> anyhow::Result<Vec<String>> {
         let log = std::fs::read_to_string(self.program.log())?;
-        Ok(log.lines().filter_map(|line| line.split('"').nth(1)).map(str::to_owned).collect())
+        Ok(log.lines().filter_map(|line| line.split('"').nth(1)).map(uncoloured).collect())
     }
+}
+
+/// Where Python finds colorama, moto's log has colours.
+fn uncoloured(text: &str) -> String {
+    let mut parts = text.split('\x1b');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once('m').map_or("", |(_, rest)| rest))
 }
 
 fn good(answer: Response) -> anyhow::Result<()> {
