@@ -1,6 +1,7 @@
 //! Ids: newtypes over strings that parse or fail, so that no handler and no path on disk ever meets a strange one.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,19 @@ macro_rules! id {
     };
 }
 
+impl HostId {
+    /// A host's id is its name, its address and its port: `node-1-10.0.0.7-65002`.
+    pub fn of(hostname: &str, address: SocketAddr) -> Result<Self, InvalidId> {
+        Self::try_from(format!("{hostname}-{}-{}", address.ip(), address.port()))
+    }
+
+    /// The id of a host of this name, at whatever address.
+    pub fn is_of(&self, hostname: &str) -> bool {
+        let address = self.as_str().strip_prefix(hostname).and_then(|rest| rest.strip_prefix('-')?.rsplit_once('-'));
+        address.is_some_and(|(ip, port)| ip.parse::<IpAddr>().is_ok() && port.parse::<u16>().is_ok())
+    }
+}
+
 id!(TaskId, "task id", is_task_id, TASK_RULE);
 id!(HostId, "host id", is_name, NAME_RULE);
 id!(PeerId, "peer id", is_name, NAME_RULE);
@@ -100,6 +114,19 @@ mod tests {
             let error = wrong.parse::<TaskId>().unwrap_err().to_string();
             assert!(error.contains("task id"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_host_id_tells_whose_it_is() {
+        for address in ["10.0.0.7:65002", "[fd00::7]:65002"] {
+            let id = HostId::of("node-1", address.parse().unwrap()).unwrap();
+            assert!(id.is_of("node-1"), "{id}");
+            for other in ["node", "node-1-10.0.0.7", "node-1-", "node-12", ""] {
+                assert!(!id.is_of(other), "{id} {other:?}");
+            }
+        }
+        assert!(!"node-1".parse::<HostId>().unwrap().is_of("node-1"));
+        assert!(HostId::of("no/de", "10.0.0.7:1".parse().unwrap()).is_err());
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Sync: **a request carries the whole state, the answer carries the decision.** Every call is idempotent and safe to
 //! repeat; with `Prefer: wait=N` it is answered the moment there is something new, at the latest after N seconds.
+//!
+//! Reports of one host are numbered (`seq`), so that one which comes late undoes nothing. Answers have a version: who
+//! names the one it knows is told in short that it still holds.
 
 use serde::{Deserialize, Serialize};
 
 use crate::bitmap::Bitmap;
 use crate::cluster::Place;
 use crate::digest::Digest;
+use crate::error::Problem;
 use crate::ids::{HostId, PeerId, TaskId};
 use crate::task::{Origin, TaskSpec};
 
@@ -16,6 +20,9 @@ use crate::task::{Origin, TaskSpec};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HostReport {
+    /// Rises from report to report of this host, about whatever task: one that comes late changes nothing. Microseconds
+    /// since 1970 when the host started are a good beginning.
+    pub seq: u64,
     pub place: Place,
     /// Where its pieces are read, `http://host:port`.
     pub url: String,
@@ -29,7 +36,7 @@ pub struct HostReport {
     pub storing: bool,
     /// Children it serves at once at most.
     pub upload_slots: u32,
-    /// Complete tasks on its disk. Left out when the scheduler knows them already (see [`HostDecision::resend_tasks`]).
+    /// Complete tasks on its disk, at most [`HELD_MAX`]. Left out when the scheduler knows them already (see [`HostDecision::resend_tasks`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<Vec<HeldTask>>,
     /// Duties received so far; they are not sent again.
@@ -40,6 +47,9 @@ pub struct HostReport {
 fn yes() -> bool {
     true
 }
+
+/// Tasks in one list of a host.
+pub const HELD_MAX: usize = 50_000;
 
 /// A whole task on a host's disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +70,8 @@ pub struct HostDecision {
     /// The scheduler does not know what this host holds (it has just started): send `tasks` next time.
     pub resend_tasks: bool,
     pub duties: Vec<Duty>,
+    /// Of the newest report that is known. Above the host's own, its clock was set back: it goes on from here.
+    pub seq: u64,
 }
 
 /// Work for a host. Control components never call down: duties ride on the answer of the host's own long poll.
@@ -87,6 +99,8 @@ pub enum DutyKind {
 #[serde(deny_unknown_fields)]
 pub struct PeerReport {
     pub host_id: HostId,
+    /// As [`HostReport::seq`].
+    pub seq: u64,
     pub state: PeerState,
     /// Without credentials that must not leave the node.
     pub origin: Origin,
@@ -108,9 +122,9 @@ pub struct PeerReport {
     /// It is reading from the origin, or about to, because it was told to.
     #[serde(default)]
     pub at_origin: bool,
-    /// The parents of the last answer: when they are still right, a long poll waits instead of answering.
-    #[serde(default)]
-    pub parents: Vec<PeerId>,
+    /// The version of the last answer: as long as it holds, a long poll waits, and the answer is `unchanged`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<u64>,
     /// The row of the last answer, so that a scheduler that has just started knows the table again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row: Option<Row>,
@@ -177,9 +191,13 @@ pub struct PeerDecision {
     pub task: TaskFacts,
     /// Report again after this long, sooner when something went wrong.
     pub refresh_after_ms: u64,
+    /// Of decision, parents, row and task; below 2^53.
+    pub version: u64,
+    /// As [`HostDecision::seq`].
+    pub seq: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
@@ -190,10 +208,49 @@ pub enum Decision {
     Origin,
     /// Somebody is about to have it; ask again, with a long poll.
     Wait,
+    /// What the report names as `known` still holds; parents, row and task are left out.
+    Unchanged,
+}
+
+/// What a host has to say of several tasks at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PeerReports {
+    /// At most [`REPORTS_MAX`]; applied in this order.
+    #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
+    pub reports: Vec<TaskReport>,
+}
+
+/// Reports in one request.
+pub const REPORTS_MAX: usize = 1_000;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TaskReport {
+    pub task_id: TaskId,
+    pub report: PeerReport,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PeerAnswers {
+    /// As many as reports, in their order.
+    pub answers: Vec<PeerAnswer>,
+}
+
+/// One report may be refused and the others not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PeerAnswer {
+    Decision(PeerDecision),
+    Refused(Problem),
 }
 
 /// Rows of relays, as one peer sees them (see [`crate::rows`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Row {
@@ -204,7 +261,7 @@ pub struct Row {
     pub place: Option<RowPlace>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RowPlace {
@@ -214,7 +271,7 @@ pub struct RowPlace {
 }
 
 /// Somebody to read from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Parent {
     pub peer_id: PeerId,
@@ -229,7 +286,7 @@ pub struct Parent {
 }
 
 /// What a parent is to the asker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ParentRole {
@@ -242,7 +299,7 @@ pub enum ParentRole {
 }
 
 /// What the cluster knows of a task's content.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskFacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]

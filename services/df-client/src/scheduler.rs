@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use df_api::scheduler::{HostDecision, HostReport, HostView, PeerDecision, PeerReport, TaskView};
+use df_api::scheduler::{
+    HostDecision, HostReport, HostView, PeerAnswers, PeerDecision, PeerReport, PeerReports, TaskView,
+};
 use df_api::{HostId, PeerId, TaskId};
 use reqwest::Method;
 
@@ -33,8 +35,9 @@ impl SchedulerClient {
         json(send(Transport::waiting(request, wait)).await?).await
     }
 
-    pub async fn delete_host(&self, id: &HostId) -> Result<(), ClientError> {
-        self.transport.call(Method::DELETE, &format!("/v1/hosts/{id}")).await
+    /// `seq` as of a report: what the host has said since stays.
+    pub async fn delete_host(&self, id: &HostId, seq: u64) -> Result<(), ClientError> {
+        send(self.transport.request(Method::DELETE, &format!("/v1/hosts/{id}")).query(&[("seq", seq)])).await.map(drop)
     }
 
     pub async fn list_hosts(&self) -> Result<Vec<HostView>, ClientError> {
@@ -45,7 +48,7 @@ impl SchedulerClient {
         self.transport.get(&format!("/v1/tasks/{id}")).await
     }
 
-    /// Held back up to `wait` as long as the decision would be `wait`, or the same as the reported one.
+    /// Held back up to `wait` as long as the decision would be `wait`, or the one that the report names as known.
     pub async fn report_peer(
         &self,
         task: &TaskId,
@@ -57,7 +60,14 @@ impl SchedulerClient {
         json(send(Transport::waiting(request, wait)).await?).await
     }
 
-    pub async fn delete_peer(&self, task: &TaskId, peer: &PeerId) -> Result<(), ClientError> {
-        self.transport.call(Method::DELETE, &format!("/v1/tasks/{task}/peers/{peer}")).await
+    /// Several of one host, answered at once.
+    pub async fn report_peers(&self, host: &HostId, body: &PeerReports) -> Result<PeerAnswers, ClientError> {
+        json(send(self.transport.request(Method::PUT, &format!("/v1/hosts/{host}/peers")).json(body)).await?).await
+    }
+
+    /// `seq` as of a report: what the peer has said since stays.
+    pub async fn delete_peer(&self, task: &TaskId, peer: &PeerId, seq: u64) -> Result<(), ClientError> {
+        let request = self.transport.request(Method::DELETE, &format!("/v1/tasks/{task}/peers/{peer}"));
+        send(request.query(&[("seq", seq)])).await.map(drop)
     }
 }

@@ -1,12 +1,15 @@
 //! Cluster credentials: schedulers and piece ports accept only members of their own cluster.
+//!
+//! **Invariant.** A signature is checked once per credential and set of keys; an expired credential opens nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use df_api::Code;
 use df_api::cluster::{CredentialClaims, ISSUER, Jwks, Membership, audience};
+use df_api::{Code, HostId};
 use http::header::AUTHORIZATION;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use parking_lot::RwLock;
@@ -18,6 +21,18 @@ use crate::ApiError;
 pub struct Gate {
     open: bool,
     membership: Arc<RwLock<Option<Arc<Membership>>>>,
+    /// Credentials whose signature was checked, under the keys in force.
+    checked: Arc<RwLock<HashMap<String, Arc<CredentialClaims>>>>,
+}
+
+/// More members than a cluster has. When so many have called, all are checked anew.
+const CHECKED_MAX: usize = 100_000;
+
+/// Who calls; in the extensions of every request that passed [`require_member`].
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// `None` where nobody is asked for a credential.
+    claims: Option<Arc<CredentialClaims>>,
 }
 
 // === impl Gate ===
@@ -25,16 +40,20 @@ pub struct Gate {
 impl Gate {
     /// Closed to all until a membership arrives.
     pub fn closed() -> Self {
-        Self { open: false, membership: Arc::default() }
+        Self { open: false, membership: Arc::default(), checked: Arc::default() }
     }
 
     /// `join: open`, for closed networks: nobody is asked for anything.
     pub fn open() -> Self {
-        Self { open: true, membership: Arc::default() }
+        Self { open: true, membership: Arc::default(), checked: Arc::default() }
     }
 
     pub fn admit(&self, membership: Membership) {
-        *self.membership.write() = Some(Arc::new(membership));
+        let former = self.membership.write().replace(Arc::new(membership));
+        let rules = |membership: &Membership| (membership.cluster_id, membership.jwks.clone());
+        if former.map(|former| rules(&former)) != self.membership().map(|new| rules(&new)) {
+            self.checked.write().clear();
+        }
     }
 
     pub fn membership(&self) -> Option<Arc<Membership>> {
@@ -46,9 +65,9 @@ impl Gate {
         self.membership().map(|membership| membership.credential.clone())
     }
 
-    fn check(&self, authorization: Option<&str>) -> Result<(), ApiError> {
+    fn check(&self, authorization: Option<&str>) -> Result<Member, ApiError> {
         if self.open {
-            return Ok(());
+            return Ok(Member { claims: None });
         }
         let Some(membership) = self.membership() else {
             return Err(ApiError::new(
@@ -59,17 +78,50 @@ impl Gate {
         let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(|| {
             ApiError::unauthenticated("a cluster credential is required; discovery at the manager gives one")
         })?;
-        verify(token, &membership.jwks, membership.cluster_id).map(drop)
+        let known = self.checked.read().get(token).cloned();
+        if let Some(claims) = known.filter(|claims| claims.exp > now_s()) {
+            return Ok(Member { claims: Some(claims) });
+        }
+        let claims = Arc::new(verify(token, &membership.jwks, membership.cluster_id)?);
+        let mut checked = self.checked.write();
+        if checked.len() >= CHECKED_MAX {
+            checked.clear();
+        }
+        checked.insert(token.to_owned(), claims.clone());
+        Ok(Member { claims: Some(claims) })
+    }
+}
+
+// === impl Member ===
+
+impl Member {
+    /// A host speaks for itself only.
+    pub fn must_be(&self, host: &HostId) -> Result<(), ApiError> {
+        match &self.claims {
+            Some(claims) if !host.is_of(&claims.sub) => Err(ApiError::forbidden(format!(
+                "the credential is of {:?}, and host {host} is another: a host reports for itself only",
+                claims.sub
+            ))),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
 /// Layer for routers of which every route needs a credential.
-pub async fn require_member(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+pub async fn require_member(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     match gate.check(authorization) {
-        Ok(()) => next.run(request).await,
+        Ok(member) => {
+            request.extensions_mut().insert(member);
+            next.run(request).await
+        }
         Err(refusal) => refusal.into_response(),
     }
+}
+
+/// Seconds since the epoch.
+fn now_s() -> i64 {
+    i64::try_from(jsonwebtoken::get_current_timestamp()).unwrap_or(i64::MAX)
 }
 
 /// Checks signature, issuer, audience and expiry.
@@ -80,10 +132,16 @@ pub fn verify(token: &str, jwks: &Jwks, cluster_id: i64) -> Result<CredentialCla
     let key = key.ok_or_else(|| refuse("signed with a key this cluster does not know".to_owned()))?;
     let key = DecodingKey::from_ed_components(&key.x).map_err(|error| refuse(error.to_string()))?;
     let mut validation = Validation::new(Algorithm::EdDSA);
-    validation.set_audience(&[audience(cluster_id)]);
+    // Looked at below: who is another cluster's member is known, and may not.
+    validation.validate_aud = false;
     validation.set_issuer(&[ISSUER]);
     validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
     match jsonwebtoken::decode::<CredentialClaims>(token, &key, &validation) {
+        Ok(data) if data.claims.aud != audience(cluster_id) => Err(ApiError::forbidden(format!(
+            "the credential is of {}, and this is {}",
+            data.claims.aud,
+            audience(cluster_id)
+        ))),
         Ok(data) => Ok(data.claims),
         Err(error) => Err(refuse(error.to_string())),
     }

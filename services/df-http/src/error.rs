@@ -75,6 +75,13 @@ impl ApiError {
         &self.problem.detail
     }
 
+    /// For an answer in which it is one of several; logged as one of its own would be.
+    pub fn into_problem(mut self) -> Problem {
+        self.log();
+        self.problem.request_id = request_id();
+        *self.problem
+    }
+
     fn log(&self) {
         let cause = self.cause.as_deref().map(|cause| chain(cause)).unwrap_or_default();
         let (status, detail) = (self.problem.status, &self.problem.detail);

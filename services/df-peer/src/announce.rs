@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use df_api::manager::{DiscoveryRequest, SeedPeerLeaseRequest};
-use df_api::scheduler::{DutyKind, HostReport, Parent, ParentRole};
+use df_api::scheduler::{DutyKind, HELD_MAX, HostReport, Parent, ParentRole};
 use df_api::{HostId, PeerId};
 use df_client::{ClientError, ManagerClient, Transport};
 use df_http::worker::{Worker, Workers};
@@ -154,7 +154,8 @@ async fn announce_at(peer: Arc<Peer>, url: String, stop: CancellationToken) {
     workers.stopped().await;
     // Leaving is immediate; without this the lease would have to run out.
     if let Some(client) = peer.scheduler_client(&url)
-        && let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(2), client.delete_host(peer.host_id())).await
+        && let Ok(Err(error)) =
+            tokio::time::timeout(Duration::from_secs(2), client.delete_host(peer.host_id(), peer.numbers.next())).await
     {
         tracing::debug!(%error, "a scheduler was not told that this host leaves");
     }
@@ -182,6 +183,7 @@ impl Worker for HostAnnouncement {
         self.full |= self.changes.has_changed().unwrap_or(false);
         self.changes.borrow_and_update();
         let report = HostReport {
+            seq: self.peer.numbers.next(),
             place: config.place.clone(),
             url: config.url.clone(),
             seed: config.seed_peer_cluster_id.is_some(),
@@ -189,7 +191,7 @@ impl Worker for HostAnnouncement {
             upload_slots: config.upload_slots,
             storing: store.is_storing(),
             // Half a list would make the scheduler forget the other half.
-            tasks: (self.full && store.is_surveyed()).then(|| store.held()),
+            tasks: (self.full && store.is_surveyed()).then(|| store.held().into_iter().take(HELD_MAX).collect()),
             duties_taken: self.duties_taken.clone(),
         };
         // The first answer comes at once, so that the host is known before it is needed.
@@ -203,6 +205,7 @@ impl Worker for HostAnnouncement {
             }
         };
         let decision = decision.inspect_err(|_| self.full = true)?;
+        self.peer.numbers.go_on_from(decision.seq);
         self.duties_taken.clear();
         self.told |= report.tasks.is_some();
         // What cannot be told yet is told when the store has looked at all of it.

@@ -237,13 +237,13 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetch
         };
         match decision.decision {
             Decision::Origin => return Ok(Fetched::Part),
-            Decision::Wait | Decision::Parents if decision.parents.is_empty() => {
+            _ if decision.parents.is_empty() => {
                 let left = PATIENCE_ADVISED.saturating_sub(task.stillness().lasts());
                 if left.is_zero() || !changed(&mut advice, left).await {
                     return Ok(Fetched::Part);
                 }
             }
-            Decision::Wait | Decision::Parents => {
+            Decision::Wait | Decision::Parents | Decision::Unchanged => {
                 match from_parents::fetch(peer, task, sync, sync.advice(), PATIENCE_ADVISED).await? {
                     Outcome::Done => return Ok(Fetched::All),
                     Outcome::Redirected => {}
@@ -267,6 +267,8 @@ async fn alone(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetche
             row: None,
             task: TaskFacts::default(),
             refresh_after_ms: 0,
+            version: 0,
+            seq: 0,
         };
         let (_sender, advice) = watch::channel(Advice::Decided(Arc::new(decision)));
         if from_parents::fetch(peer, task, sync, advice, PATIENCE).await? == Outcome::Done {
@@ -331,8 +333,8 @@ async fn dismissed(task: &Task, sync: &Sync) {
             let welcome = || decision.parents.iter().any(|parent| !sync.has_complaint_about(&parent.peer_id));
             match decision.decision {
                 Decision::Origin => sent = true,
-                Decision::Wait | Decision::Parents if sent && welcome() && versioned() => return,
-                Decision::Wait | Decision::Parents => {}
+                _ if sent && welcome() && versioned() => return,
+                Decision::Wait | Decision::Parents | Decision::Unchanged => {}
             }
         }
         if advice.changed().await.is_err() {

@@ -28,8 +28,10 @@ use crate::download::{self, Start};
 use crate::from_origin;
 use crate::intake::Intake;
 use crate::limits::{DownloadConfig, Limits};
+use crate::numbers::Numbers;
 use crate::parent::Ask;
 use crate::peer_tls::{PeerTlsConfig, PeerTlsError};
+use crate::reporter::{Reporter, Reporters};
 use crate::schedulers::Schedulers;
 use crate::tags;
 use crate::task::Task;
@@ -84,6 +86,9 @@ pub struct Peer {
     connections: Arc<Connections>,
     gate: Gate,
     schedulers: Schedulers,
+    /// Of what this host tells schedulers.
+    pub(crate) numbers: Numbers,
+    reporters: Reporters,
     /// Seed peers of the cluster, from the last discovery: asked when no scheduler answers.
     seeds: Mutex<Vec<Parent>>,
     /// Those that did not answer a moment ago.
@@ -126,6 +131,8 @@ impl Peer {
             peer_http: config.peer_tls.client(&tls)?,
             connections: Connections::new(tls),
             gate,
+            numbers: Numbers::start(),
+            reporters: Reporters::default(),
             seeds: Mutex::default(),
             silent_seeds: Cache::builder().max_capacity(1000).time_to_live(tags::SILENT_FOR).build(),
             tasks: Mutex::default(),
@@ -351,6 +358,11 @@ impl Peer {
 
     pub(crate) fn schedulers_of(&self, task: &TaskId) -> Vec<SchedulerClient> {
         self.schedulers.for_task(task).iter().filter_map(|url| self.scheduler_client(url)).collect()
+    }
+
+    /// Through which this peer reports its part in a task, in the order to ask.
+    pub(crate) fn reporters_of(&self, task: &TaskId) -> Vec<Arc<Reporter>> {
+        self.schedulers.for_task(task).iter().map(|url| self.reporters.at(url)).collect()
     }
 
     pub(crate) fn parent_client(&self, parent: &Parent) -> Option<DfdaemonClient> {

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use df_api::scheduler::{
     Complaint, ComplaintReason, Decision, Parent, PeerDecision, PeerReport, PeerState, Row, Wants,
 };
 use df_api::{PeerId, TaskId};
-use df_client::ClientError;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tracing::Instrument as _;
 
 use crate::peer::Peer;
+use crate::reporter::ReportError;
 use crate::task::Task;
 
 /// What the cluster says.
@@ -56,10 +56,11 @@ struct Shared {
 
 /// What the last answer was: told back, so that it need not be repeated, and is known to a scheduler that has just
 /// started.
-#[derive(Clone, Default)]
+#[derive(Clone, Copy, Default)]
 struct Last {
-    parents: Vec<PeerId>,
+    version: Option<u64>,
     row: Option<Row>,
+    waiting: bool,
 }
 
 // === impl Sync ===
@@ -151,8 +152,9 @@ pub(crate) async fn tell_complete(peer: &Arc<Peer>, task: &Arc<Task>) {
 
 /// Tells the cluster that this host has nothing of a task any more.
 pub(crate) async fn leave(peer: &Peer, id: &TaskId) {
+    let seq = peer.numbers.next();
     for scheduler in peer.schedulers_of(id) {
-        match scheduler.delete_peer(id, &peer.peer_id()).await {
+        match scheduler.delete_peer(id, &peer.peer_id(), seq).await {
             Ok(()) => return,
             Err(error) => tracing::debug!(%error, "a scheduler was not told that a peer leaves"),
         }
@@ -191,26 +193,36 @@ impl Shared {
 
     async fn run(self: Arc<Self>, advice: watch::Sender<Advice>) {
         let mut last = Last::default();
-        let mut hold = Duration::ZERO;
         loop {
-            let pause = match self.report(PeerState::Running, last.clone(), hold).await {
+            let hold = if last.waiting { HOLD } else { Duration::ZERO };
+            let asked = Instant::now();
+            let pause = match self.report(PeerState::Running, last, hold).await {
                 None => {
                     advice.send_replace(Advice::Alone);
+                    last = Last { version: None, ..last };
                     RETRY
                 }
                 Some(Err(error)) => {
                     tracing::debug!(error = df_http::error::chain(&error), "no scheduler answers");
                     advice.send_replace(Advice::Alone);
+                    last = Last { version: None, ..last };
                     RETRY
                 }
                 Some(Ok(decision)) => {
-                    let parents = decision.parents.iter().map(|parent| parent.peer_id.clone()).collect();
-                    last = Last { parents, row: decision.row };
-                    let waiting = decision.decision == Decision::Wait;
-                    hold = if waiting { HOLD } else { Duration::ZERO };
-                    let pause = Duration::from_millis(decision.refresh_after_ms).clamp(REFRESH_MIN, REFRESH_MAX);
-                    advice.send_replace(Advice::Decided(Arc::new(decision)));
-                    if waiting { REFRESH_MIN } else { pause }
+                    let refresh = Duration::from_millis(decision.refresh_after_ms).clamp(REFRESH_MIN, REFRESH_MAX);
+                    let news = decision.decision != Decision::Unchanged;
+                    match decision.decision {
+                        // Who reads may find that it can be followed by now.
+                        Decision::Unchanged => advice.send_modify(|_| {}),
+                        told => {
+                            let waiting = told == Decision::Wait;
+                            last = Last { version: Some(decision.version), row: decision.row, waiting };
+                            advice.send_replace(Advice::Decided(Arc::new(decision)));
+                        }
+                    }
+                    // A poll that was not held back, of one task among many, is not repeated at once.
+                    let held = news || asked.elapsed() >= refresh;
+                    if last.waiting && held { REFRESH_MIN } else { refresh }
                 }
             };
             tokio::select! { () = tokio::time::sleep(pause) => {}, () = self.poke.notified() => {} }
@@ -226,11 +238,12 @@ impl Shared {
     }
 
     /// `None` without any scheduler. Asks them in rendezvous order; the first that answers decides.
-    async fn report(&self, state: PeerState, last: Last, hold: Duration) -> Option<Result<PeerDecision, ClientError>> {
-        let spec = self.task.spec();
+    async fn report(&self, state: PeerState, last: Last, hold: Duration) -> Option<Result<PeerDecision, ReportError>> {
+        let (seq, spec) = (self.peer.numbers.next(), self.task.spec());
         let snapshot = self.task.stored().snapshot();
         let report = PeerReport {
             host_id: self.peer.host_id().clone(),
+            seq,
             state,
             origin: spec.origin.for_the_cluster(),
             digest: spec.digest,
@@ -240,15 +253,17 @@ impl Shared {
             received_bytes: snapshot.landed_bytes,
             complaints: self.complaints.lock().clone(),
             at_origin: self.at_origin.load(Ordering::Relaxed),
-            parents: last.parents,
+            known: last.version,
             row: last.row,
             wants: self.wants(),
         };
         let mut failure = None;
-        for scheduler in self.peer.schedulers_of(self.task.id()) {
-            let peer_id = self.peer.peer_id();
-            match scheduler.report_peer(self.task.id(), &peer_id, &report, hold).await {
-                Ok(decision) => return Some(Ok(decision)),
+        for reporter in self.peer.reporters_of(self.task.id()) {
+            match reporter.report(&self.peer, self.task.id(), report.clone(), hold).await {
+                Ok(decision) => {
+                    self.peer.numbers.go_on_from(decision.seq);
+                    return Some(Ok(decision));
+                }
                 Err(error) => failure = Some(Err(error)),
             }
         }

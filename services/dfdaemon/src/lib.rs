@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use df_api::HostId;
 use df_api::cluster::Place;
 use df_http::serve;
 use df_http::worker::Workers;
@@ -121,8 +122,8 @@ fn peer_config(config: &Config, peer_addr: SocketAddr) -> anyhow::Result<PeerCon
         text => text.parse().with_context(|| format!("host.advertiseIP {text:?} is not an IP address"))?,
     };
     let at = SocketAddr::new(ip, peer_addr.port());
-    let id = format!("{hostname}-{ip}-{}", at.port());
-    let host_id = id.parse().with_context(|| format!("host.hostname {hostname:?} cannot be part of a host id"))?;
+    let host_id =
+        HostId::of(&hostname, at).with_context(|| format!("host.hostname {hostname:?} cannot be part of a host id"))?;
     Ok(PeerConfig {
         host_id,
         place: Place {

@@ -5,10 +5,20 @@ pub mod tasks;
 
 use df_api::Code;
 use df_http::ApiError;
+use serde::Deserialize;
 use url::Url;
 
 use crate::policy::LIST_MAX;
-use crate::state::Full;
+use crate::state::Refused;
+
+/// Of who leaves.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Farewell {
+    /// As of a report: what is said with a larger one is newer, and stays.
+    pub seq: u64,
+}
 
 /// `field` must be a URL that others can use as it stands.
 fn check_url(field: &str, value: &str) -> Result<(), ApiError> {
@@ -29,6 +39,10 @@ fn check_length(field: &str, length: usize) -> Result<(), ApiError> {
     }
 }
 
-fn full(error: Full) -> ApiError {
-    ApiError::new(Code::Unavailable, error.to_string())
+fn refused(error: Refused) -> ApiError {
+    let code = match error {
+        Refused::Tasks | Refused::Peers | Refused::Hosts => Code::Unavailable,
+        Refused::Taken { .. } => Code::Conflict,
+    };
+    ApiError::new(code, error.to_string())
 }

@@ -30,6 +30,8 @@ pub struct Config {
     pub origin_stall_ms: u64,
     /// A seed that does not start a duty within this time is replaced. Default: 2,000.
     pub duty_timeout_ms: u64,
+    /// Requests per second that one host is answered; further ones get 429. 0 is no limit. Default: 1,000.
+    pub host_request_rate_limit: u64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -83,6 +85,7 @@ impl Default for Config {
             host_lease_ms: policy.host_lease_ms,
             origin_stall_ms: policy.origin_stall_ms,
             duty_timeout_ms: policy.duty_timeout_ms,
+            host_request_rate_limit: 1_000,
         }
     }
 }

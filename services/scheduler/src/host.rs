@@ -1,6 +1,6 @@
 //! The hosts of the cluster: who is alive, who is a seed, who serves how many.
 //!
-//! **Invariant.** `children` counts exactly the peers, over all tasks, whose last answer names the host, other than in reserve.
+//! **Invariants.** At one address there is one host that gives something. `children` counts exactly the peers, over all tasks, whose last answer names the host, other than in reserve.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -28,6 +28,8 @@ pub struct Host {
 pub struct Hosts {
     pub announced: HashMap<HostId, Host>,
     seeds: BTreeSet<HostId>,
+    /// Who is reached where, of those that give anything.
+    urls: HashMap<String, HostId>,
     children: HashMap<HostId, u32>,
 }
 
@@ -60,16 +62,27 @@ impl Hosts {
     }
 
     pub fn insert(&mut self, id: HostId, host: Host) {
-        match host.report.seed {
-            true => self.seeds.insert(id.clone()),
-            false => self.seeds.remove(&id),
-        };
+        if host.report.seed {
+            self.seeds.insert(id.clone());
+        }
+        if !host.report.sharing_off {
+            self.urls.insert(host.report.url.clone(), id.clone());
+        }
         self.announced.insert(id, host);
     }
 
-    pub fn remove(&mut self, id: &HostId) {
+    pub fn remove(&mut self, id: &HostId) -> Option<Host> {
         self.seeds.remove(id);
-        self.announced.remove(id);
+        let host = self.announced.remove(id)?;
+        if self.urls.get(&host.report.url) == Some(id) {
+            self.urls.remove(&host.report.url);
+        }
+        Some(host)
+    }
+
+    /// Whom others reach at this address.
+    pub fn at(&self, url: &str) -> Option<&HostId> {
+        self.urls.get(url)
     }
 
     pub fn drop_duties_of(&mut self, id: &HostId, task: &TaskId) {

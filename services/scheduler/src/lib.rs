@@ -9,8 +9,10 @@ pub mod config;
 mod api;
 mod bells;
 mod complaints;
+mod doors;
 mod expiry;
 mod host;
+mod left;
 mod pace;
 mod policy;
 mod register;
@@ -36,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::config::Config;
 use crate::config::Join;
+use crate::doors::Doors;
 use crate::expiry::Expiry;
 use crate::register::{Register, Registration};
 pub use crate::routes::openapi;
@@ -51,6 +54,7 @@ struct Inner {
     config: Config,
     gate: Gate,
     swarm: Arc<Swarm>,
+    doors: Doors,
     registration: Option<Registration>,
     /// Ends the long polls.
     closing: CancellationToken,
@@ -66,7 +70,8 @@ impl App {
         let registration = Registration::new(&config, gate.clone())?;
         let closing = CancellationToken::new();
         let swarm = Arc::new(Swarm::new(config.policy(), closing.clone()));
-        Ok(Self { inner: Arc::new(Inner { config, gate, swarm, registration, closing }) })
+        let doors = Doors::new(config.host_request_rate_limit);
+        Ok(Self { inner: Arc::new(Inner { config, gate, swarm, doors, registration, closing }) })
     }
 
     pub fn router(&self) -> Router {
@@ -79,6 +84,10 @@ impl App {
 
     pub(crate) fn swarm(&self) -> &Swarm {
         &self.inner.swarm
+    }
+
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.inner.doors
     }
 
     pub(crate) fn gate(&self) -> &Gate {

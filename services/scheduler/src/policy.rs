@@ -6,10 +6,6 @@ pub const TASKS_MAX: usize = 200_000;
 pub const PEERS_MAX: usize = 20_000;
 /// Hosts of one cluster.
 pub const HOSTS_MAX: usize = 50_000;
-/// Whole tasks that one host may announce.
-pub const HELD_MAX: usize = 50_000;
-/// A list of held tasks may have been on its way for this long: a host waits as long after a removal before it sends one.
-pub const LIST_LAG_MS: u64 = 1_000;
 /// Duties queued for one host; a seed with so many is not given more.
 pub const DUTIES_MAX: usize = 1_000;
 /// Complaints, parents or acknowledged duties in one report, each.

@@ -10,8 +10,9 @@ use df_api::task::TaskSpec;
 use df_api::{HostId, TaskId};
 
 use crate::host::{Host, Hosts};
+use crate::left::Left;
 use crate::pace::Pace;
-use crate::policy::{HELD_MAX, HOSTS_MAX, LIST_LAG_MS, PEERS_MAX, Policy, TASKS_MAX};
+use crate::policy::{HOSTS_MAX, PEERS_MAX, Policy, TASKS_MAX};
 use crate::select::{Effect, Selection, Verdict, View, select};
 use crate::task::{Lease, Peer, Rest, RestReason, Task};
 
@@ -22,6 +23,7 @@ pub struct State {
     pub tasks: BTreeMap<TaskId, Task>,
     /// Tasks in which a host has a peer, or which it holds; also of hosts that have not announced themselves yet.
     parts: HashMap<HostId, BTreeSet<TaskId>>,
+    left: Left,
     next_seat: u64,
     next_duty: u64,
     first_row: u64,
@@ -38,15 +40,17 @@ pub enum Ring {
     AllTasks,
 }
 
-/// One more would be one too many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
+/// What a report cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
     #[error("this scheduler keeps at most {TASKS_MAX} tasks; try again later, or read from the origin")]
     Tasks,
     #[error("this scheduler keeps at most {PEERS_MAX} peers of a task; try again later, or read from the origin")]
     Peers,
     #[error("this scheduler keeps at most {HOSTS_MAX} hosts")]
     Hosts,
+    #[error("url {url:?} is where host {by} is reached, until it leaves or its lease ends")]
+    Taken { url: String, by: HostId },
 }
 
 // === impl State ===
@@ -59,6 +63,7 @@ impl State {
             hosts: Hosts::default(),
             tasks: BTreeMap::new(),
             parts: HashMap::new(),
+            left: Left::default(),
             next_seat: 1,
             next_duty: first,
             first_row: first,
@@ -72,12 +77,20 @@ impl State {
 
     // --- hosts ---
 
-    pub fn report_host(&mut self, now_ms: u64, id: &HostId, mut report: HostReport) -> Result<(), Full> {
-        let (tasks, taken) = (report.tasks.take(), std::mem::take(&mut report.duties_taken));
-        let former = self.hosts.announced.remove(id);
-        if former.is_none() && self.hosts.announced.len() >= HOSTS_MAX {
-            return Err(Full::Hosts);
+    /// A report that is older than what is known changes nothing.
+    pub fn report_host(&mut self, now_ms: u64, id: &HostId, mut report: HostReport) -> Result<(), Refused> {
+        let known = self.hosts.announced.get(id);
+        if known.is_some_and(|host| host.report.seq > report.seq) || self.left.is_late(now_ms, id, None, report.seq) {
+            return Ok(());
         }
+        if let Some(by) = self.hosts.at(&report.url).filter(|by| *by != id) {
+            return Err(Refused::Taken { url: report.url, by: by.clone() });
+        }
+        let (tasks, taken) = (report.tasks.take(), std::mem::take(&mut report.duties_taken));
+        if known.is_none() && self.hosts.announced.len() >= HOSTS_MAX {
+            return Err(Refused::Hosts);
+        }
+        let former = self.hosts.remove(id);
         let part = |report: &HostReport| {
             (report.seed, report.sharing_off, report.storing, report.url.clone(), report.place.idc.clone())
         };
@@ -92,7 +105,7 @@ impl State {
         host.told_tasks |= tasks.is_some();
         self.hosts.insert(id.clone(), host);
         if let Some(tasks) = tasks {
-            self.replace_held(now_ms, id, tasks);
+            self.replace_held(id, tasks);
         }
         if changed && !shares {
             self.leave_rows(id);
@@ -105,6 +118,14 @@ impl State {
         Ok(())
     }
 
+    /// With the number of its farewell, unless it has said something since.
+    pub fn end_host(&mut self, now_ms: u64, id: &HostId, seq: u64) {
+        if self.hosts.announced.get(id).is_none_or(|host| host.report.seq <= seq) {
+            self.delete_host(id);
+            self.left.note(now_ms, id, None, seq);
+        }
+    }
+
     pub fn delete_host(&mut self, id: &HostId) {
         self.rings.push(Ring::Host(id.clone()));
         self.hosts.remove(id);
@@ -113,11 +134,12 @@ impl State {
         }
     }
 
-    fn replace_held(&mut self, now_ms: u64, id: &HostId, tasks: Vec<HeldTask>) {
+    fn replace_held(&mut self, id: &HostId, tasks: Vec<HeldTask>) {
         let Some(host) = self.hosts.announced.get_mut(id) else { return };
+        let seq = host.report.seq;
         let former = std::mem::take(&mut host.held);
         let mut held = BTreeSet::new();
-        for HeldTask { id: task_id, length, piece_length } in tasks.into_iter().take(HELD_MAX) {
+        for HeldTask { id: task_id, length, piece_length } in tasks {
             let Ok(task) = task_entry(&mut self.tasks, &task_id, self.first_row) else { break };
             // Its own peer knows better: it is fetching again what the host had, or could not.
             if task.peers.get(id).is_some_and(|peer| peer.report.state != PeerState::Complete) {
@@ -131,10 +153,10 @@ impl State {
             self.parts.entry(id.clone()).or_default().insert(task_id.clone());
             held.insert(task_id);
         }
-        // Also what its peer had completed since the last list, unless that was while this one was on its way.
+        // Also what its peer had completed before this list was made.
         let completed = self.parts.get(id).into_iter().flatten().filter(|task_id| {
             let peer = self.tasks.get(*task_id).and_then(|task| task.peers.get(id));
-            peer.is_some_and(|peer| peer.report.state == PeerState::Complete && peer.seen_ms + LIST_LAG_MS <= now_ms)
+            peer.is_some_and(|peer| peer.report.state == PeerState::Complete && peer.report.seq < seq)
         });
         let gone: BTreeSet<TaskId> = former.iter().chain(completed).filter(|id| !held.contains(*id)).cloned().collect();
         for gone in &gone {
@@ -147,10 +169,16 @@ impl State {
 
     // --- peers ---
 
-    pub fn report_peer(&mut self, now_ms: u64, id: &TaskId, host: &HostId, report: PeerReport) -> Result<(), Full> {
+    /// A report that is older than what is known changes nothing.
+    pub fn report_peer(&mut self, now_ms: u64, id: &TaskId, host: &HostId, report: PeerReport) -> Result<(), Refused> {
+        let known = self.tasks.get(id).and_then(|task| task.peers.get(host));
+        let late = known.is_some_and(|peer| peer.report.seq > report.seq);
+        if late || self.left.is_late(now_ms, host, Some(id), report.seq) {
+            return Ok(());
+        }
         let task = task_entry(&mut self.tasks, id, self.first_row)?;
         if !task.peers.contains_key(host) && task.peers.len() >= PEERS_MAX {
-            return Err(Full::Peers);
+            return Err(Refused::Peers);
         }
         let seed = self.hosts.is_seed(host);
         let mut ring = learn(task, host, &report) | follow_lease(task, now_ms, host, &report);
@@ -195,6 +223,15 @@ impl State {
             self.rings.push(Ring::Task(id.clone()));
         }
         Ok(())
+    }
+
+    /// With the number of its farewell, unless it has said something since.
+    pub fn end_peer(&mut self, now_ms: u64, id: &TaskId, host: &HostId, seq: u64) {
+        let peer = self.tasks.get(id).and_then(|task| task.peers.get(host));
+        if peer.is_none_or(|peer| peer.report.seq <= seq) {
+            self.delete_peer(id, host);
+            self.left.note(now_ms, host, Some(id), seq);
+        }
     }
 
     /// The peer leaves the task, and no longer has it.
@@ -306,6 +343,7 @@ impl State {
 
     /// Forgets who has been silent for too long. Says when the next host may be due.
     pub fn expire(&mut self, now_ms: u64) -> Option<u64> {
+        self.left.expire(now_ms);
         let dead = self.hosts.announced.iter().filter(|(_, host)| host.expires_ms <= now_ms);
         for id in dead.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             tracing::info!(host = %id, "silent beyond its lease: gone, with its peers");
@@ -344,9 +382,9 @@ impl State {
     }
 }
 
-fn task_entry<'a>(tasks: &'a mut BTreeMap<TaskId, Task>, id: &TaskId, first_row: u64) -> Result<&'a mut Task, Full> {
+fn task_entry<'a>(tasks: &'a mut BTreeMap<TaskId, Task>, id: &TaskId, first_row: u64) -> Result<&'a mut Task, Refused> {
     if tasks.len() >= TASKS_MAX && !tasks.contains_key(id) {
-        return Err(Full::Tasks);
+        return Err(Refused::Tasks);
     }
     Ok(tasks.entry(id.clone()).or_insert_with(|| Task::new(id.clone(), first_row)))
 }

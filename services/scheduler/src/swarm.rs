@@ -4,10 +4,11 @@
 //! **Invariants.** The lock is never held across an await. A poll listens before it decides, so no ring is missed. No
 //! poll outlives [`Policy::host_refresh_ms`], so a held poll never costs a lease.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use df_api::scheduler::{
-    Decision, HostDecision, HostReport, HostView, Parent, PeerDecision, PeerReport, PeerState, TaskFacts, TaskView,
+    Decision, HostDecision, HostReport, HostView, Parent, PeerDecision, PeerReport, Row, TaskFacts, TaskView,
 };
 use df_api::{HostId, TaskId};
 use parking_lot::Mutex;
@@ -18,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::bells::Bells;
 use crate::policy::Policy;
 use crate::select::{Selection, Verdict};
-use crate::state::{Full, State};
-use crate::task::{Peer, Source, Sources, peer_of};
+use crate::state::{Refused, State};
+use crate::task::{Source, peer_of};
 use crate::views::{host_views, task_view};
 
 /// All that is known of one cluster.
@@ -67,7 +68,7 @@ impl Swarm {
         id: &HostId,
         report: HostReport,
         wait: Duration,
-    ) -> Result<Option<HostDecision>, Full> {
+    ) -> Result<Option<HostDecision>, Refused> {
         let bell = self.with(|inner, now_ms| {
             inner.state.report_host(now_ms, id, report)?;
             Ok(inner.bells.host(id))
@@ -75,8 +76,8 @@ impl Swarm {
         Ok(self.poll(bell, wait, |state, _| host_decision(state, id)).await)
     }
 
-    pub fn delete_host(&self, id: &HostId) {
-        self.with(|inner, _| inner.state.delete_host(id));
+    pub fn delete_host(&self, id: &HostId, seq: u64) {
+        self.with(|inner, now_ms| inner.state.end_host(now_ms, id, seq));
     }
 
     /// `None` when the peer was deleted while it waited.
@@ -86,7 +87,7 @@ impl Swarm {
         host: &HostId,
         report: PeerReport,
         wait: Duration,
-    ) -> Result<Option<PeerDecision>, Full> {
+    ) -> Result<Option<PeerDecision>, Refused> {
         let bell = self.with(|inner, now_ms| {
             inner.state.report_peer(now_ms, task, host, report)?;
             Ok(inner.bells.peer(task, host))
@@ -94,8 +95,21 @@ impl Swarm {
         Ok(self.poll(bell, wait, |state, now_ms| peer_decision(state, now_ms, task, host)).await)
     }
 
-    pub fn delete_peer(&self, task: &TaskId, host: &HostId) {
-        self.with(|inner, _| inner.state.delete_peer(task, host));
+    /// One of several of a host. Nobody waits for it: `None` when the peer has left.
+    pub fn report_peer_at_once(
+        &self,
+        task: &TaskId,
+        host: &HostId,
+        report: PeerReport,
+    ) -> Result<Option<PeerDecision>, Refused> {
+        self.with(|inner, now_ms| {
+            inner.state.report_peer(now_ms, task, host, report)?;
+            Ok(peer_decision(&mut inner.state, now_ms, task, host).map(|pending| pending.answer))
+        })
+    }
+
+    pub fn delete_peer(&self, task: &TaskId, host: &HostId, seq: u64) {
+        self.with(|inner, now_ms| inner.state.end_peer(now_ms, task, host, seq));
     }
 
     pub fn task(&self, id: &TaskId) -> Option<TaskView> {
@@ -177,13 +191,14 @@ fn host_decision(state: &State, id: &HostId) -> Option<Pending<HostDecision>> {
         refresh_after_ms: state.policy.host_refresh_ms(),
         resend_tasks: !host.told_tasks,
         duties: host.duties.clone(),
+        seq: host.report.seq,
     };
     let stale = !answer.resend_tasks && answer.duties.is_empty();
     Some(Pending { answer, stale, hold_ms: state.policy.host_refresh_ms(), recheck_ms: None, calm: Duration::ZERO })
 }
 
 fn peer_decision(state: &mut State, now_ms: u64, id: &TaskId, host: &HostId) -> Option<Pending<PeerDecision>> {
-    let told = state.tasks.get(id)?.peers.get(host)?.told.clone();
+    let told = state.tasks.get(id)?.peers.get(host)?.told.is_some();
     let Selection { verdict, recheck_ms, .. } = state.decide(now_ms, id, host)?;
     let (task, policy) = (state.tasks.get(id)?, &state.policy);
     let peer = task.peers.get(host)?;
@@ -194,8 +209,6 @@ fn peer_decision(state: &mut State, now_ms: u64, id: &TaskId, host: &HostId) -> 
         Verdict::Origin => (policy.origin_refresh_ms(), policy.origin_refresh_ms()),
         Verdict::Wait => (policy.host_refresh_ms(), policy.peer_refresh_ms().min(1_000)),
     };
-    let stale = !knows_more(&task.facts, peer) && same(&verdict, told.as_ref(), peer);
-    let calm = if told.is_some() { CALM } else { Duration::ZERO };
     let (decision, sources) = match verdict {
         Verdict::Parents(sources) => (Decision::Parents, Some(sources)),
         Verdict::Origin => (Decision::Origin, None),
@@ -206,28 +219,38 @@ fn peer_decision(state: &mut State, now_ms: u64, id: &TaskId, host: &HostId) -> 
         let report = &state.hosts.announced.get(&id)?.report;
         Some(Parent { peer_id: peer_of(&id), url: report.url.clone(), seed: report.seed, host_id: id, role, slot })
     });
-    let answer = PeerDecision { decision, parents: parents.collect(), row, task: task.facts.clone(), refresh_after_ms };
+    let parents: Vec<_> = parents.collect();
+    let version = version(decision, &parents, row, &task.facts);
+    let holds = peer.report.known == Some(version);
+    // Who has not been answered yet, and asks to wait, waits for something better than `wait`.
+    let first_wait = peer.report.known.is_none() && decision == Decision::Wait && !peer.report.at_origin;
+    let stale = peer.is_running() && (holds || first_wait);
+    let calm = if told { CALM } else { Duration::ZERO };
+    let news = PeerDecision {
+        decision,
+        parents,
+        row,
+        task: task.facts.clone(),
+        refresh_after_ms,
+        version,
+        seq: peer.report.seq,
+    };
+    let answer = match holds {
+        true => PeerDecision {
+            decision: Decision::Unchanged,
+            parents: Vec::new(),
+            row: None,
+            task: TaskFacts::default(),
+            ..news
+        },
+        false => news,
+    };
     Some(Pending { answer, stale, hold_ms, recheck_ms, calm })
 }
 
-/// The cluster knows a fact that the peer did not report.
-fn knows_more(facts: &TaskFacts, peer: &Peer) -> bool {
-    (facts.length.is_some() && peer.report.length.is_none())
-        || (facts.piece_length.is_some() && peer.report.piece_length.is_none())
-        || (facts.digest.is_some() && peer.report.digest.is_none())
-}
-
-/// The verdict is what the peer was told, and does.
-fn same(verdict: &Verdict, told: Option<&Sources>, peer: &Peer) -> bool {
-    match verdict {
-        _ if peer.report.state != PeerState::Running => false,
-        Verdict::Origin => peer.report.at_origin,
-        Verdict::Wait => !peer.report.at_origin,
-        Verdict::Parents(sources) => {
-            let reported = &peer.report.parents;
-            let echoes = |source: &Source| reported.iter().any(|parent| parent.as_str() == source.id.as_str());
-            let arrived = reported.len() == sources.parents.len() && sources.parents.iter().all(echoes);
-            !peer.report.at_origin && told == Some(sources) && arrived && peer.report.row == Some(sources.row)
-        }
-    }
+/// Alike for alike answers, also of another scheduler. Exact in a JavaScript number.
+fn version(decision: Decision, parents: &[Parent], row: Option<Row>, facts: &TaskFacts) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (decision, parents, row, facts).hash(&mut hasher);
+    hasher.finish() >> 11
 }

@@ -234,14 +234,12 @@ async fn what_nobody_waits_for_has_a_limit_of_its_own() {
     let limit = |config: &mut Config| config.download.prefetch_bandwidth_limit = NonZeroU64::new(LIMIT);
     let node = Node::with(RegistryAccess::Open, limit).await;
     let body = random_bytes(14, 12_000_000);
-    // Until the reader has gone, the rest cannot come, however fast it would.
-    node.registry.origin().put("file", Content::new(body.clone()).hold_at(MIB));
+    node.registry.origin().put("file", Content::new(body.clone()));
     let id = node.create("file").await.unwrap();
     let first = df_api::ByteRange { start: 0, end: 10 };
     let read = node.client().get_task_content(&id, Some(first)).await.unwrap();
     assert_eq!(read.bytes().await.unwrap(), body.slice(..10));
     let (started, before) = (Instant::now(), node.received("file").await.origin_bytes);
-    node.registry.origin().release("file");
     until("more has come", Duration::from_secs(30), async || {
         Ok((node.received("file").await.origin_bytes >= before + 3_000_000).then_some(()))
     })

@@ -1,19 +1,22 @@
 //! Hosts: announce, leave, look.
 
+use axum::Extension;
 use axum::extract::State;
 use df_api::HostId;
-use df_api::scheduler::{HostDecision, HostReport, HostView};
-use df_http::extract::{Json, Path, Wait};
+use df_api::scheduler::{HELD_MAX, HostDecision, HostReport, HostView};
+use df_http::credential::Member;
+use df_http::extract::{Json, Path, Query, Wait};
 use df_http::{ApiError, Problems};
 use http::StatusCode;
 
-use super::{check_length, check_url, full};
+use super::{Farewell, check_length, check_url, refused};
 use crate::App;
 
 /// Announce a host, and wait for duties
 ///
 /// The answer renews the lease. With `Prefer: wait=N` it is held back until there are duties, at most for
-/// `refresh_after_ms`. Duties are repeated until `duties_taken` names them.
+/// `refresh_after_ms`. Duties are repeated until `duties_taken` names them. A report with a smaller `seq` than a former
+/// one changes nothing.
 #[utoipa::path(
     put,
     path = "/v1/hosts/{host_id}",
@@ -28,16 +31,22 @@ use crate::App;
 )]
 pub async fn report_host(
     State(app): State<App>,
+    Extension(member): Extension<Member>,
     Path(id): Path<HostId>,
     Wait(wait): Wait,
     Json(report): Json<HostReport>,
 ) -> Result<Json<HostDecision>, ApiError> {
+    member.must_be(&id)?;
+    app.doors().pass(&id)?;
     check_url("url", &report.url)?;
     check_length("duties_taken", report.duties_taken.len())?;
+    if let Some(count) = report.tasks.as_ref().map(Vec::len).filter(|count| *count > HELD_MAX) {
+        return Err(ApiError::unprocessable(format!("tasks has {count} entries; at most {HELD_MAX} are taken")));
+    }
     if let Some(held) = report.tasks.iter().flatten().find(|held| held.piece_length == 0) {
         return Err(ApiError::unprocessable(format!("tasks: piece_length of task {} is 0", held.id)));
     }
-    let decision = app.swarm().report_host(&id, report, wait).await.map_err(full)?;
+    let decision = app.swarm().report_host(&id, report, wait).await.map_err(refused)?;
     decision.map(Json).ok_or_else(|| ApiError::not_found(format!("host {id} left while it waited")))
 }
 
@@ -47,12 +56,18 @@ pub async fn report_host(
     path = "/v1/hosts/{host_id}",
     operation_id = "delete_host",
     tag = "hosts",
-    params(("host_id" = HostId, Path)),
-    responses((status = 204, description = "It is not there any more"), Problems)
+    params(("host_id" = HostId, Path), Farewell),
+    responses((status = 204, description = "It is not there any more, or has announced itself anew since"), Problems)
 )]
-pub async fn delete_host(State(app): State<App>, Path(id): Path<HostId>) -> StatusCode {
-    app.swarm().delete_host(&id);
-    StatusCode::NO_CONTENT
+pub async fn delete_host(
+    State(app): State<App>,
+    Extension(member): Extension<Member>,
+    Path(id): Path<HostId>,
+    Query(farewell): Query<Farewell>,
+) -> Result<StatusCode, ApiError> {
+    member.must_be(&id)?;
+    app.swarm().delete_host(&id, farewell.seq);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The hosts of the cluster

@@ -1,21 +1,25 @@
 //! Tasks: take part, leave, look.
 
+use axum::Extension;
 use axum::extract::State;
-use df_api::scheduler::{PeerDecision, PeerReport, TaskView};
-use df_api::task::{PIECE_LENGTH_MAX, PIECE_LENGTH_MIN};
-use df_api::{PeerId, TaskId};
-use df_http::extract::{Json, Path, Wait};
+use df_api::scheduler::{
+    Decision, PeerAnswer, PeerAnswers, PeerDecision, PeerReport, PeerReports, REPORTS_MAX, TaskReport, TaskView,
+};
+use df_api::task::{PIECE_LENGTH_MAX, PIECE_LENGTH_MIN, piece_count};
+use df_api::{HostId, PeerId, TaskId};
+use df_http::credential::Member;
+use df_http::extract::{Json, Path, Query, Wait};
 use df_http::{ApiError, Problems};
 use http::StatusCode;
 
-use super::{check_length, check_url, full};
+use super::{Farewell, check_length, check_url, refused};
 use crate::App;
 use crate::task::host_of;
 
 /// Tell a peer's state, and get its parents
 ///
-/// With `Prefer: wait=N` the answer is held back as long as the decision is `wait`, or is what the peer reports to be
-/// doing already and no fact of the task is news to it.
+/// With `Prefer: wait=N` the answer is held back as long as the decision is `wait`, or is of the version that the report
+/// names as `known`. A report with a smaller `seq` than a former one changes nothing; its answer is of what is known.
 #[utoipa::path(
     put,
     path = "/v1/tasks/{task_id}/peers/{peer_id}",
@@ -31,18 +35,61 @@ use crate::task::host_of;
 )]
 pub async fn report_peer(
     State(app): State<App>,
+    Extension(member): Extension<Member>,
     Path((task_id, peer_id)): Path<(TaskId, PeerId)>,
     Wait(wait): Wait,
     Json(report): Json<PeerReport>,
 ) -> Result<Json<PeerDecision>, ApiError> {
     tracing::Span::current().record("dragonfly.task_id", task_id.as_str());
-    check(&peer_id, &report)?;
+    member.must_be(&host_of(&peer_id))?;
+    app.doors().pass(&host_of(&peer_id))?;
+    check(&host_of(&peer_id), &report)?;
     let host_id = report.host_id.clone();
-    let decision = app.swarm().report_peer(&task_id, &host_id, report, wait).await.map_err(full)?;
-    let decision =
-        decision.ok_or_else(|| ApiError::not_found(format!("peer {peer_id} left task {task_id} while it waited")))?;
+    let decision = app.swarm().report_peer(&task_id, &host_id, report, wait).await.map_err(refused)?;
+    answer(&task_id, &host_id, decision).map(Json)
+}
+
+/// Tell the state of several peers of one host
+///
+/// For hosts with many tasks: one request instead of many. It is answered at once, also where a decision is `wait`. A
+/// report that is refused does not keep the others from being taken.
+#[utoipa::path(
+    put,
+    path = "/v1/hosts/{host_id}/peers",
+    operation_id = "report_peers",
+    tag = "tasks",
+    params(("host_id" = HostId, Path, description = "Of all the reports")),
+    request_body = PeerReports,
+    responses((status = 200, description = "Whom to read from, by report", body = PeerAnswers), Problems)
+)]
+pub async fn report_peers(
+    State(app): State<App>,
+    Extension(member): Extension<Member>,
+    Path(host_id): Path<HostId>,
+    Json(body): Json<PeerReports>,
+) -> Result<Json<PeerAnswers>, ApiError> {
+    member.must_be(&host_id)?;
+    app.doors().pass(&host_id)?;
+    if body.reports.len() > REPORTS_MAX {
+        let count = body.reports.len();
+        return Err(ApiError::unprocessable(format!("reports has {count} entries; at most {REPORTS_MAX} are taken")));
+    }
+    let report_one = |TaskReport { task_id, report }: TaskReport| {
+        check(&host_id, &report)?;
+        let decision = app.swarm().report_peer_at_once(&task_id, &host_id, report).map_err(refused)?;
+        answer(&task_id, &host_id, decision)
+    };
+    let answers = body.reports.into_iter().map(|report| match report_one(report) {
+        Ok(decision) => PeerAnswer::Decision(decision),
+        Err(refusal) => PeerAnswer::Refused(refusal.into_problem()),
+    });
+    Ok(Json(PeerAnswers { answers: answers.collect() }))
+}
+
+fn answer(task: &TaskId, host: &HostId, decision: Option<PeerDecision>) -> Result<PeerDecision, ApiError> {
+    let decision = decision.ok_or_else(|| ApiError::not_found(format!("host {host} has left task {task}")))?;
     metrics::counter!("dragonfly_scheduler_decisions_total", "decision" => name(&decision)).increment(1);
-    Ok(Json(decision))
+    Ok(decision)
 }
 
 /// A peer leaves a task, and no longer has its pieces
@@ -51,12 +98,19 @@ pub async fn report_peer(
     path = "/v1/tasks/{task_id}/peers/{peer_id}",
     operation_id = "delete_peer",
     tag = "tasks",
-    params(("task_id" = TaskId, Path), ("peer_id" = PeerId, Path)),
-    responses((status = 204, description = "It is not there any more"), Problems)
+    params(("task_id" = TaskId, Path), ("peer_id" = PeerId, Path), Farewell),
+    responses((status = 204, description = "It is not there any more, or has reported anew since"), Problems)
 )]
-pub async fn delete_peer(State(app): State<App>, Path((task_id, peer_id)): Path<(TaskId, PeerId)>) -> StatusCode {
-    app.swarm().delete_peer(&task_id, &host_of(&peer_id));
-    StatusCode::NO_CONTENT
+pub async fn delete_peer(
+    State(app): State<App>,
+    Extension(member): Extension<Member>,
+    Path((task_id, peer_id)): Path<(TaskId, PeerId)>,
+    Query(farewell): Query<Farewell>,
+) -> Result<StatusCode, ApiError> {
+    let host_id = host_of(&peer_id);
+    member.must_be(&host_id)?;
+    app.swarm().delete_peer(&task_id, &host_id, farewell.seq);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// A task, and who holds what of it
@@ -73,11 +127,11 @@ pub async fn get_task(State(app): State<App>, Path(id): Path<TaskId>) -> Result<
     task.map(Json).ok_or_else(|| ApiError::not_found(format!("nobody in this cluster has a part in task {id}")))
 }
 
-fn check(peer_id: &PeerId, report: &PeerReport) -> Result<(), ApiError> {
-    if report.host_id.as_str() != peer_id.as_str() {
-        let host_id = &report.host_id;
+fn check(host_id: &HostId, report: &PeerReport) -> Result<(), ApiError> {
+    if report.host_id != *host_id {
         return Err(ApiError::unprocessable(format!(
-            "host_id {host_id} differs from the peer id {peer_id} in the path; a host's peer is spelled like the host"
+            "host_id {} differs from {host_id} in the path; a host's peer is spelled like the host",
+            report.host_id
         )));
     }
     // What was imported has none.
@@ -95,15 +149,20 @@ fn check(peer_id: &PeerId, report: &PeerReport) -> Result<(), ApiError> {
             "piece_length {length} is not a power of two between {PIECE_LENGTH_MIN} and {PIECE_LENGTH_MAX}"
         )));
     }
-    check_length("complaints", report.complaints.len())?;
-    check_length("parents", report.parents.len())
+    if let (Some(length), Some(piece_length)) = (report.length, report.piece_length) {
+        let count = piece_count(length, piece_length);
+        if let Some(beyond) = report.pieces.iter().find(|piece| *piece >= count) {
+            return Err(ApiError::unprocessable(format!("pieces names piece {beyond}; the task has {count}")));
+        }
+    }
+    check_length("complaints", report.complaints.len())
 }
 
 fn name(decision: &PeerDecision) -> &'static str {
-    use df_api::scheduler::Decision;
     match decision.decision {
         Decision::Parents => "parents",
         Decision::Origin => "origin",
         Decision::Wait => "wait",
+        Decision::Unchanged => "unchanged",
     }
 }

@@ -28,11 +28,14 @@ fn task() -> TaskId {
 struct Sim {
     state: State,
     now_ms: u64,
+    /// Of the last report of anybody.
+    seq: u64,
 }
 
 fn peer_report(name: &str, state: PeerState) -> PeerReport {
     PeerReport {
         host_id: host(name),
+        seq: 1,
         state,
         origin: Origin::new("http://origin/blob"),
         digest: None,
@@ -42,7 +45,7 @@ fn peer_report(name: &str, state: PeerState) -> PeerReport {
         received_bytes: 0,
         complaints: Vec::new(),
         at_origin: false,
-        parents: Vec::new(),
+        known: None,
         row: None,
         wants: Default::default(),
     }
@@ -50,7 +53,7 @@ fn peer_report(name: &str, state: PeerState) -> PeerReport {
 
 impl Sim {
     fn new() -> Self {
-        Self { state: State::new(Policy::default(), 1), now_ms: 1_000 }
+        Self { state: State::new(Policy::default(), 1), now_ms: 1_000, seq: 0 }
     }
 
     fn with(hosts: &[&str]) -> Self {
@@ -63,7 +66,9 @@ impl Sim {
 
     /// A seed when its name starts with `s`.
     fn announce(&mut self, name: &str, change: impl FnOnce(&mut HostReport)) -> Vec<Duty> {
+        self.seq += 1;
         let mut report = HostReport {
+            seq: self.seq,
             place: Default::default(),
             url: format!("http://{name}"),
             seed: name.starts_with('s'),
@@ -88,7 +93,8 @@ impl Sim {
     }
 
     fn report(&mut self, name: &str, change: impl FnOnce(&mut PeerReport)) -> Told {
-        let mut report = peer_report(name, PeerState::Running);
+        self.seq += 1;
+        let mut report = PeerReport { seq: self.seq, ..peer_report(name, PeerState::Running) };
         change(&mut report);
         self.state.report_peer(self.now_ms, &task(), &host(name), report).unwrap();
         self.decide(name)
@@ -128,9 +134,8 @@ impl Sim {
         let report = report.unwrap_or_else(|| peer_report(name, PeerState::Running));
         let told = told.flatten();
         self.report(name, |new| {
-            *new = report;
+            *new = PeerReport { seq: new.seq, ..report };
             new.row = told.as_ref().map(|told| told.row);
-            new.parents = told.iter().flat_map(|told| &told.parents).map(|parent| peer_of(&parent.id)).collect();
             change(new);
         })
     }
@@ -375,10 +380,10 @@ fn silent_peers_and_tasks_without_anybody_are_forgotten() {
 fn what_a_host_no_longer_lists_it_no_longer_has() {
     let mut sim = Sim::with(&["a", "b"]);
     sim.ask_at_origin("a", 1);
+    let before = sim.seq;
     sim.end("a", PeerState::Complete);
-    sim.announce("a", |report| report.tasks = Some(Vec::new()));
+    sim.announce("a", |report| (report.seq, report.tasks) = (before, Some(Vec::new())));
     assert_eq!(sim.ask("b"), rows("", "a", ""), "the list was on its way when the task was completed");
-    sim.now_ms += 1_000;
     sim.announce("a", |report| report.tasks = Some(Vec::new()));
     assert_eq!(sim.ask("b"), Told::Origin);
 }

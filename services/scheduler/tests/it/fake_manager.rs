@@ -45,11 +45,15 @@ impl FakeManager {
     }
 
     pub fn credential(&self, cluster_id: i64, role: Role) -> String {
+        self.credential_of("somebody", cluster_id, role)
+    }
+
+    pub fn credential_of(&self, hostname: &str, cluster_id: i64, role: Role) -> String {
         let now = chrono::Utc::now().timestamp();
         let claims = CredentialClaims {
             iss: ISSUER.to_owned(),
             aud: audience(cluster_id),
-            sub: "somebody".to_owned(),
+            sub: hostname.to_owned(),
             role,
             iat: now,
             exp: now + 3600,

@@ -5,10 +5,14 @@
 )]
 
 mod access;
+mod bad_input;
+mod batch;
 mod document;
 mod fake_manager;
+mod order;
 mod sync;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use df_api::scheduler::{HeldTask, HostReport, PeerDecision, PeerReport, PeerState};
@@ -85,9 +89,16 @@ fn peer(name: &str) -> PeerId {
     name.parse().unwrap()
 }
 
+/// Each is newer than all before.
+fn seq() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 /// A seed when its name starts with `seed`; it holds nothing.
 fn host_report(name: &str) -> HostReport {
     HostReport {
+        seq: seq(),
         place: Default::default(),
         url: format!("http://{name}:4001"),
         seed: name.starts_with("seed"),
@@ -107,6 +118,7 @@ fn holding(name: &str) -> HostReport {
 fn peer_report(name: &str) -> PeerReport {
     PeerReport {
         host_id: host(name),
+        seq: seq(),
         state: PeerState::Running,
         origin: Origin::new("http://origin.example/blob"),
         digest: None,
@@ -116,7 +128,7 @@ fn peer_report(name: &str) -> PeerReport {
         received_bytes: 0,
         complaints: Vec::new(),
         at_origin: false,
-        parents: Vec::new(),
+        known: None,
         row: None,
         wants: Default::default(),
     }
@@ -125,8 +137,9 @@ fn peer_report(name: &str) -> PeerReport {
 /// What a peer reports after it has been told.
 fn obeying(report: &PeerReport, told: &PeerDecision) -> PeerReport {
     PeerReport {
+        seq: seq(),
         at_origin: told.decision == df_api::scheduler::Decision::Origin,
-        parents: told.parents.iter().map(|parent| parent.peer_id.clone()).collect(),
+        known: Some(told.version),
         row: told.row,
         length: told.task.length.or(report.length),
         piece_length: told.task.piece_length.or(report.piece_length),

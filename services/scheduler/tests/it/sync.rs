@@ -6,7 +6,7 @@ use std::time::Duration;
 use df_api::scheduler::{Complaint, ComplaintReason, Decision, HostReport, ParentRole, PeerReport, PeerState};
 use tokio::time::timeout;
 
-use crate::{LONG, Running, SOON, holding, host, host_report, names, obeying, peer, peer_report, task};
+use crate::{LONG, Running, SOON, holding, host, host_report, names, obeying, peer, peer_report, seq, task};
 
 #[tokio::test]
 async fn a_cold_ask_names_the_seed_and_wakes_it_with_a_duty() {
@@ -51,16 +51,18 @@ async fn a_herd_is_told_in_few_answers_and_only_by_those_it_concerns() {
         scheduler.announce(name).await;
     }
     let mut first = peer_report("p0");
-    first = obeying(&first, &scheduler.report(&first, Duration::ZERO).await);
+    let told = scheduler.report(&first, Duration::ZERO).await;
+    first = obeying(&first, &told);
+    let mut parents = told.parents.len();
     let herd = async {
         for name in &names[1..] {
             scheduler.ask(name).await;
         }
     };
     let (mut answers, _) = (0, herd.await);
-    while first.parents.len() < 4 {
+    while parents < 4 {
         let told = timeout(SOON, scheduler.report(&first, LONG)).await.expect("mates are news");
-        first = obeying(&first, &told);
+        (first, parents) = (obeying(&first, &told), told.parents.len());
         answers += 1;
     }
     assert!(answers <= 3, "{answers} answers for three mates");
@@ -213,9 +215,9 @@ async fn who_leaves_is_no_parent_any_more() {
         scheduler.client.report_host(&host(name), &holding(name), Duration::ZERO).await.unwrap();
     }
     scheduler.announce("d").await;
-    scheduler.client.delete_peer(&task(), &peer("a")).await.unwrap();
-    scheduler.client.delete_host(&host("b")).await.unwrap();
-    scheduler.client.delete_host(&host("b")).await.unwrap();
+    scheduler.client.delete_peer(&task(), &peer("a"), seq()).await.unwrap();
+    scheduler.client.delete_host(&host("b"), seq()).await.unwrap();
+    scheduler.client.delete_host(&host("b"), seq()).await.unwrap();
     assert_eq!(names(&scheduler.ask("d").await), ["c"]);
 }
 

@@ -87,6 +87,7 @@ impl Lab {
         let length = self.layer.size_bytes();
         let held = HeldTask { id: task_id(&self.layer), length, piece_length: piece_length(Some(length)) };
         let report = HostReport {
+            seq: 1,
             place: Place { hostname: name.to_owned(), ip: "127.0.0.1".to_owned(), ..Place::default() },
             url: url.to_owned(),
             seed,

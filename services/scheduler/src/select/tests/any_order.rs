@@ -9,14 +9,51 @@ const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "s1", "s2"];
 
 #[derive(Clone, Debug)]
 enum Event {
-    Announce { who: usize, sharing_off: bool, holds: bool },
-    Leave { who: usize },
-    Quit { who: usize },
-    Ask { who: usize, forgets: bool },
-    End { who: usize, complete: bool },
-    Complain { who: usize, about: usize, reason: ComplaintReason },
-    Want { who: usize, wants: Wants },
-    Pass { ms: u64 },
+    Announce {
+        who: usize,
+        sharing_off: bool,
+        holds: bool,
+    },
+    Leave {
+        who: usize,
+    },
+    Quit {
+        who: usize,
+    },
+    Ask {
+        who: usize,
+        forgets: bool,
+    },
+    End {
+        who: usize,
+        complete: bool,
+    },
+    Complain {
+        who: usize,
+        about: usize,
+        reason: ComplaintReason,
+    },
+    Want {
+        who: usize,
+        wants: Wants,
+    },
+    /// What it said comes once more, or only now.
+    Echo {
+        who: usize,
+        what: Echo,
+    },
+    Pass {
+        ms: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Echo {
+    Announcement,
+    Report,
+    /// Before the last.
+    OldReport,
+    Quit,
 }
 
 fn event(hosts: usize) -> impl Strategy<Value = Event> {
@@ -32,6 +69,8 @@ fn event(hosts: usize) -> impl Strategy<Value = Event> {
         2 => (who.clone(), who.clone(), reason).prop_map(|(who, about, reason)| Event::Complain { who, about, reason }),
         1 => (who.clone(), prop_oneof![Just(Wants::All), Just(Wants::FromPeers), Just(Wants::Part)])
             .prop_map(|(who, wants)| Event::Want { who, wants }),
+        3 => (who.clone(), prop_oneof![Just(Echo::Announcement), Just(Echo::Report), Just(Echo::OldReport), Just(Echo::Quit)])
+            .prop_map(|(who, what)| Event::Echo { who, what }),
         2 => (1..6_000u64).prop_map(|ms| Event::Pass { ms }),
     ]
 }
@@ -40,12 +79,61 @@ fn event(hosts: usize) -> impl Strategy<Value = Event> {
 struct Play {
     sim: Sim,
     reports: Vec<PeerReport>,
+    /// By host: its last announcement, last reports and last farewell, as they were sent.
+    sent: Vec<Sent>,
+}
+
+#[derive(Clone, Default)]
+struct Sent {
+    announcement: Option<HostReport>,
+    reports: Vec<PeerReport>,
+    quit: Option<u64>,
 }
 
 impl Play {
     fn new(hosts: usize) -> Self {
         let reports = NAMES[..hosts].iter().map(|name| peer_report(name, PeerState::Running)).collect();
-        Self { sim: Sim::with(&NAMES[..hosts]), reports }
+        Self { sim: Sim::with(&NAMES[..hosts]), reports, sent: vec![Sent::default(); hosts] }
+    }
+
+    fn send(&mut self, who: usize, report: PeerReport) {
+        self.sim.seq += 1;
+        let report = PeerReport { seq: self.sim.seq, ..report };
+        self.sent[who].reports.push(report.clone());
+        self.sim.state.report_peer(self.sim.now_ms, &task(), &host(NAMES[who]), report).unwrap();
+    }
+
+    /// Whatever comes late or twice changes nothing of what is known. Time may have passed since, and whoever speaks is
+    /// alive: but only who said it last.
+    fn echo(&mut self, who: usize, what: Echo) -> Result<(), TestCaseError> {
+        let (now_ms, id, sent) = (self.sim.now_ms, host(NAMES[who]), self.sent[who].clone());
+        let before = format!("{:?}", self.sim.state);
+        let last = sent.reports.last().map(|report| report.seq);
+        let state = &mut self.sim.state;
+        let known = state.tasks.get(&task()).is_some_and(|task| task.peers.contains_key(&id));
+        match what {
+            Echo::Announcement => {
+                let newer = state.hosts.announced.get(&id).map(|host| host.report.seq);
+                let old = sent.announcement.filter(|report| newer > Some(report.seq));
+                old.into_iter().for_each(|report| state.report_host(now_ms, &id, report).unwrap());
+            }
+            Echo::OldReport => {
+                let old = sent.reports.iter().rev().nth(1).filter(|_| known);
+                old.into_iter().for_each(|report| state.report_peer(now_ms, &task(), &id, report.clone()).unwrap());
+            }
+            Echo::Quit => {
+                let old = sent.quit.filter(|quit| known && last > Some(*quit));
+                old.into_iter().for_each(|seq| state.end_peer(now_ms, &task(), &id, seq));
+            }
+            Echo::Report => {
+                // The same once more is as if it came only now.
+                let Some(report) = sent.reports.last().filter(|_| known && sent.quit < last) else { return Ok(()) };
+                state.report_peer(now_ms, &task(), &id, report.clone()).unwrap();
+                return Ok(());
+            }
+        }
+        prop_assert_eq!(format!("{:?}", self.sim.state), before, "{:?} of {}", what, NAMES[who]);
+        Ok(())
     }
 
     fn run(&mut self, event: &Event) -> Result<(), TestCaseError> {
@@ -53,31 +141,42 @@ impl Play {
             Event::Announce { who, sharing_off, holds } => {
                 let held = HeldTask { id: task(), length: 1 << 20, piece_length: 1 << 18 };
                 let tasks = holds.then(|| vec![held]);
-                self.sim.announce(NAMES[who], |report| (report.sharing_off, report.tasks) = (sharing_off, tasks));
+                let mut said = None;
+                self.sim.announce(NAMES[who], |report| {
+                    (report.sharing_off, report.tasks) = (sharing_off, tasks);
+                    said = Some(report.clone());
+                });
+                self.sent[who].announcement = said;
             }
-            Event::Leave { who } => self.sim.state.delete_host(&host(NAMES[who])),
+            Event::Leave { who } => {
+                self.sim.seq += 1;
+                self.sim.state.end_host(self.sim.now_ms, &host(NAMES[who]), self.sim.seq);
+            }
             Event::Quit { who } => {
-                self.sim.state.delete_peer(&task(), &host(NAMES[who]));
+                self.sim.seq += 1;
+                self.sent[who].quit = Some(self.sim.seq);
+                self.sim.state.end_peer(self.sim.now_ms, &task(), &host(NAMES[who]), self.sim.seq);
                 self.reports[who] = peer_report(NAMES[who], PeerState::Running);
             }
             Event::Ask { who, forgets } => {
                 self.reports[who].state = PeerState::Running;
                 self.reports[who].received_bytes += 1;
                 if forgets {
-                    self.reports[who].parents.clear();
+                    self.reports[who].row = None;
                 }
                 self.ask(who)?;
             }
             Event::End { who, complete } => {
                 let state = if complete { PeerState::Complete } else { PeerState::Failed };
-                let report = PeerReport { state, at_origin: false, parents: Vec::new(), ..self.reports[who].clone() };
+                let report = PeerReport { state, at_origin: false, ..self.reports[who].clone() };
                 self.reports[who] = report.clone();
-                self.sim.state.report_peer(self.sim.now_ms, &task(), &host(NAMES[who]), report).unwrap();
+                self.send(who, report);
             }
             Event::Complain { who, about, reason } => {
                 self.reports[who].complaints.push(Complaint { peer_id: peer_of(&host(NAMES[about])), reason });
             }
             Event::Want { who, wants } => self.reports[who].wants = wants,
+            Event::Echo { who, what } => self.echo(who, what)?,
             Event::Pass { ms } => {
                 self.sim.now_ms += ms;
                 self.sim.state.expire(self.sim.now_ms);
@@ -88,7 +187,7 @@ impl Play {
 
     fn ask(&mut self, who: usize) -> Result<Verdict, TestCaseError> {
         let (now_ms, id) = (self.sim.now_ms, host(NAMES[who]));
-        self.sim.state.report_peer(now_ms, &task(), &id, self.reports[who].clone()).unwrap();
+        self.send(who, self.reports[who].clone());
         let State { tasks, hosts, policy, .. } = &self.sim.state;
         let view = View { now_ms, task: &tasks[&task()], hosts, policy };
         let selection = select(view, &id);
@@ -98,9 +197,9 @@ impl Play {
         self.check(who, &decided.verdict)?;
         let report = &mut self.reports[who];
         report.at_origin = decided.verdict == Verdict::Origin;
-        (report.parents, report.row) = match &decided.verdict {
-            Verdict::Parents(told) => (told.parents.iter().map(|parent| peer_of(&parent.id)).collect(), Some(told.row)),
-            Verdict::Origin | Verdict::Wait => (Vec::new(), None),
+        report.row = match &decided.verdict {
+            Verdict::Parents(told) => Some(told.row),
+            Verdict::Origin | Verdict::Wait => None,
         };
         Ok(decided.verdict)
     }
