@@ -9,6 +9,7 @@
 mod client;
 mod cold_pull;
 mod curl;
+mod decisions;
 mod first_byte;
 mod floor;
 mod goal;
@@ -18,6 +19,7 @@ mod made;
 mod memory;
 mod nginx;
 mod node;
+mod nothing;
 mod options;
 mod peer_to_peer;
 mod report;
@@ -40,6 +42,10 @@ use crate::row::Row;
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse().scaled();
+    if let Some(listen) = options.nothing {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        return runtime.block_on(nothing::serve_nothing(listen)).map(|()| ExitCode::SUCCESS);
+    }
     if let Some(missing) = machine::missing() {
         eprintln!("bench: {missing}");
         return Ok(ExitCode::from(77));
@@ -92,5 +98,6 @@ async fn rows(name: RowName, options: &Options) -> anyhow::Result<Vec<Row>> {
         RowName::SmallObject => small_object::rows(options).await,
         RowName::Memory => memory::rows(options).await,
         RowName::Restart => restart::rows(options).await,
+        RowName::Decisions => decisions::rows(options).await,
     }
 }

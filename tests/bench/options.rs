@@ -1,5 +1,6 @@
 //! What to measure, how often, and how large; every size can be made smaller for a slower machine.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
@@ -64,6 +65,18 @@ pub(crate) struct Options {
     /// Tasks on disk at a start.
     #[arg(long, default_value_t = 10_000)]
     pub(crate) tasks: usize,
+    /// Peers that a scheduler answers, a hundred to a task.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) askers: usize,
+    /// For how long they ask, per run and side.
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) seconds: f64,
+    /// How often somebody who waits is told, per run.
+    #[arg(long, default_value_t = 500)]
+    pub(crate) wakes: usize,
+    /// Serve nothing there, for those rows.
+    #[arg(long, hide = true)]
+    pub(crate) nothing: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -84,6 +97,8 @@ pub(crate) enum RowName {
     Memory,
     /// A start with many tasks on disk.
     Restart,
+    /// A scheduler on one core, against a server that does nothing: answers, how soon, and memory.
+    Decisions,
 }
 
 // === impl Options ===
@@ -106,6 +121,9 @@ impl Options {
             pulls: 4,
             each_mib: 2,
             tasks: 50,
+            askers: 200,
+            seconds: 0.2,
+            wakes: 5,
             ..self
         }
     }

@@ -31,6 +31,8 @@ pub(crate) enum Unit {
     Milliseconds,
     Seconds,
     Mib,
+    Kib,
+    PerSecond,
 }
 
 // === impl Row ===
@@ -107,6 +109,8 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::Seconds => "s",
             Self::Mib => "MiB",
+            Self::Kib => "KiB",
+            Self::PerSecond => "/s",
         }
     }
 }

@@ -1,0 +1,340 @@
+//! How many reports a scheduler answers on one core, how soon, and what it remembers of each: 10,000 hosts with one peer
+//! each, a hundred peers to a task, all of them on their way, beside a server that does nothing on the same stack.
+//!
+//! **Invariant.** The server has a core of its own, and those who ask have another. Peers do as they were told: each
+//! report names version and row of the last answer.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use df_api::Bitmap;
+use df_api::scheduler::{HeldTask, HostReport, PeerReport, PeerReports, PeerState, TaskReport};
+use df_api::task::Origin;
+use df_testkit::{Program, free_port};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use serde_json::{Value, json};
+use tests::process::status_mib;
+use tests::program;
+
+use crate::client::Connection;
+use crate::goal::{Goal, percentile, sorted};
+use crate::options::Options;
+use crate::row::{Part, Row, Unit};
+
+const PEERS_PER_TASK: usize = 100;
+const PIECES: u64 = 256;
+const PIECE_LENGTH: u64 = 4 << 20;
+const CONNECTIONS: usize = 32;
+const START_BOUND: Duration = Duration::from_secs(30);
+/// Of those who ask; the server has the other.
+const OUR_CORE: usize = 1;
+const TASKS_PER_HOST: usize = 100;
+
+/// Ended when dropped.
+struct Server {
+    program: Program,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+/// One peer, and what it was told last.
+struct Asker {
+    host: String,
+    task: String,
+    report: PeerReport,
+    pieces: u32,
+}
+
+pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
+    ensure!(std::thread::available_parallelism()?.get() > 1, "one core for the server and one for who asks");
+    let mut rates = ["a scheduler's decisions", "doing nothing"].map(|name| Part::new(name, Unit::PerSecond));
+    let mut late = [0.5, 0.99].map(|part| Part::new(format!("p{:.0}", part * 100.0), Unit::Milliseconds));
+    let (mut each, mut woken) = (Vec::new(), Vec::new());
+    for run in 0..options.runs_with_warm_up() {
+        let (scheduler, nothing) = (Server::scheduler(options).await?, Server::nothing(options).await?);
+        let askers = prepare(&scheduler, options)?;
+        let (askers, decided) = ask_all(scheduler.address, askers, options.seconds, None)?;
+        let (askers, done) = ask_all(nothing.address, askers, options.seconds, None)?;
+        drop(nothing);
+        let rate = decided.len() as f64 / options.seconds;
+        let (_, paced) = ask_all(scheduler.address, askers, options.seconds, Some(rate / 2.0))?;
+        drop(scheduler);
+        let bytes = remembered(&Server::scheduler(options).await?, options)?;
+        let waits = wake(&Server::scheduler(options).await?, options)?;
+        if options.is_warm_up(run) {
+            continue;
+        }
+        rates[0].values.push(rate);
+        rates[1].values.push(done.len() as f64 / options.seconds);
+        let paced = sorted(&paced);
+        for (part, at) in late.iter_mut().zip([0.5, 0.99]) {
+            part.values.extend(percentile(&paced, at));
+        }
+        each.push(bytes);
+        woken.extend(percentile(&sorted(&waits), 0.99));
+    }
+    let what = format!("decisions on one core, {} peers on {} tasks", options.askers, options.askers / PEERS_PER_TASK);
+    let [ours, nothing] = rates;
+    let [median, p99] = late;
+    Ok(vec![
+        Row::new(what.clone(), Unit::PerSecond, Goal::at_least(15_000.0, 25_000.0), ours.values.clone()),
+        Row::ratio(format!("{what} ÷ doing nothing"), Goal::at_least(0.4, 0.6), &ours, &nothing),
+        Row::new(format!("{what}, half that load: p99"), Unit::Milliseconds, Goal::at_most(5.0, 2.0), p99.values)
+            .with([median]),
+        Row::new("a scheduler's memory per peer of a task", Unit::Kib, Goal::at_most(4.0, 1.0), each),
+        Row::new(
+            "a waiting child is told of its first parent: p99",
+            Unit::Milliseconds,
+            Goal::at_most(20.0, 5.0),
+            woken,
+        ),
+    ])
+}
+
+// === impl Server ===
+
+impl Server {
+    async fn scheduler(options: &Options) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let config = folder.path().join("scheduler.yaml");
+        let told = json!({ "listen": address.to_string(), "host": { "hostname": "bench" }, "hostLeaseMs": 600_000 });
+        std::fs::write(&config, told.to_string())?;
+        let path = program(&options.programs()?, "scheduler")?;
+        Self::start(folder, address, &[path.as_os_str(), "--config".as_ref(), config.as_os_str()], "/readyz").await
+    }
+
+    async fn nothing(_: &Options) -> anyhow::Result<Self> {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let own = std::env::current_exe()?;
+        let listen = address.to_string();
+        Self::start(tempfile::tempdir()?, address, &[own.as_os_str(), "--nothing".as_ref(), listen.as_ref()], "/").await
+    }
+
+    async fn start(
+        folder: tempfile::TempDir,
+        address: SocketAddr,
+        command: &[&std::ffi::OsStr],
+        ready: &str,
+    ) -> anyhow::Result<Self> {
+        let mut pinned = std::process::Command::new("taskset");
+        tests::cluster::only_environment(&mut pinned, &[]);
+        pinned.args(["--cpu-list", "0"]).args(command);
+        let mut program = Program::start("server", &mut pinned, &folder.path().join("log"))?;
+        program.wait_for_url(&format!("http://{address}{ready}"), START_BOUND).await?;
+        Ok(Self { program, address, _folder: folder })
+    }
+}
+
+// --- what is asked ---
+
+fn host_report(name: &str, seed: bool, tasks: Option<Vec<HeldTask>>) -> HostReport {
+    HostReport {
+        seq: 1,
+        place: Default::default(),
+        url: format!("http://{name}:65002"),
+        seed,
+        sharing_off: false,
+        storing: true,
+        upload_slots: 200,
+        tasks,
+        duties_taken: Vec::new(),
+    }
+}
+
+fn peer_report(host: &str) -> anyhow::Result<PeerReport> {
+    Ok(PeerReport {
+        host_id: host.parse()?,
+        seq: 1,
+        state: PeerState::Running,
+        origin: Origin::new(
+            "https://registry.example/v2/team/app/blobs/sha256:0123456789abcdef0123456789abcdef01234567",
+        ),
+        digest: None,
+        length: Some(PIECES * PIECE_LENGTH),
+        piece_length: Some(PIECE_LENGTH),
+        pieces: Bitmap::default(),
+        received_bytes: 0,
+        complaints: Vec::new(),
+        at_origin: false,
+        known: None,
+        row: None,
+        wants: Default::default(),
+    })
+}
+
+fn task(number: usize) -> String {
+    format!("{number:064x}")
+}
+
+fn put(connection: &mut Connection, target: &str, body: &impl serde::Serialize) -> anyhow::Result<Value> {
+    connection.json("PUT", target, "", &serde_json::to_string(body)?)
+}
+
+fn announce(connection: &mut Connection, name: &str, report: &HostReport) -> anyhow::Result<()> {
+    put(connection, &format!("/v1/hosts/{name}"), report).map(drop)
+}
+
+/// A seed peer that has everything, and hosts that have all joined.
+fn prepare(scheduler: &Server, options: &Options) -> anyhow::Result<Vec<Asker>> {
+    let mut connection = Connection::open(scheduler.address)?;
+    let tasks = options.askers / PEERS_PER_TASK;
+    let length = PIECES * PIECE_LENGTH;
+    let held = (0..tasks).map(|at| Ok(HeldTask { id: task(at).parse()?, length, piece_length: PIECE_LENGTH }));
+    announce(&mut connection, "seed", &host_report("seed", true, Some(held.collect::<anyhow::Result<_>>()?)))?;
+    let mut askers = Vec::new();
+    for at in 0..options.askers {
+        let host = format!("node-{at}");
+        announce(&mut connection, &host, &host_report(&host, false, Some(Vec::new())))?;
+        askers.push(Asker { report: peer_report(&host)?, host, task: task(at % tasks), pieces: 0 });
+    }
+    for asker in &mut askers {
+        asker.ask(&mut connection)?;
+    }
+    Ok(askers)
+}
+
+/// Milliseconds of each answer, of so many connections in so many seconds; `pace` is asks per second, all together.
+fn ask_all(
+    address: SocketAddr,
+    askers: Vec<Asker>,
+    seconds: f64,
+    pace: Option<f64>,
+) -> anyhow::Result<(Vec<Asker>, Vec<f64>)> {
+    let (start, each) = (Arc::new(Barrier::new(CONNECTIONS)), askers.len().div_ceil(CONNECTIONS));
+    let mut shares: Vec<Vec<Asker>> = (0..CONNECTIONS).map(|_| Vec::with_capacity(each)).collect();
+    askers.into_iter().enumerate().for_each(|(at, asker)| shares[at % CONNECTIONS].push(asker));
+    let between = pace.map(|pace| Duration::from_secs_f64(CONNECTIONS as f64 / pace));
+    let threads = shares.into_iter().enumerate().map(|(number, mut share)| {
+        let start = start.clone();
+        std::thread::spawn(move || {
+            keep_to(OUR_CORE)?;
+            let mut connection = Connection::open(address)?;
+            let mut taken = Vec::new();
+            start.wait();
+            let began = Instant::now();
+            let end = began + Duration::from_secs_f64(seconds);
+            let mut due = began + between.unwrap_or_default().mul_f64(number as f64 / CONNECTIONS as f64);
+            for at in 0.. {
+                let now = Instant::now();
+                if now >= end {
+                    break;
+                }
+                if let Some(between) = between {
+                    #[allow(clippy::disallowed_methods, reason = "a thread of its own, with nothing else to do")]
+                    std::thread::sleep(due.saturating_duration_since(now));
+                    due += between;
+                }
+                let asked = Instant::now();
+                let count = share.len();
+                share[at % count].ask(&mut connection)?;
+                taken.push(asked.elapsed().as_secs_f64() * 1e3);
+            }
+            anyhow::Ok((share, taken))
+        })
+    });
+    let (mut askers, mut taken) = (Vec::new(), Vec::new());
+    for thread in threads.collect::<Vec<_>>() {
+        let (share, times) = thread.join().map_err(|_| anyhow::anyhow!("a thread that asks has panicked"))??;
+        askers.extend(share);
+        taken.extend(times);
+    }
+    Ok((askers, taken))
+}
+
+fn keep_to(core: usize) -> anyhow::Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    Ok(sched_setaffinity(None, &cores)?)
+}
+
+// === impl Asker ===
+
+impl Asker {
+    fn ask(&mut self, connection: &mut Connection) -> anyhow::Result<()> {
+        self.report.seq += 1;
+        if u64::from(self.pieces) < PIECES {
+            self.report.pieces.set(self.pieces);
+            self.pieces += 1;
+        }
+        self.report.received_bytes += PIECE_LENGTH;
+        let said = put(connection, &format!("/v1/tasks/{}/peers/{}", self.task, self.host), &self.report)?;
+        if said["decision"] == "parents" {
+            self.report.known = said["version"].as_u64();
+            self.report.row = serde_json::from_value(said["row"].clone())?;
+        }
+        Ok(())
+    }
+}
+
+/// KiB of resident memory for each peer of a task, with many of them.
+fn remembered(scheduler: &Server, options: &Options) -> anyhow::Result<f64> {
+    let mut connection = Connection::open(scheduler.address)?;
+    let hosts = options.askers / 5;
+    for at in 0..hosts {
+        let host = format!("node-{at}");
+        announce(&mut connection, &host, &host_report(&host, at == 0, Some(Vec::new())))?;
+    }
+    let before = status_mib(scheduler.program.id(), "VmRSS")?;
+    for at in 0..hosts {
+        let host = format!("node-{at}");
+        let mut report = peer_report(&host)?;
+        (0..PIECES as u32 / 2).for_each(|piece| report.pieces.set(piece * 2));
+        report.received_bytes = PIECES / 2 * PIECE_LENGTH;
+        let reports =
+            (0..TASKS_PER_HOST).map(|number| Ok(TaskReport { task_id: task(number).parse()?, report: report.clone() }));
+        let reports = PeerReports { reports: reports.collect::<anyhow::Result<_>>()? };
+        let said = put(&mut connection, &format!("/v1/hosts/{host}/peers"), &reports)?;
+        let answers = said["answers"].as_array().context("no answers")?;
+        ensure!(answers.iter().all(|answer| answer["decision"].is_object()), "{said}");
+    }
+    let after = status_mib(scheduler.program.id(), "VmRSS")?;
+    Ok((after - before) * 1024.0 / (hosts * TASKS_PER_HOST) as f64)
+}
+
+/// Milliseconds from the parent's word to the child's answer, over and over: the child waits for a host at the origin that
+/// has not announced itself yet.
+fn wake(scheduler: &Server, options: &Options) -> anyhow::Result<Vec<f64>> {
+    let mut connection = Connection::open(scheduler.address)?;
+    announce(&mut connection, "child", &host_report("child", false, Some(Vec::new())))?;
+    let (number, numbers) = std::sync::mpsc::channel::<usize>();
+    let (answered, answers) = std::sync::mpsc::channel::<anyhow::Result<Instant>>();
+    let address = scheduler.address;
+    let waiting = std::thread::spawn(move || {
+        let mut connection = Connection::open(address)?;
+        for number in numbers {
+            let body = serde_json::to_string(&peer_report("child")?)?;
+            let target = format!("/v1/tasks/{}/peers/child", task(number));
+            let told = connection.json("PUT", &target, "Prefer: wait=20\r\n", &body);
+            let told = told.and_then(|said| {
+                ensure!(said["decision"] == "parents", "{said}");
+                Ok(Instant::now())
+            });
+            answered.send(told)?;
+        }
+        anyhow::Ok(())
+    });
+    let mut taken = Vec::new();
+    for at in 0..options.wakes {
+        let parent = format!("parent-{at}");
+        let report = PeerReport { at_origin: true, ..peer_report(&parent)? };
+        put(&mut connection, &format!("/v1/tasks/{}/peers/{parent}", task(at)), &report)?;
+        number.send(at)?;
+        // It has arrived when it is seen there.
+        while !is_seen(&mut connection, at)? {}
+        let said = Instant::now();
+        announce(&mut connection, &parent, &host_report(&parent, false, Some(Vec::new())))?;
+        taken.push((answers.recv()?? - said).as_secs_f64() * 1e3);
+    }
+    drop(number);
+    waiting.join().map_err(|_| anyhow::anyhow!("the thread that waits has panicked"))??;
+    Ok(taken)
+}
+
+fn is_seen(connection: &mut Connection, number: usize) -> anyhow::Result<bool> {
+    let view = connection.json("GET", &format!("/v1/tasks/{}", task(number)), "", "")?;
+    let peers = view["peers"].as_array().context("no peers")?;
+    Ok(peers.iter().any(|peer| peer["host_id"] == "child"))
+}
