@@ -49,7 +49,7 @@ enum Turn {
 }
 
 /// A scheduler that has not answered by then is worked around.
-pub(crate) const FIRST_ADVICE: Duration = Duration::from_millis(1500);
+pub const FIRST_ADVICE: Duration = Duration::from_millis(1500);
 /// Suppliers of a wrong content are asked for so long whether they have compared the whole.
 const WHOLE_PATIENCE: Duration = Duration::from_millis(500);
 const ABANDONED_CHECK: Duration = Duration::from_millis(200);

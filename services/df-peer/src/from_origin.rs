@@ -23,18 +23,18 @@ use tokio::time::Instant;
 use crate::origin::{self, Answer, Asked, Door, Facts, Question};
 use crate::peer::Peer;
 use crate::task::{Failure, Task};
-use plan::{View, plan_origin};
+pub use plan::{View, plan_origin};
 use retries::Verdict;
 use stream::Pour;
 
 pub(crate) use retries::{Landed, RETRY_AFTER_MAX, Retries, patience};
 
 /// One request asks for this much at most.
-const RUN_BYTES: u64 = 16 * 1024 * 1024;
+pub const RUN_BYTES: u64 = 16 * 1024 * 1024;
 /// And for this much when many tasks take turns: each gets on, if slowly.
 const RUN_BYTES_IN_TURNS: u64 = 4 * 1024 * 1024;
 /// Runs are asked for ahead of readers as far as the origin gets in this time.
-const AHEAD: Duration = Duration::from_secs(3);
+pub const AHEAD: Duration = Duration::from_secs(3);
 /// How long an origin may think before its first answer, and before later ones: less, when others were waited for before.
 const FIRST_ANSWER: Duration = Duration::from_secs(28);
 const LATER_ANSWER: Duration = Duration::from_secs(8);

@@ -12,8 +12,15 @@ mod flight;
 mod links;
 mod meter;
 mod testimony;
+mod vouching;
 mod watch;
 mod words;
+
+pub use self::links::{Linked, Links, Struck};
+pub use self::meter::{Meter, TICK, mean};
+pub use self::testimony::{Found, Others, Testimony, is_involved, is_repeated, liars, refuted};
+pub use self::watch::{ASKED_AROUND, Look, Seen, hedge_budget, look};
+pub use self::words::{ASKED_TO_DESCRIBE, HOLD, PROBE, PROBE_USUAL, REST, SECOND_VOICE};
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -34,9 +41,6 @@ use tracing::Instrument as _;
 use self::description::Description;
 use self::draft::Draft;
 use self::flight::{Advance, Ended, Flight};
-use self::links::Links;
-use self::meter::{Meter, TICK};
-use self::testimony::Testimony;
 use self::words::Queries;
 use crate::from_origin::{piece, storage};
 use crate::parent::ParentLink;
@@ -47,17 +51,17 @@ use crate::task::{Failure, Task};
 
 /// Requests at one parent: with one, a single parent idles between two pieces. A third made eight nodes on one small
 /// machine 5 % faster, and left a layer of six pieces with none when its two parents died half-way.
-const PER_PARENT: usize = 2;
+pub const PER_PARENT: usize = 2;
 /// Without a scheduler, and without a byte from any parent for this long: whoever asked is better served by the origin.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// As long as a scheduler says to wait for parents: it knows whether somebody is at the origin, which may be slow. All
 /// children of a slow one would go there at once.
-pub(crate) const PATIENCE_ADVISED: Duration = Duration::from_secs(20);
+pub const PATIENCE_ADVISED: Duration = Duration::from_secs(20);
 /// When all parents have failed, the scheduler's word is waited for this long: it may have to find out first that whoever
 /// was at the origin is dead, and all who go there by themselves meanwhile fetch the same.
-const NEW_ADVICE: Duration = Duration::from_secs(3);
+pub const NEW_ADVICE: Duration = Duration::from_secs(3);
 /// A parent that waited for the bytes as long as it may is left alone for a moment.
-const AGAIN_AFTER: Duration = Duration::from_millis(200);
+pub const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -112,7 +116,7 @@ struct Swarm<'a> {
     advice: watching::Receiver<Advice>,
     /// Without a byte, as long as the advice stands.
     patience: Duration,
-    links: Links,
+    links: Links<Arc<ParentLink>>,
     flights: FuturesUnordered<JoinHandle<(u64, Ended)>>,
     in_flight: Vec<InFlight>,
     launched: u64,
@@ -205,7 +209,11 @@ impl Swarm<'_> {
         };
         let usable = |parent: &&Parent| !self.sync.complained_of(&parent.peer_id);
         let wanted = decision.parents.iter().filter(usable).cloned().collect();
-        self.links.follow(self.peer, wanted, decision.row);
+        let peer = self.peer;
+        self.links.follow(peer.host_id(), wanted, decision.row, |key, parent| {
+            let client = peer.parent_client(&parent)?;
+            Some(Arc::new(ParentLink::new(key, parent, client)))
+        });
         let links = &self.links;
         self.in_flight.retain(|flight| {
             let stays = links.get(flight.link.key).is_some();

@@ -39,6 +39,15 @@ pub mod uploads;
 pub mod upstream;
 mod wanted;
 
+/// What is decided here without a network, a disk or a clock: `tests/sim` runs it in virtual time.
+pub mod decisions {
+    pub use crate::download::FIRST_ADVICE;
+    pub use crate::from_origin::{AHEAD, RUN_BYTES, View as OriginView, plan_origin};
+    pub use crate::from_parents::*;
+    pub use crate::plan::{Flying, Key, Stalled, Step, View, hedge, plan};
+    pub use crate::sync::{RETRY, hold_after, pause_after};
+}
+
 pub use import::{ImportError, import};
 pub use limits::DownloadConfig;
 pub use local::{CloneError, RemoveError};

@@ -71,6 +71,8 @@ pub struct Stalled {
     pub piece: u32,
     pub parent: Key,
     pub rest_bytes: u64,
+    /// The parent has told that it has the piece.
+    pub ahead: bool,
     /// For so long that the last of the reserve is asked, whatever it has told.
     pub forlorn: bool,
 }
@@ -109,6 +111,9 @@ pub fn plan(view: &View<'_>) -> Vec<Step> {
 }
 
 /// Second requests for what is not getting on: of somebody who has all of it, the reserve last; within `budget_bytes`.
+///
+/// The reserve, which most often is the seed, is for those whose own parent does not send what it has. Behind one bad relay
+/// everybody waits, and who is next to it gets around it; should all ask the seed, those who read from it would starve.
 pub fn hedge(view: &View<'_>, stalled: &[Stalled], has: impl Fn(Key, u32) -> bool, mut budget_bytes: u64) -> Vec<Step> {
     let mut room = Room::of(view);
     let mut steps: Vec<Step> = Vec::new();
@@ -118,8 +123,9 @@ pub fn hedge(view: &View<'_>, stalled: &[Stalled], has: impl Fn(Key, u32) -> boo
             continue;
         }
         let near = view.usable.mates.iter().chain(&view.usable.above).map(|(_, key)| *key);
-        let holders = near.chain(view.reserve.iter().copied()).filter(|key| has(*key, slow.piece));
-        let last_resort = view.reserve.last().copied().filter(|_| slow.forlorn);
+        let reserve = view.reserve.iter().copied().filter(|_| slow.ahead);
+        let holders = near.chain(reserve).filter(|key| has(*key, slow.piece));
+        let last_resort = view.reserve.last().copied().filter(|key| slow.forlorn && room.is_idle(*key));
         let fit = |key: &Key| *key != slow.parent && !view.avoid.contains(&(slow.piece, *key)) && room.has(*key);
         if let Some(parent) = holders.chain(last_resort).find(fit) {
             room.take(parent);
@@ -153,6 +159,7 @@ fn in_order(readers: &[u32], pieces: u32) -> impl Iterator<Item = u32> {
 /// How many more requests each parent takes.
 struct Room {
     left: BTreeMap<Key, usize>,
+    per_parent: usize,
     /// Whether the reserve has anything to bring; else the relays alone say when to stop.
     reserve_counts: bool,
     reserve: Vec<Key>,
@@ -198,7 +205,7 @@ impl Room {
         let taken = |key: Key| view.in_flight.iter().filter(|flying| flying.parent == key).count();
         let left = keys.map(|key| (*key, view.per_parent.saturating_sub(taken(*key)))).collect();
         let reserve_counts = view.usable.above.is_empty() || !view.avoid.is_empty();
-        Self { left, reserve_counts, reserve: view.reserve.to_vec() }
+        Self { left, per_parent: view.per_parent, reserve_counts, reserve: view.reserve.to_vec() }
     }
 
     fn is_full(&self) -> bool {
@@ -208,6 +215,11 @@ impl Room {
 
     fn has(&self, key: Key) -> bool {
         self.left.get(&key).is_some_and(|left| *left > 0)
+    }
+
+    /// Nothing is asked of it.
+    fn is_idle(&self, key: Key) -> bool {
+        self.left.get(&key) == Some(&self.per_parent)
     }
 
     fn take(&mut self, key: Key) -> bool {

@@ -31,7 +31,7 @@ pub(crate) enum Advice {
 /// How long a scheduler may hold back `wait`.
 const HOLD: Duration = Duration::from_secs(10);
 /// A scheduler that cannot be reached is tried again after this.
-const RETRY: Duration = Duration::from_secs(1);
+pub const RETRY: Duration = Duration::from_secs(1);
 const REFRESH_MIN: Duration = Duration::from_millis(100);
 const REFRESH_MAX: Duration = Duration::from_secs(5);
 /// More parents than a task ever has.
@@ -60,7 +60,20 @@ struct Shared {
 struct Last {
     version: Option<u64>,
     row: Option<Row>,
-    waiting: bool,
+    hold: Duration,
+}
+
+/// How long the scheduler may hold back its answer to the report after this decision.
+pub fn hold_after(told: Decision) -> Duration {
+    if told == Decision::Wait { HOLD } else { Duration::ZERO }
+}
+
+/// After which pause to report again. The answer took so long, and may be held back for `hold` the next time.
+pub fn pause_after(decision: &PeerDecision, hold: Duration, took: Duration) -> Duration {
+    let refresh = Duration::from_millis(decision.refresh_after_ms).clamp(REFRESH_MIN, REFRESH_MAX);
+    // A poll that was not held back, of one task among many, is not repeated at once.
+    let in_time = decision.decision != Decision::Unchanged || took >= refresh;
+    if !hold.is_zero() && in_time { REFRESH_MIN } else { refresh }
 }
 
 // === impl Sync ===
@@ -194,9 +207,8 @@ impl Shared {
     async fn run(self: Arc<Self>, advice: watch::Sender<Advice>) {
         let mut last = Last::default();
         loop {
-            let hold = if last.waiting { HOLD } else { Duration::ZERO };
             let asked = Instant::now();
-            let pause = match self.report(PeerState::Running, last, hold).await {
+            let pause = match self.report(PeerState::Running, last, last.hold).await {
                 None => {
                     advice.send_replace(Advice::Alone);
                     last = Last { version: None, ..last };
@@ -209,20 +221,17 @@ impl Shared {
                     RETRY
                 }
                 Some(Ok(decision)) => {
-                    let refresh = Duration::from_millis(decision.refresh_after_ms).clamp(REFRESH_MIN, REFRESH_MAX);
-                    let news = decision.decision != Decision::Unchanged;
+                    if decision.decision != Decision::Unchanged {
+                        let (version, hold) = (Some(decision.version), hold_after(decision.decision));
+                        last = Last { version, row: decision.row, hold };
+                    }
+                    let pause = pause_after(&decision, last.hold, asked.elapsed());
                     match decision.decision {
                         // Who reads may find that it can be followed by now.
                         Decision::Unchanged => advice.send_modify(|_| {}),
-                        told => {
-                            let waiting = told == Decision::Wait;
-                            last = Last { version: Some(decision.version), row: decision.row, waiting };
-                            advice.send_replace(Advice::Decided(Arc::new(decision)));
-                        }
+                        _ => drop(advice.send_replace(Advice::Decided(Arc::new(decision)))),
                     }
-                    // A poll that was not held back, of one task among many, is not repeated at once.
-                    let held = news || asked.elapsed() >= refresh;
-                    if last.waiting && held { REFRESH_MIN } else { refresh }
+                    pause
                 }
             };
             tokio::select! { () = tokio::time::sleep(pause) => {}, () = self.poke.notified() => {} }

@@ -24,6 +24,13 @@ mod table;
 mod task;
 mod views;
 
+/// What is decided here without a network or a clock: `tests/sim` runs it in virtual time.
+pub mod decisions {
+    pub use crate::policy::Policy;
+    pub use crate::state::{Refused, Ring, State};
+    pub use crate::swarm::{Pending, host_decision, peer_decision};
+}
+
 use std::future::Future;
 use std::sync::Arc;
 

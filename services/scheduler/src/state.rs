@@ -345,7 +345,8 @@ impl State {
     pub fn expire(&mut self, now_ms: u64) -> Option<u64> {
         self.left.expire(now_ms);
         let dead = self.hosts.announced.iter().filter(|(_, host)| host.expires_ms <= now_ms);
-        for id in dead.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+        // In one order, so that what follows from it can be repeated.
+        for id in dead.map(|(id, _)| id.clone()).collect::<BTreeSet<_>>() {
             tracing::info!(host = %id, "silent beyond its lease: gone, with its peers");
             self.delete_host(&id);
         }

@@ -39,14 +39,14 @@ struct Inner {
 }
 
 /// An answer, and whether and until when there is a reason to hold it back.
-struct Pending<T> {
-    answer: T,
+pub struct Pending<T> {
+    pub answer: T,
     /// Nothing in it is news for the asker.
-    stale: bool,
-    hold_ms: u64,
-    recheck_ms: Option<u64>,
+    pub stale: bool,
+    pub hold_ms: u64,
+    pub recheck_ms: Option<u64>,
     /// After a ring, time for more to ring: one answer to many changes.
-    calm: Duration,
+    pub calm: Duration,
 }
 
 /// Within this time a herd of newcomers fills a row.
@@ -184,7 +184,7 @@ impl Swarm {
 
 // --- answers ---
 
-fn host_decision(state: &State, id: &HostId) -> Option<Pending<HostDecision>> {
+pub fn host_decision(state: &State, id: &HostId) -> Option<Pending<HostDecision>> {
     let host = state.hosts.announced.get(id)?;
     let answer = HostDecision {
         lease_ms: state.policy.host_lease_ms,
@@ -197,7 +197,7 @@ fn host_decision(state: &State, id: &HostId) -> Option<Pending<HostDecision>> {
     Some(Pending { answer, stale, hold_ms: state.policy.host_refresh_ms(), recheck_ms: None, calm: Duration::ZERO })
 }
 
-fn peer_decision(state: &mut State, now_ms: u64, id: &TaskId, host: &HostId) -> Option<Pending<PeerDecision>> {
+pub fn peer_decision(state: &mut State, now_ms: u64, id: &TaskId, host: &HostId) -> Option<Pending<PeerDecision>> {
     let told = state.tasks.get(id)?.peers.get(host)?.told.is_some();
     let Selection { verdict, recheck_ms, .. } = state.decide(now_ms, id, host)?;
     let (task, policy) = (state.tasks.get(id)?, &state.policy);

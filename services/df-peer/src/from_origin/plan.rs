@@ -9,7 +9,7 @@ use df_api::Bitmap;
 
 /// What `plan_origin` looks at.
 #[derive(Clone, Debug)]
-pub(crate) struct View<'a> {
+pub struct View<'a> {
     pub held: &'a Bitmap,
     pub pieces: u32,
     /// Runs that are being fetched.
@@ -32,7 +32,7 @@ const NEAR_RUNS: u32 = 2;
 
 /// What to ask now, in this order. Every reader's next missing piece first; then ascending from the first reader, and
 /// from the start.
-pub(crate) fn plan_origin(view: &View<'_>) -> Vec<Range<u32>> {
+pub fn plan_origin(view: &View<'_>) -> Vec<Range<u32>> {
     let mut taken = view.in_flight.to_vec();
     let asked_before = taken.len();
     for reader in view.readers {

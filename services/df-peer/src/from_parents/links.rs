@@ -1,4 +1,5 @@
-//! The parents of a download: where each stands, and whether it is to be asked now.
+//! The parents of a download: where each stands, and whether it is to be asked now. Pure: it is told the time, and what a
+//! link is besides its [`Linked`] part is nothing to it.
 //!
 //! **Invariant.** Whatever a scheduler names, there are at most [`PARENTS_MAX`] of them, each once, and no two in one slot.
 
@@ -8,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use df_api::rows::Surroundings;
 use df_api::scheduler::{Parent, ParentRole, Row};
-use df_api::{HostId, PeerId};
+use df_api::{Digest, HostId, PeerId};
 
 use crate::parent::ParentLink;
-use crate::peer::Peer;
 use crate::plan::Key;
 
 /// Two full rows of 32 and some reserve; no scheduler has a reason to name more.
@@ -23,15 +23,23 @@ const STRIKES_MAX: u32 = 4;
 const SUSPECTED: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_millis(500);
 
-#[derive(Default)]
-pub(super) struct Links {
-    members: Vec<Member>,
+/// One parent, as far as decisions look at it.
+pub trait Linked {
+    fn key(&self) -> Key;
+    fn parent(&self) -> &Parent;
+    /// What it has told a piece to be.
+    fn told(&self, piece: u32) -> Option<Digest>;
+    fn has_told(&self, piece: u32) -> bool;
+}
+
+pub struct Links<L> {
+    members: Vec<Member<L>>,
     row: Option<Row>,
     next_key: Key,
 }
 
-struct Member {
-    link: Arc<ParentLink>,
+struct Member<L> {
+    link: L,
     role: ParentRole,
     slot: u32,
     busy_until: Option<Instant>,
@@ -44,31 +52,45 @@ struct Member {
 
 /// What a strike amounts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Struck {
+pub enum Struck {
     Suspected,
     Out,
 }
 
 // === impl Links ===
 
-impl Links {
+impl<L> Default for Links<L> {
+    fn default() -> Self {
+        Self { members: Vec::new(), row: None, next_key: 0 }
+    }
+}
+
+impl<L: Linked> Links<L> {
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &Arc<ParentLink>> {
+    pub fn all(&self) -> impl Iterator<Item = &L> {
         self.members.iter().map(|member| &member.link)
     }
 
-    pub fn get(&self, key: Key) -> Option<&Arc<ParentLink>> {
-        self.all().find(|link| link.key == key)
+    pub fn get(&self, key: Key) -> Option<&L> {
+        self.all().find(|link| link.key() == key)
     }
 
-    /// Links exactly the advised parents; who was linked before stays who it is.
-    pub fn follow(&mut self, peer: &Peer, advised: Vec<Parent>, row: Option<Row>) {
-        let wanted = sensible(advised, peer.host_id());
-        let is = |member: &Member, parent: &Parent| {
-            member.link.parent.peer_id == parent.peer_id && member.link.parent.url == parent.url
+    /// Links exactly the advised parents; who was linked before stays who it is. `connect` makes a link of one that is new,
+    /// unless nothing can be asked of it.
+    pub fn follow(
+        &mut self,
+        own: &HostId,
+        advised: Vec<Parent>,
+        row: Option<Row>,
+        mut connect: impl FnMut(Key, Parent) -> Option<L>,
+    ) {
+        let wanted = sensible(advised, own);
+        let is = |member: &Member<L>, parent: &Parent| {
+            let known = member.link.parent();
+            known.peer_id == parent.peer_id && known.url == parent.url
         };
         self.row = row;
         self.members.retain(|member| wanted.iter().any(|parent| is(member, parent)));
@@ -78,13 +100,12 @@ impl Links {
                 known.slot = if row.is_some() { parent.slot } else { known.slot };
                 continue;
             }
-            let Some(client) = peer.parent_client(&parent) else { continue };
-            let (role, key) = (parent.role, self.next_key);
+            let (role, told_slot) = (parent.role, parent.slot);
+            let Some(link) = connect(self.next_key, parent) else { continue };
             self.next_key += 1;
             // Parents alike get a slot each, which stays theirs when others come and go.
             let free = (0..).find(|slot| self.members.iter().all(|member| member.slot != *slot));
-            let slot = if row.is_some() { parent.slot } else { free.unwrap_or(0) };
-            let link = Arc::new(ParentLink::new(key, parent, client));
+            let slot = if row.is_some() { told_slot } else { free.unwrap_or(0) };
             let (busy_until, suspected_until, struck, broke) = (None, None, None, None);
             self.members.push(Member { link, role, slot, busy_until, suspected_until, strikes: 0, struck, broke });
         }
@@ -93,11 +114,11 @@ impl Links {
     /// Those who do not read from where this host reads: its row mates do, and are nobody without the others.
     pub fn above(&self) -> Vec<Key> {
         let above = self.members.iter().filter(|member| member.role != ParentRole::Mate || self.members.len() == 1);
-        above.map(|member| member.link.key).collect()
+        above.map(|member| member.link.key()).collect()
     }
 
     pub fn remove(&mut self, key: Key) {
-        self.members.retain(|member| member.link.key != key);
+        self.members.retain(|member| member.link.key() != key);
     }
 
     // --- where they stand ---
@@ -118,11 +139,12 @@ impl Links {
     /// Who stands in when a relay is missing; those of the row before the seeds.
     pub fn reserve(&self, now: Instant) -> Vec<Key> {
         let placed = self.placed();
-        let fit =
-            |member: &&Member| !placed.contains(&member.link.key) && !member.is_busy(now) && !member.is_suspected(now);
-        let mut reserve: Vec<&Member> = self.members.iter().filter(fit).collect();
-        reserve.sort_by_key(|member| member.link.parent.seed);
-        reserve.into_iter().map(|member| member.link.key).collect()
+        let fit = |member: &&Member<L>| {
+            !placed.contains(&member.link.key()) && !member.is_busy(now) && !member.is_suspected(now)
+        };
+        let mut reserve: Vec<&Member<L>> = self.members.iter().filter(fit).collect();
+        reserve.sort_by_key(|member| member.link.parent().seed);
+        reserve.into_iter().map(|member| member.link.key()).collect()
     }
 
     fn placed(&self) -> HashSet<Key> {
@@ -130,9 +152,9 @@ impl Links {
         linked.mates.iter().chain(&linked.above).map(|(_, key)| *key).collect()
     }
 
-    fn around(&self, fit: impl Fn(&Member) -> bool) -> Surroundings<Key> {
-        let fit = |member: &&Member| fit(member);
-        let slotted = |member: &Member| (member.slot, member.link.key);
+    fn around(&self, fit: impl Fn(&Member<L>) -> bool) -> Surroundings<Key> {
+        let fit = |member: &&Member<L>| fit(member);
+        let slotted = |member: &Member<L>| (member.slot, member.link.key());
         let Some(row) = self.row.filter(|row| (1..=WIDTH_MAX).contains(&row.width)) else {
             let mut above: Vec<_> = self.members.iter().filter(fit).map(slotted).collect();
             above.sort_unstable();
@@ -162,24 +184,24 @@ impl Links {
     // --- how they do ---
 
     pub fn busy(&mut self, key: Key, until: Instant) {
-        if let Some(member) = self.members.iter_mut().find(|member| member.link.key == key) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.link.key() == key) {
             member.busy_until = Some(until);
         }
     }
 
     /// Those whose time has come to be asked again.
     pub fn no_longer_busy(&mut self, now: Instant) -> Vec<PeerId> {
-        let rested = |member: &&mut Member| member.busy_until.is_some_and(|until| until <= now);
+        let rested = |member: &&mut Member<L>| member.busy_until.is_some_and(|until| until <= now);
         let back = self.members.iter_mut().filter(rested).map(|member| {
             member.busy_until = None;
-            member.link.parent.peer_id.clone()
+            member.link.parent().peer_id.clone()
         });
         back.collect()
     }
 
     /// It has what it was asked for and does not send it, or much slower than the others; counted once per window.
     pub fn strike(&mut self, key: Key, now: Instant) -> Option<Struck> {
-        let member = self.members.iter_mut().find(|member| member.link.key == key)?;
+        let member = self.members.iter_mut().find(|member| member.link.key() == key)?;
         if member.struck.is_some_and(|struck| now.duration_since(struck) < WINDOW) {
             return None;
         }
@@ -191,27 +213,47 @@ impl Links {
 
     /// A piece came from it as it should.
     pub fn forgive(&mut self, key: Key) {
-        if let Some(member) = self.members.iter_mut().find(|member| member.link.key == key) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.link.key() == key) {
             (member.strikes, member.suspected_until, member.struck, member.broke) = (0, None, None, None);
         }
     }
 
     /// `false` when it has broken off before, and has brought nothing since. What breaks together counts once.
     pub fn is_first_break(&mut self, key: Key, now: Instant) -> bool {
-        let Some(member) = self.members.iter_mut().find(|member| member.link.key == key) else { return false };
+        let Some(member) = self.members.iter_mut().find(|member| member.link.key() == key) else { return false };
         now.duration_since(*member.broke.get_or_insert(now)) < WINDOW
     }
 }
 
 // === impl Member ===
 
-impl Member {
+impl<L> Member<L> {
     fn is_busy(&self, now: Instant) -> bool {
         self.busy_until.is_some_and(|until| until > now)
     }
 
     fn is_suspected(&self, now: Instant) -> bool {
         self.suspected_until.is_some_and(|until| until > now)
+    }
+}
+
+// === impl ParentLink ===
+
+impl Linked for Arc<ParentLink> {
+    fn key(&self) -> Key {
+        self.key
+    }
+
+    fn parent(&self) -> &Parent {
+        &self.parent
+    }
+
+    fn told(&self, piece: u32) -> Option<Digest> {
+        ParentLink::told(self, piece)
+    }
+
+    fn has_told(&self, piece: u32) -> bool {
+        ParentLink::has_told(self, piece)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How often requests are looked at.
-pub(crate) const TICK: Duration = Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(100);
 /// Ticks of a window: the progress deadline, 500 ms.
 const TICKS: usize = 5;
 /// A request is slow against the others below this part of their mean.
@@ -14,7 +14,7 @@ const WINDOWS_PER_REST: u64 = 4;
 
 /// Of one request.
 #[derive(Debug, Default)]
-pub(crate) struct Meter {
+pub struct Meter {
     /// Totals at the last ticks.
     totals: VecDeque<u64>,
     ticks: u32,
@@ -23,7 +23,7 @@ pub(crate) struct Meter {
 
 /// What a meter says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
+pub enum Pace {
     /// As it should be, or too young to say.
     Fair,
     /// The rest takes long, although nothing else is faster.
@@ -81,7 +81,7 @@ impl Meter {
 }
 
 /// The mean window of those that have one.
-pub(crate) fn mean<'a>(meters: impl Iterator<Item = &'a Meter>) -> u64 {
+pub fn mean<'a>(meters: impl Iterator<Item = &'a Meter>) -> u64 {
     let windows: Vec<u64> = meters.filter_map(Meter::window).collect();
     windows.iter().sum::<u64>().checked_div(windows.len() as u64).unwrap_or(0)
 }

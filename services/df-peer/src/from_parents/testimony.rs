@@ -12,7 +12,7 @@ const REPEATED: usize = 3;
 
 /// One mismatch of a piece that came from one sender alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Testimony {
+pub struct Testimony {
     pub piece: u32,
     pub sender: Key,
     /// It had checked the piece before it sent it. Otherwise it may only have passed on what it got, as a relay does.
@@ -26,7 +26,7 @@ pub(super) struct Testimony {
 
 /// Whom not to read from any more, as far as it can be told by now. `told_by` are digests that others tell. What a sender
 /// had not checked proves nothing.
-pub(super) fn liars(of_piece: &[Testimony], told_by: &[(Key, Digest)], others: Others<'_>) -> Found {
+pub fn liars(of_piece: &[Testimony], told_by: &[(Key, Digest)], others: Others<'_>) -> Found {
     let (mut liars, mut doubted, mut open) = (Vec::new(), Vec::new(), Vec::new());
     for testimony in of_piece.iter().filter(|testimony| testimony.checked) {
         let Testimony { sender, found, witness, told, .. } = testimony;
@@ -67,7 +67,7 @@ pub(super) fn liars(of_piece: &[Testimony], told_by: &[(Key, Digest)], others: O
 
 /// Whom not to read from any more.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub struct Found {
     pub liars: Vec<Key>,
     /// One of two has lied, and nobody can tell which.
     pub doubted: Vec<Key>,
@@ -75,7 +75,7 @@ pub(super) struct Found {
 
 /// Those who have not taken sides about a piece.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Others<'a> {
+pub enum Others<'a> {
     MaySpeak,
     /// There are none, or they say nothing. `seeds` of those who have are believed.
     Silent {
@@ -84,19 +84,19 @@ pub(super) enum Others<'a> {
 }
 
 /// Whether somebody has taken sides about a piece, and answers for it.
-pub(super) fn is_involved(of_piece: &[Testimony], key: Key) -> bool {
+pub fn is_involved(of_piece: &[Testimony], key: Key) -> bool {
     of_piece.iter().any(|one| one.witness == key || (one.sender == key && one.checked))
 }
 
 /// The same two stand against each other again and again: whoever else might know does not say so.
-pub(super) fn is_repeated(of_piece: &[Testimony]) -> bool {
+pub fn is_repeated(of_piece: &[Testimony]) -> bool {
     let pair = |one: &Testimony| (one.sender, one.witness);
     let times = |one: &Testimony| of_piece.iter().filter(|other| other.checked && pair(other) == pair(one)).count();
     of_piece.iter().any(|one| times(one) >= REPEATED)
 }
 
 /// The piece is marked, so everybody who said or sent something else was wrong.
-pub(super) fn refuted(of_piece: &[Testimony], marked: &Digest) -> Vec<Key> {
+pub fn refuted(of_piece: &[Testimony], marked: &Digest) -> Vec<Key> {
     let wrong = |testimony: &Testimony| {
         let sender = (testimony.found != *marked && testimony.checked).then_some(testimony.sender);
         let witness = (testimony.told != *marked).then_some(testimony.witness);

@@ -6,17 +6,62 @@ use std::time::Instant;
 use df_api::scheduler::ComplaintReason;
 
 use super::links::Struck;
-use super::meter::{Pace, mean};
+use super::meter::{Meter, Pace, mean};
 use super::{InFlight, Swarm};
 use crate::plan::{Key, Stalled, Step, hedge};
 
 /// Of the bytes held, one in this many may be asked for twice; two pieces always.
 const HEDGED_PART: u64 = 20;
 const HEDGED_PIECES: u64 = 2;
-/// Windows without a byte after which the reserve is asked, whatever it has told.
-const FORLORN_WINDOWS: u32 = 3;
+/// Windows without a byte after which the reserve is asked, whatever it has told: more than it takes to replace a relay.
+const FORLORN_WINDOWS: u32 = 6;
 /// How many others are asked what they have of a piece that does not come.
-const ASKED_AROUND: usize = 4;
+pub const ASKED_AROUND: usize = 4;
+
+/// A request that is no hedge, and what is known of it.
+pub struct Look<'a> {
+    pub piece: u32,
+    pub parent: Key,
+    pub meter: &'a Meter,
+    pub rest_bytes: u64,
+    /// The parent has told that it has the piece.
+    pub has_told: bool,
+}
+
+/// Which requests do not get on.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub stalled: Vec<Stalled>,
+    /// Who has what it does not send.
+    pub ahead: Vec<Key>,
+    /// Who is to be asked what it has of which piece.
+    pub probed: Vec<(Key, u32)>,
+}
+
+/// Pure; `mean` is that of all meters.
+pub fn look<'a>(looks: impl Iterator<Item = Look<'a>>, mean: u64, hedged_in_vain: bool) -> Seen {
+    let mut seen = Seen::default();
+    for Look { piece, parent, meter, rest_bytes, has_told } in looks {
+        let pace = meter.pace(mean, rest_bytes);
+        if pace == Pace::Fair || (pace == Pace::Long && hedged_in_vain) {
+            continue;
+        }
+        if pace != Pace::Long && has_told {
+            seen.ahead.push(parent);
+        }
+        if meter.is_probed_now() {
+            seen.probed.push((parent, piece));
+        }
+        let forlorn = meter.still_windows() >= FORLORN_WINDOWS;
+        seen.stalled.push(Stalled { piece, parent, rest_bytes, ahead: has_told, forlorn });
+    }
+    seen
+}
+
+/// How many bytes may still be asked for twice.
+pub fn hedge_budget(held_bytes: u64, piece_length: u64, hedged_bytes: u64) -> u64 {
+    (held_bytes / HEDGED_PART + HEDGED_PIECES * piece_length).saturating_sub(hedged_bytes)
+}
 
 impl Swarm<'_> {
     pub(super) fn watch(&mut self) {
@@ -30,24 +75,12 @@ impl Swarm<'_> {
             }
         }
         let mean = mean(self.in_flight.iter().map(|flight| &flight.meter));
-        let mut stalled = Vec::new();
-        let (mut ahead, mut probed): (Vec<Key>, Vec<(Key, u32)>) = (Vec::new(), Vec::new());
-        for flight in self.in_flight.iter().filter(|flight| !flight.hedge) {
-            let Some(rest) = self.works.get(&flight.piece).and_then(|work| work.draft.rest()) else { continue };
-            let pace = flight.meter.pace(mean, rest.length());
-            if pace == Pace::Fair || (pace == Pace::Long && self.hedged_in_vain) {
-                continue;
-            }
-            if pace != Pace::Long && flight.link.has_told(flight.piece) {
-                ahead.push(flight.link.key);
-            }
-            if flight.meter.is_probed_now() {
-                probed.push((flight.link.key, flight.piece));
-            }
-            let forlorn = flight.meter.still_windows() >= FORLORN_WINDOWS;
-            let (piece, parent) = (flight.piece, flight.link.key);
-            stalled.push(Stalled { piece, parent, rest_bytes: rest.length(), forlorn });
-        }
+        let looks = self.in_flight.iter().filter(|flight| !flight.hedge).filter_map(|flight| {
+            let rest_bytes = self.works.get(&flight.piece)?.draft.rest()?.length();
+            let has_told = flight.link.has_told(flight.piece);
+            Some(Look { piece: flight.piece, parent: flight.link.key, meter: &flight.meter, rest_bytes, has_told })
+        });
+        let Seen { stalled, mut ahead, probed } = look(looks, mean, self.hedged_in_vain);
         for (key, piece) in probed {
             self.probe(key, piece);
         }
@@ -78,9 +111,8 @@ impl Swarm<'_> {
         }
         let snapshot = self.task.stored().snapshot();
         let piece = snapshot.meta.map_or_else(|| self.task.spec().piece_length(None), |meta| meta.piece_length);
-        let budget = snapshot.held_bytes / HEDGED_PART + HEDGED_PIECES * piece;
         let has = |key: Key, index: u32| self.links.get(key).is_some_and(|link| link.has_told(index));
-        let left = budget.saturating_sub(self.hedged_bytes);
+        let left = hedge_budget(snapshot.held_bytes, piece, self.hedged_bytes);
         for step in self.view(|view| hedge(view, stalled, has, left)).unwrap_or_default() {
             let Step::Fetch { piece, parent } = step else { continue };
             let alone = self.from_one.contains(&piece);

@@ -24,21 +24,17 @@ use crate::sync::Advice;
 use crate::task::{Failure, Task};
 
 /// A question that is answered when there is something new.
-const HOLD: Duration = Duration::from_secs(5);
+pub const HOLD: Duration = Duration::from_secs(5);
 /// One that is answered at once, by a parent that lives.
-const PROBE: Duration = Duration::from_secs(1);
+pub const PROBE: Duration = Duration::from_secs(1);
 /// A probe that takes longer than this makes suspicious.
-const PROBE_USUAL: Duration = Duration::from_millis(400);
+pub const PROBE_USUAL: Duration = Duration::from_millis(400);
 /// Whoever has nothing new is not asked again before this.
-const REST: Duration = Duration::from_millis(200);
-/// A witness that does not know a piece by then is not the only one asked.
-const WITNESS_ALONE: Duration = Duration::from_millis(500);
-/// And after this whom its sender may have it from is believed, too.
-const WORD_INDEPENDENT: Duration = Duration::from_secs(2);
+pub const REST: Duration = Duration::from_millis(200);
 /// A parent that describes the content is believed alone after this, when nobody else speaks.
-const SECOND_VOICE: Duration = Duration::from_millis(400);
+pub const SECOND_VOICE: Duration = Duration::from_millis(400);
 /// Parents asked at once what the content is.
-const ASKED_TO_DESCRIBE: usize = 3;
+pub const ASKED_TO_DESCRIBE: usize = 3;
 
 /// Questions on their way, one of each kind at a parent.
 #[derive(Default)]
@@ -122,7 +118,7 @@ impl Swarm<'_> {
         }
         for (index, work) in &self.works {
             if let Some(since) = work.whole {
-                wanted.extend(self.who_could_vouch(*index, &work.draft.senders(), since.elapsed() > WITNESS_ALONE));
+                wanted.extend(self.links.who_could_vouch(*index, &work.draft.senders(), since.elapsed()));
             }
         }
         // Whoever has not taken sides about a piece may know who is right.
@@ -215,8 +211,8 @@ impl Swarm<'_> {
         for index in whole {
             let Some(work) = self.works.get(&index) else { continue };
             let (senders, checked) = (work.draft.senders(), work.draft.is_checked());
-            let waited = work.whole.is_some_and(|since| since.elapsed() > WORD_INDEPENDENT);
-            let Some((witness, told)) = self.word(index, &senders, waited) else { continue };
+            let waited = work.whole.map_or(Duration::ZERO, |since| since.elapsed());
+            let Some((witness, told)) = self.links.word(index, &senders, waited) else { continue };
             let finished = work.draft.finish(&told);
             self.works.remove(&index);
             match finished {
@@ -236,51 +232,6 @@ impl Swarm<'_> {
         }
         self.convict();
         Ok(())
-    }
-
-    /// Who says what the piece is: somebody else than who sent it, above and near; a seed, or the only one above, for
-    /// itself. `waited` long enough, also whom the sender may have it from.
-    fn word(&self, index: u32, senders: &[Key], waited: bool) -> Option<(Key, Digest)> {
-        let told = |key: Key| Some((key, self.links.get(key)?.told(index)?));
-        if let Some(key) = self.vouches_for_itself(senders) {
-            return told(key);
-        }
-        let all: Vec<Key> = self.links.all().map(|link| link.key).collect();
-        let linked = self.links.linked();
-        let named = linked.witness(index).into_iter();
-        let behind = linked.behind(index);
-        let besides: Vec<Key> = all.iter().copied().filter(|key| !senders.contains(key)).collect();
-        // Whom the senders may have it from counts only where nobody else above is left, or says anything.
-        let others_above = self.links.above().iter().any(|key| !senders.contains(key) && Some(*key) != behind);
-        let independent = |key: &Key| Some(*key) != behind || !others_above || waited;
-        let mut others = named.filter(|key| !senders.contains(key)).chain(besides.iter().copied().filter(independent));
-        others.find_map(told).or_else(|| {
-            // Several have sent parts of it, and nobody else is there: what they all say.
-            let mut theirs = all.iter().filter(|key| senders.contains(key)).map(|key| told(*key));
-            let (key, digest) = theirs.next()??;
-            let alone = all.iter().all(|key| senders.contains(key));
-            (alone && theirs.all(|other| other.is_some_and(|(_, other)| other == digest))).then_some((key, digest))
-        })
-    }
-
-    fn vouches_for_itself(&self, senders: &[Key]) -> Option<Key> {
-        let [sender] = senders else { return None };
-        let link = self.links.get(*sender)?;
-        (link.parent.seed || self.links.above() == [*sender]).then_some(*sender)
-    }
-
-    /// The witness; after a while everybody.
-    fn who_could_vouch(&self, index: u32, senders: &[Key], all: bool) -> Vec<Key> {
-        if let Some(key) = self.vouches_for_itself(senders) {
-            return vec![key];
-        }
-        let others = || self.links.all().map(|link| link.key).filter(|key| !senders.contains(key));
-        let witness = self.links.linked().witness(index).filter(|key| !senders.contains(key));
-        match witness.or_else(|| others().next()) {
-            Some(witness) if !all => vec![witness],
-            Some(_) => others().collect(),
-            None => self.links.all().map(|link| link.key).collect(),
-        }
     }
 
     /// A piece is not what its witness says: it is fetched anew, from others, and whoever is found to have lied goes.

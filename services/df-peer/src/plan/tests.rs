@@ -83,12 +83,15 @@ fn a_hedge_goes_to_who_has_all_of_it_and_to_the_reserve_last() {
     let (here, around) = (Bitmap::default(), alike(3));
     let in_flight = [Flying { piece: 0, parent: 0, moving: false, hedge: false }];
     let view = View { in_flight: &in_flight, reserve: &[9], ..view(&here, &around, &[0]) };
-    let slow = Stalled { piece: 0, parent: 0, rest_bytes: 100, forlorn: false };
+    let slow = Stalled { piece: 0, parent: 0, rest_bytes: 100, ahead: true, forlorn: false };
     assert_eq!(fetches(&hedge(&view, &[slow], |key, _| key >= 2, 100)), [(0, 2)]);
     assert_eq!(fetches(&hedge(&view, &[slow], |key, _| key == 9, 100)), [(0, 9)]);
     assert_eq!(fetches(&hedge(&view, &[slow], |_, _| false, 100)), []);
     assert_eq!(fetches(&hedge(&view, &[Stalled { forlorn: true, ..slow }], |_, _| false, 100)), [(0, 9)]);
     assert_eq!(fetches(&hedge(&view, &[slow], |_, _| true, 99)), [], "the budget holds");
+    let behind = Stalled { ahead: false, ..slow };
+    assert_eq!(fetches(&hedge(&view, &[behind], |key, _| key == 9, 100)), [], "its parent waits as well");
+    assert_eq!(fetches(&hedge(&view, &[behind], |key, _| key >= 2, 100)), [(0, 2)]);
 }
 
 /// A view of some row, some of it lost, some of it busy.
@@ -241,7 +244,7 @@ proptest! {
     fn hedges_stay_within_budget_and_limits(random in random(), budget in 0..500u64, holders in proptest::collection::btree_set(0..14u32, 0..14)) {
         let here = random.bitmap();
         let view = random.view(&here);
-        let stalled: Vec<_> = random.in_flight.iter().map(|flying| Stalled { piece: flying.piece, parent: flying.parent, rest_bytes: 100, forlorn: false }).collect();
+        let stalled: Vec<_> = random.in_flight.iter().map(|flying| Stalled { piece: flying.piece, parent: flying.parent, rest_bytes: 100, ahead: true, forlorn: false }).collect();
         let steps = hedge(&view, &stalled, |key, _| holders.contains(&key), budget);
         prop_assert!(steps.len() as u64 * 100 <= budget);
         let mut at: BTreeMap<Key, usize> = BTreeMap::new();
