@@ -28,7 +28,7 @@ pub(crate) enum Advice {
     Decided(Arc<PeerDecision>),
 }
 
-/// How long a scheduler may hold back `wait`.
+/// How long a scheduler may hold back an answer that says nothing new; it has limits of its own.
 const HOLD: Duration = Duration::from_secs(10);
 /// A scheduler that cannot be reached is tried again after this.
 pub const RETRY: Duration = Duration::from_secs(1);
@@ -63,9 +63,13 @@ struct Last {
     hold: Duration,
 }
 
-/// How long the scheduler may hold back its answer to the report after this decision.
+/// How long the scheduler may hold back its answer to the report after this decision. It answers sooner when the row
+/// changes: whoever knows its new mates half a second late reads meanwhile what they would have brought.
 pub fn hold_after(told: Decision) -> Duration {
-    if told == Decision::Wait { HOLD } else { Duration::ZERO }
+    match told {
+        Decision::Wait | Decision::Parents => HOLD,
+        Decision::Origin | Decision::Unchanged => Duration::ZERO,
+    }
 }
 
 /// After which pause to report again. The answer took so long, and may be held back for `hold` the next time.
@@ -208,7 +212,12 @@ impl Shared {
         let mut last = Last::default();
         loop {
             let asked = Instant::now();
-            let pause = match self.report(PeerState::Running, last, last.hold).await {
+            let reported = tokio::select! {
+                reported = self.report(PeerState::Running, last, last.hold) => reported,
+                // What is to be said now does not wait for the answer to what was said before.
+                () = self.poke.notified(), if !last.hold.is_zero() => continue,
+            };
+            let pause = match reported {
                 None => {
                     advice.send_replace(Advice::Alone);
                     last = Last { version: None, ..last };
