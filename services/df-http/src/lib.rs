@@ -9,6 +9,7 @@ pub mod credential;
 pub mod error;
 pub mod extract;
 pub mod layers;
+pub mod own_address;
 pub mod pem;
 pub mod rate_limit;
 pub mod respond;

@@ -55,7 +55,8 @@ pub struct HostConfig {
     pub idc: String,
     /// `area|country|province|city`. Default: none.
     pub location: String,
-    /// The address others reach this node at. Default: the one used towards the manager.
+    /// The address others reach this node at, IPv4 or IPv6. Default: the one in `upload.listen`; where that is none in
+    /// particular, the one that packets to the manager, or without one to the schedulers or the world, leave from.
     #[serde(rename = "advertiseIP", alias = "advertiseIp")]
     pub advertise_ip: String,
     /// Join this cluster whatever the scopes say. Default: none.

@@ -19,13 +19,14 @@ mod state;
 mod task_headers;
 mod wishes;
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use df_api::HostId;
 use df_api::cluster::Place;
+use df_http::own_address::{listen_for, own_address};
 use df_http::serve;
 use df_http::worker::Workers;
 use df_peer::announce::{self, ManagerAccess};
@@ -33,7 +34,6 @@ use df_peer::{Peer, PeerConfig, Uploads, housekeeping};
 use df_store::Trust;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use url::Url;
 
 pub use config::Config;
 pub use routes::openapi;
@@ -62,10 +62,11 @@ impl Dfdaemon {
     /// Listens, and returns at once: neither manager nor scheduler is waited for. Stops with `stop`.
     pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Self> {
         let local = serve::bind(config.proxy.listen).await?;
-        let peers = serve::bind(config.upload.listen).await?;
+        let ip = advertised_ip(&config).await?;
+        let peers = serve::bind(listen_for(ip, config.upload.listen)).await?;
         let socket = config.local.listen()?;
         let (local_addr, peer_addr) = (local.local_addr()?, peers.local_addr()?);
-        let peer = Peer::open(peer_config(&config, peer_addr)?)?;
+        let peer = Peer::open(peer_config(&config, SocketAddr::new(ip, peer_addr.port()))?)?;
         let first_byte_timeout = Duration::from_millis(config.proxy.first_byte_timeout_ms);
         let dir = &config.storage.dir;
         let servers = TaskTracker::new();
@@ -112,23 +113,19 @@ fn manager_access(config: &Config) -> Option<ManagerAccess> {
     })
 }
 
-fn peer_config(config: &Config, peer_addr: SocketAddr) -> anyhow::Result<PeerConfig> {
+/// `at` is where others reach it.
+fn peer_config(config: &Config, at: SocketAddr) -> anyhow::Result<PeerConfig> {
     let hostname = match config.host.hostname.as_str() {
         "" => system_hostname(),
         name => name.to_owned(),
     };
-    let ip = match config.host.advertise_ip.as_str() {
-        "" => outward_ip(config.manager_url().as_deref()),
-        text => text.parse().with_context(|| format!("host.advertiseIP {text:?} is not an IP address"))?,
-    };
-    let at = SocketAddr::new(ip, peer_addr.port());
     let host_id =
         HostId::of(&hostname, at).with_context(|| format!("host.hostname {hostname:?} cannot be part of a host id"))?;
     Ok(PeerConfig {
         host_id,
         place: Place {
             hostname,
-            ip: ip.to_string(),
+            ip: at.ip().to_string(),
             idc: config.host.idc.clone(),
             location: config.host.location.clone(),
         },
@@ -152,18 +149,19 @@ fn system_hostname() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }
 
-/// The address this node uses towards the manager: asking the kernel for a route sends nothing.
-fn outward_ip(manager: Option<&str>) -> IpAddr {
-    let loopback = IpAddr::from([127, 0, 0, 1]);
-    let target = manager.and_then(|manager| Url::parse(manager).ok()).and_then(|url| {
-        let port = url.port_or_known_default()?;
-        (url.host_str()?, port).to_socket_addrs().ok()?.next()
-    });
-    let routed = |target: SocketAddr| {
-        let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
-        let socket = UdpSocket::bind(any).ok()?;
-        socket.connect(target).ok()?;
-        Some(socket.local_addr().ok()?.ip())
-    };
-    target.and_then(routed).unwrap_or(loopback)
+/// As configured; else the address of the peers' listener; else the one that packets to manager or scheduler leave from.
+async fn advertised_ip(config: &Config) -> anyhow::Result<IpAddr> {
+    let configured = config.host.advertise_ip.as_str();
+    if !configured.is_empty() {
+        return configured.parse().with_context(|| format!("host.advertiseIP {configured:?} is not an IP address"));
+    }
+    let listening = config.upload.listen.ip();
+    if !listening.is_unspecified() {
+        return Ok(listening);
+    }
+    let schedulers = config.scheduler.net_addrs.iter().map(config::NetAddr::url);
+    Ok(own_address(config.manager_url().into_iter().chain(schedulers)).await.unwrap_or_else(|| {
+        tracing::warn!("this node has no way out, so that others cannot reach it: set host.advertiseIP");
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    }))
 }

@@ -1,11 +1,12 @@
 //! The scheduler's settings, with the keys of the incumbent's chart. Every key is also an environment variable:
 //! `manager.joinToken` is `DF_SCHEDULER__MANAGER__JOIN_TOKEN`. `PORT`, as serverless platforms set it, wins over `listen`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use df_api::cluster::Place;
 use df_http::config::ConfigError;
+use df_http::own_address::{listen_for, own_address};
 use serde::Deserialize;
 
 use crate::policy::Policy;
@@ -42,7 +43,8 @@ pub struct HostConfig {
     pub idc: String,
     /// `area|country|province|city`.
     pub location: String,
-    /// The address peers reach it at. Default: the one that packets to the manager leave from.
+    /// The address peers reach it at, IPv4 or IPv6. Default: the one in `listen`; where that is none in particular, the one
+    /// that packets to the manager, or without one to the world, leave from.
     #[serde(rename = "advertiseIP", alias = "advertiseIp")]
     pub advertise_ip: Option<IpAddr>,
 }
@@ -121,6 +123,18 @@ impl Config {
         Ok(config)
     }
 
+    /// With an address that peers reach it at, where none is configured, and listening there.
+    pub async fn with_own_address(mut self) -> Self {
+        if self.host.advertise_ip.is_none() && self.listen.ip().is_unspecified() {
+            self.host.advertise_ip = own_address(self.manager_url()).await;
+            if self.host.advertise_ip.is_none() {
+                tracing::warn!("this machine has no way out, so that peers cannot reach it: set host.advertiseIP");
+            }
+        }
+        self.listen = listen_for(self.advertise_ip(), self.listen);
+        self
+    }
+
     pub fn policy(&self) -> Policy {
         Policy {
             host_lease_ms: self.host_lease_ms.max(10),
@@ -154,16 +168,8 @@ impl Config {
 
     fn advertise_ip(&self) -> IpAddr {
         let listen = Some(self.listen.ip()).filter(|ip| !ip.is_unspecified());
-        self.host.advertise_ip.or(listen).or_else(outgoing_ip).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+        self.host.advertise_ip.or(listen).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
-}
-
-/// The address that packets to the world leave from. Connecting a UDP socket sends nothing.
-fn outgoing_ip() -> Option<IpAddr> {
-    let somewhere = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 9));
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect(somewhere).ok()?;
-    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
 }
 
 fn machine_name() -> String {
@@ -197,6 +203,19 @@ mod tests {
         let v6 = config(r#"{"host":{"advertiseIP":"fd00::7"}}"#);
         assert_eq!(v6.url(listening), "http://[fd00::7]:41000");
         assert_eq!(config(r#"{"advertiseURL":"https://s"}"#).url(listening), "https://s");
+    }
+
+    #[tokio::test]
+    async fn without_an_address_it_is_the_one_that_the_manager_sees_of_either_ip_version() {
+        let beside = async |manager: &str| {
+            let config = config(&format!(r#"{{"manager":{{"addr":"{manager}"}}}}"#)).with_own_address().await;
+            (config.place().ip, config.listen.to_string())
+        };
+        assert_eq!(beside("127.0.0.1:8080").await, ("127.0.0.1".to_owned(), "0.0.0.0:8002".to_owned()));
+        assert_eq!(beside("[::1]:8080").await, ("::1".to_owned(), "[::]:8002".to_owned()));
+        assert_eq!(beside("http://[::1]:8080").await.0, "::1");
+        let certain = config(r#"{"listen":"127.0.0.2:8002","manager":{"addr":"[::1]:8080"}}"#);
+        assert_eq!(certain.with_own_address().await.place().ip, "127.0.0.2");
     }
 
     #[test]
