@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use tests::cluster::Setting;
+use tests::cluster::{Home, Setting};
 use tests::netns::{Namespace, Network};
 
 use crate::options::Options;
@@ -75,6 +75,7 @@ impl Ground {
             folder,
             programs: self.programs.clone(),
             ctl: self.ctl().clone(),
+            home: Home::first(self.ctl()),
             seed: None,
             behind: Vec::new(),
             nodes: nodes.to_vec(),

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use anyhow::Context;
 use df_testkit::{DockerRegistry, Image, Layer, push_image, skip};
-use tests::cluster::{Cluster, Setting};
+use tests::cluster::{Cluster, Home, Setting};
 use tests::netns::{Namespace, Network};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -51,6 +51,11 @@ struct Folder {
 impl Lab {
     /// Registry and nodes; `None` where the machine cannot do it, with the reason printed.
     pub(crate) async fn start() -> anyhow::Result<Option<Self>> {
+        Self::start_on(NODES, 0).await
+    }
+
+    /// As [`Lab::start`], with so many nodes, and so many namespaces without containerd behind them.
+    pub(crate) async fn start_on(nodes: u8, others: u8) -> anyhow::Result<Option<Self>> {
         if let Some(missing) = requirements::missing() {
             skip(&missing);
             return Ok(None);
@@ -64,13 +69,23 @@ impl Lab {
         };
         let turn = TURN.lock().await;
         // First the network: making it ends what a former run left running in its folder.
-        let network = Network::create(NODES).await?;
+        let network = Network::create(nodes + others).await?;
         let folder = Folder::create()?;
         let address = SocketAddr::from((network.ctl().address, Upstream::Open.port()));
         let registry = DockerRegistry::start(&folder.path, address, Some(&network.ctl().name)).await?;
-        let (nodes, upstreams, faults) = (Vec::new(), None, None);
-        let mut lab = Self { cluster: None, nodes, registry, upstreams, faults, network, folder, crictl, _turn: turn };
-        for number in 0..usize::from(NODES) {
+        let (upstreams, faults) = (None, None);
+        let mut lab = Self {
+            cluster: None,
+            nodes: Vec::new(),
+            registry,
+            upstreams,
+            faults,
+            network,
+            folder,
+            crictl,
+            _turn: turn,
+        };
+        for number in 0..usize::from(nodes) {
             let node = lab.start_node(number, Release::Debian).await?;
             lab.nodes.push(node);
         }
@@ -114,14 +129,24 @@ impl Lab {
     }
 
     async fn start_dragonfly(&mut self, seed: Option<Namespace>) -> anyhow::Result<()> {
+        self.cluster = Some(Cluster::start(Setting { seed, ..self.setting()? }).await?);
+        for node in &self.nodes {
+            node.use_mirror(Upstream::Open, None)?;
+        }
+        Ok(())
+    }
+
+    /// Cluster 1 on all nodes, without a seed peer.
+    pub(crate) fn setting(&self) -> anyhow::Result<Setting> {
         let open = [Upstream::Open.url()].into_iter();
-        let setting = Setting {
+        Ok(Setting {
             folder: self.folder.path.clone(),
             programs: requirements::programs()?,
             ctl: self.network.ctl().clone(),
-            seed,
+            home: Home::first(self.network.ctl()),
+            seed: None,
             behind: self.faults.iter().flat_map(Faults::lines).collect(),
-            nodes: self.network.nodes().to_vec(),
+            nodes: self.nodes.iter().map(|node| node.namespace.clone()).collect(),
             origins: open
                 .chain(self.upstreams.iter().flat_map(Upstreams::origins))
                 .chain(self.faults.iter().flat_map(Faults::origins))
@@ -129,12 +154,7 @@ impl Lab {
             intercept: self.upstreams.iter().flat_map(|_| Upstreams::tls_hosts()).map(str::to_owned).collect(),
             ca_certs: self.upstreams.iter().map(|upstreams| upstreams.ca.clone()).collect(),
             verbose: true,
-        };
-        self.cluster = Some(Cluster::start(setting).await?);
-        for node in &self.nodes {
-            node.use_mirror(Upstream::Open, None)?;
-        }
-        Ok(())
+        })
     }
 
     /// Another containerd on a node that has one already; both have the same dfdaemon.

@@ -21,7 +21,7 @@ async fn without_manager_and_scheduler_pulls_go_on() -> anyhow::Result<()> {
     lab.push(CACHED, &cached).await?;
     lab.push(OTHER, &other).await?;
     lab.nodes[0].pull(CACHED, &cached).await?;
-    lab.cluster()?.manager.kill();
+    lab.cluster()?.manager.as_mut().context("no manager")?.kill();
     lab.cluster()?.scheduler.kill();
 
     lab.nodes[0].pull(OTHER, &other).await?;

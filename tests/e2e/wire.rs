@@ -39,15 +39,9 @@ pub(crate) struct Wire {
 impl Wire {
     /// From now on.
     pub(crate) async fn watch(network: &Network, texts: Regex) -> anyhow::Result<Self> {
-        let socket = network.ctl().inside(|| {
-            let all = Protocol::from_raw(NonZeroU32::new(ETH_P_ALL.to_be().into()).context("no protocol")?);
-            let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, Some(all))?;
-            sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES)?;
-            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(LOOK_UP))?;
-            Ok(File::from(socket))
-        });
+        let socket = open(network).await?;
         let told = Arc::new(Mutex::default());
-        let (socket, kept) = (socket.await?, Arc::downgrade(&told));
+        let kept = Arc::downgrade(&told);
         std::thread::Builder::new().name("wire".to_owned()).spawn(move || read(socket, &texts, &kept))?;
         Ok(Self { told })
     }
@@ -55,6 +49,18 @@ impl Wire {
     pub(crate) fn told(&self) -> Told {
         self.told.lock().clone()
     }
+}
+
+/// Reads give one frame each, or an error when none has come for a moment.
+pub(crate) async fn open(network: &Network) -> anyhow::Result<File> {
+    let opening = network.ctl().inside(|| {
+        let all = Protocol::from_raw(NonZeroU32::new(ETH_P_ALL.to_be().into()).context("no protocol")?);
+        let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, Some(all))?;
+        sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES)?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(LOOK_UP))?;
+        Ok(File::from(socket))
+    });
+    opening.await
 }
 
 fn read(mut socket: File, texts: &Regex, told: &Weak<Mutex<Told>>) {

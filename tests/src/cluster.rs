@@ -1,5 +1,5 @@
-//! Dragonfly in namespaces: manager and scheduler in `ctl`, a seed peer, a dfdaemon on every node. What each of them is
-//! told stands here and nowhere else.
+//! Dragonfly in namespaces: the manager in `ctl`, a scheduler, a seed peer, a dfdaemon on every node; or a further cluster
+//! under the same manager. What each of them is told stands here and nowhere else.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use df_api::cluster::Place;
 use df_api::manager::DiscoveryRequest;
+use df_api::scheduler::HostView;
 use df_client::{ManagerClient, SchedulerClient, Transport};
 use df_testkit::{Program, command_in, until};
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use crate::program;
 
 const START_BOUND: Duration = Duration::from_secs(30);
 const STOP_BOUND: Duration = Duration::from_secs(30);
-const MANAGER_PORT: u16 = 8080;
+pub const MANAGER_PORT: u16 = 8080;
 pub const SCHEDULER_PORT: u16 = 8002;
 /// Where peers ask for pieces.
 pub const PEER_PORT: u16 = 65002;
@@ -31,8 +32,9 @@ pub struct Setting {
     pub folder: PathBuf,
     /// Where Cargo put the programs.
     pub programs: PathBuf,
-    /// Manager and scheduler run here.
+    /// The manager runs here.
     pub ctl: Namespace,
+    pub home: Home,
     pub seed: Option<Namespace>,
     /// Daemons that others reach at another address than their own: something is in between.
     pub behind: Vec<(Ipv4Addr, Ipv4Addr)>,
@@ -46,12 +48,24 @@ pub struct Setting {
     pub verbose: bool,
 }
 
+/// Which cluster it is.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// As its scheduler and seed peer are told.
+    pub cluster_id: i64,
+    /// As its nodes are told, from which the manager concludes the cluster.
+    pub idc: String,
+    /// Its scheduler runs here.
+    pub scheduler: Namespace,
+}
+
 const SEED_PEER: &str = "seed-peer";
 
 /// All running; killed when dropped. Fields a test wants to end early can be killed by it.
 #[derive(Debug)]
 pub struct Cluster {
-    pub manager: Program,
+    /// Of a further cluster, the first one has it.
+    pub manager: Option<Program>,
     pub scheduler: Program,
     pub seed_peer: Option<Program>,
     /// By node, in the setting's order.
@@ -75,12 +89,19 @@ struct Daemon<'a> {
 impl Cluster {
     pub async fn start(setting: Setting) -> anyhow::Result<Self> {
         let manager = manager(&setting).start(&setting).await?;
+        let mut cluster = Self::join(setting).await?;
+        cluster.manager = Some(manager);
+        Ok(cluster)
+    }
+
+    /// Under a manager that runs already.
+    pub async fn join(setting: Setting) -> anyhow::Result<Self> {
         let scheduler = scheduler(&setting).start(&setting).await?;
         let seed_peer = match &setting.seed {
             Some(seed) => Some(setting.daemon(SEED_PEER, seed, Role::SeedPeer).start(&setting).await?),
             None => None,
         };
-        let mut cluster = Self { manager, scheduler, seed_peer, dfdaemons: Vec::new(), setting };
+        let mut cluster = Self { manager: None, scheduler, seed_peer, dfdaemons: Vec::new(), setting };
         for number in 0..cluster.setting.nodes.len() {
             let dfdaemon = cluster.setting.start_node(number).await?;
             cluster.dfdaemons.push(dfdaemon);
@@ -111,27 +132,23 @@ impl Cluster {
         self.setting.folder.join(SEED_PEER)
     }
 
+    /// Those that have announced themselves to its scheduler.
+    pub async fn hosts(&self) -> anyhow::Result<Vec<HostView>> {
+        Ok(self.setting.scheduler_client().await?.list_hosts().await?)
+    }
+
+    /// A daemon serves as soon as it listens; that it is known to the scheduler, only the scheduler says.
     async fn until_joined(&self) -> anyhow::Result<()> {
         let hosts = self.seed_peer.iter().count() + self.dfdaemons.len();
-        let joined = until_joined(&self.setting.ctl, hosts).await;
-        joined.with_context(|| format!("the scheduler's log ends with:\n{}", self.scheduler.log_tail()))
+        let joined = async {
+            let scheduler = self.setting.scheduler_client().await?;
+            until(&format!("{hosts} hosts have announced themselves"), START_BOUND, async || {
+                Ok((scheduler.list_hosts().await?.len() == hosts).then_some(()))
+            })
+            .await
+        };
+        joined.await.with_context(|| format!("the scheduler's log ends with:\n{}", self.scheduler.log_tail()))
     }
-}
-
-/// A daemon serves as soon as it listens; that it is known to the scheduler, only the scheduler says.
-async fn until_joined(ctl: &Namespace, hosts: usize) -> anyhow::Result<()> {
-    let at = |port, bearer: &str| {
-        let transport = Transport::new(&format!("http://{}:{port}", ctl.address), df_client::http_client())?;
-        anyhow::Ok(transport.with_bearer(Some(bearer.to_owned())))
-    };
-    let place = Place { hostname: "test".to_owned(), ip: ctl.address.to_string(), ..Place::default() };
-    let request = DiscoveryRequest { place, scheduler_cluster_id: Some(1) };
-    let discovered = ManagerClient::new(at(MANAGER_PORT, JOIN_TOKEN)?).discover_cluster(&request).await?;
-    let scheduler = SchedulerClient::new(at(SCHEDULER_PORT, &discovered.membership.credential)?);
-    until(&format!("{hosts} hosts have announced themselves"), START_BOUND, async || {
-        Ok((scheduler.list_hosts().await?.len() == hosts).then_some(()))
-    })
-    .await
 }
 
 fn manager(setting: &Setting) -> Daemon<'_> {
@@ -149,13 +166,13 @@ fn scheduler(setting: &Setting) -> Daemon<'_> {
     Daemon {
         name: "scheduler",
         program: "scheduler",
-        namespace: &setting.ctl,
+        namespace: &setting.home.scheduler,
         config: json!({
             "verbose": setting.verbose,
             "listen": format!("0.0.0.0:{SCHEDULER_PORT}"),
             // Without a way out there is no address that packets to the world leave from.
-            "host": { "hostname": "scheduler", "advertiseIP": setting.ctl.address.to_string() },
-            "manager": { "addr": manager_address(), "schedulerClusterID": 1, "joinToken": JOIN_TOKEN },
+            "host": { "hostname": "scheduler", "advertiseIP": setting.home.scheduler.address.to_string() },
+            "manager": { "addr": manager_address(), "schedulerClusterID": setting.home.cluster_id, "joinToken": JOIN_TOKEN },
         }),
         environment: &[],
         port: SCHEDULER_PORT,
@@ -170,9 +187,32 @@ enum Role {
     Alone,
 }
 
+// === impl Home ===
+
+impl Home {
+    /// Cluster 1, whose scheduler is beside the manager; it is the default, and its nodes need no IDC.
+    pub fn first(ctl: &Namespace) -> Self {
+        Self { cluster_id: 1, idc: String::new(), scheduler: ctl.clone() }
+    }
+}
+
 // === impl Setting ===
 
 impl Setting {
+    /// With a credential of the cluster.
+    async fn scheduler_client(&self) -> anyhow::Result<SchedulerClient> {
+        let at = |namespace: &Namespace, port, bearer: &str| {
+            let transport = Transport::new(&format!("http://{}:{port}", namespace.address), df_client::http_client())?;
+            anyhow::Ok(transport.with_bearer(Some(bearer.to_owned())))
+        };
+        let place = Place { hostname: "test".to_owned(), ip: self.ctl.address.to_string(), ..Place::default() };
+        let cluster = Some(self.home.cluster_id);
+        let request = DiscoveryRequest { place, scheduler_cluster_id: cluster, ..DiscoveryRequest::default() };
+        let manager = ManagerClient::new(at(&self.ctl, MANAGER_PORT, JOIN_TOKEN)?);
+        let found = manager.discover_cluster(&request, None, Duration::ZERO).await?.context("no answer")?;
+        Ok(SchedulerClient::new(at(&self.home.scheduler, SCHEDULER_PORT, &found.membership.credential)?))
+    }
+
     /// A daemon that belongs to no cluster, on the first node.
     pub async fn start_alone(&self) -> anyhow::Result<Program> {
         let node = self.nodes.first().context("no node to start a daemon on")?;
@@ -192,7 +232,7 @@ impl Setting {
         let advertised = behind.map_or(namespace.address, |(_, advertised)| *advertised);
         let mut config = json!({
             "verbose": self.verbose,
-            "host": { "hostname": name, "advertiseIP": advertised.to_string() },
+            "host": { "hostname": name, "advertiseIP": advertised.to_string(), "idc": self.home.idc },
             "storage": { "dir": self.folder.join(name) },
             "upstream": { "allow": self.origins, "anyPublic": false, "caCerts": self.ca_certs },
             "proxy": { "intercept": self.intercept },
@@ -201,7 +241,7 @@ impl Setting {
             config["scheduler"] = json!({ "manager": {
                 "netAddrs": [{ "type": "tcp", "addr": manager_address() }],
                 "joinToken": JOIN_TOKEN,
-                "seedPeer": { "enable": role == Role::SeedPeer, "clusterID": 1 },
+                "seedPeer": { "enable": role == Role::SeedPeer, "clusterID": self.home.cluster_id },
             }});
         }
         Daemon { name, program: "dfdaemon", namespace, config, environment: &[], port: PEER_PORT }

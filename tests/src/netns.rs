@@ -172,6 +172,13 @@ impl Namespace {
         answer.await.context("a thread in a namespace has panicked")?
     }
 
+    /// With whom of this network it has ever exchanged a packet: those whose hardware address it had to ask for.
+    pub fn neighbours(&self) -> anyhow::Result<Vec<Ipv4Addr>> {
+        let shown: serde_json::Value = serde_json::from_str(&ip(&["-n", &self.name, "-j", "-4", "neigh", "show"])?)?;
+        let all = shown.as_array().context("ip shows no neighbours")?;
+        Ok(all.iter().filter_map(|one| one["dst"].as_str()?.parse().ok()).collect())
+    }
+
     /// Bytes that have left through the node's link, headers and all.
     pub fn sent_bytes(&self) -> anyhow::Result<u64> {
         let shown = ip(&["-n", &self.name, "-s", "-j", "link", "show", "dev", "eth0"])?;

@@ -1,11 +1,14 @@
 //! The manager's resources. Paths and field names follow the incumbent's `/api/v1`, so that scripts keep working;
 //! leases and discovery are the components' own calls beside them.
 
+mod discovery;
+
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Membership, Place};
+pub use discovery::{ConsideredCluster, DiscoveryRequest, DiscoveryResponse, LocationFit, Verdict};
 
 // --- accounts ---
 
@@ -138,7 +141,8 @@ pub struct CreateClusterRequest {
     pub peer_cluster_config: PeerClusterConfig,
     /// Takes every peer that no scope claims. Setting it moves the mark from the former default.
     pub is_default: bool,
-    /// Peers of this cluster are never sent to another one, and no unmatched peer lands here.
+    /// Peers of this cluster are never sent to another one, not even while no scheduler of it is alive, and no unmatched
+    /// peer lands here.
     pub strict: bool,
 }
 
@@ -314,29 +318,4 @@ pub struct SeedPeerLease {
     pub lease_ms: u64,
     pub refresh_after_ms: u64,
     pub membership: Membership,
-}
-
-/// A daemon asks where it belongs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct DiscoveryRequest {
-    pub place: Place,
-    /// Fixed by the daemon's own configuration; overrides the scopes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheduler_cluster_id: Option<i64>,
-}
-
-/// Where it belongs, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct DiscoveryResponse {
-    pub membership: Membership,
-    /// For people: `CIDR 10.32.0.0/13`, `IDC cluster-2`, `default cluster`, …
-    pub reason: String,
-    /// Active ones, lowest id first.
-    pub schedulers: Vec<Scheduler>,
-    pub seed_peers: Vec<SeedPeer>,
-    /// Ask again after this long.
-    pub refresh_after_ms: u64,
 }

@@ -1,12 +1,15 @@
 //! Operations of the manager.
 
+use std::time::Duration;
+
 use df_api::cluster::Jwks;
 use df_api::manager::{
     Cluster, CreateClusterRequest, CreateJoinTokenRequest, CreatedJoinToken, DiscoveryRequest, DiscoveryResponse,
     JoinToken, Scheduler, SchedulerLease, SchedulerLeaseRequest, SeedPeer, SeedPeerLease, SeedPeerLeaseRequest,
     SignInRequest, SignInResponse, UpdateClusterRequest, User,
 };
-use reqwest::Method;
+use reqwest::header::IF_NONE_MATCH;
+use reqwest::{Method, StatusCode};
 
 use crate::transport::{json, send};
 use crate::{ClientError, Transport};
@@ -98,7 +101,23 @@ impl ManagerClient {
         self.transport.call(Method::DELETE, &format!("/api/v1/leases/seed-peers/{id}")).await
     }
 
-    pub async fn discover_cluster(&self, body: &DiscoveryRequest) -> Result<DiscoveryResponse, ClientError> {
-        self.transport.send(Method::POST, "/api/v1/discovery", body).await
+    /// Since `known`, the version of an earlier answer: held back up to `wait` as long as nothing changes, and `None` when
+    /// nothing has.
+    pub async fn discover_cluster(
+        &self,
+        body: &DiscoveryRequest,
+        known: Option<&str>,
+        wait: Duration,
+    ) -> Result<Option<DiscoveryResponse>, ClientError> {
+        let request = self.transport.request(Method::POST, "/api/v1/discovery").json(body);
+        let request = match known {
+            Some(version) => request.header(IF_NONE_MATCH, format!("\"{version}\"")),
+            None => request,
+        };
+        match send(Transport::waiting(request, wait)).await {
+            Ok(answer) => json(answer).await.map(Some),
+            Err(error) if known.is_some() && error.status() == Some(StatusCode::NOT_MODIFIED.as_u16()) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }

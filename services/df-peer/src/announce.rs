@@ -1,17 +1,18 @@
-//! Being there: membership from the manager, one long poll per scheduler that also brings the duties.
+//! Being there: for the manager as a seed peer; for each scheduler by one long poll, which also brings the duties.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use df_api::manager::{DiscoveryRequest, SeedPeerLeaseRequest};
-use df_api::scheduler::{DutyKind, HELD_MAX, HostReport, Parent, ParentRole};
-use df_api::{HostId, PeerId};
-use df_client::{ClientError, ManagerClient, Transport};
+use df_api::manager::SeedPeerLeaseRequest;
+use df_api::scheduler::{DutyKind, HELD_MAX, HostReport};
+use df_client::{ClientError, ManagerClient, SchedulerClient, Transport};
 use df_http::worker::{Worker, Workers};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::discovery::Discovery;
 use crate::download::Start;
 use crate::peer::Peer;
 
@@ -36,12 +37,12 @@ pub fn start(peer: &Arc<Peer>, manager: Option<ManagerAccess>, workers: &Workers
         if let Some(cluster_id) = peer.config().seed_peer_cluster_id {
             workers.spawn(SeedLease { peer: peer.clone(), access: access.clone(), cluster_id });
         }
-        workers.spawn(Discovery { peer: peer.clone(), access });
+        workers.spawn(Discovery::new(peer.clone(), access));
     }
     tokio::spawn(announce_everywhere(peer.clone(), stop.clone()));
 }
 
-fn manager_client(peer: &Peer, access: &ManagerAccess) -> Result<ManagerClient, AnnounceError> {
+pub(crate) fn manager_client(peer: &Peer, access: &ManagerAccess) -> Result<ManagerClient, AnnounceError> {
     let transport = Transport::new(&access.url, df_client::http_client())?;
     // The join token opens the door; where there is none, the credential of an earlier visit may.
     let bearer = access.join_token.clone().or_else(|| peer.gate().credential());
@@ -54,39 +55,6 @@ pub enum AnnounceError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Url(#[from] df_client::InvalidUrl),
-}
-
-/// Which cluster, which schedulers, which seed peers; again and again, so that changes arrive.
-struct Discovery {
-    peer: Arc<Peer>,
-    access: ManagerAccess,
-}
-
-impl Worker for Discovery {
-    const NAME: &'static str = "discovery";
-    type Error = AnnounceError;
-
-    async fn round(&mut self) -> Result<Duration, AnnounceError> {
-        let config = self.peer.config();
-        let request = DiscoveryRequest {
-            place: config.place.clone(),
-            scheduler_cluster_id: self.access.scheduler_cluster_id.or(config.seed_peer_cluster_id),
-        };
-        let found = manager_client(&self.peer, &self.access)?.discover_cluster(&request).await?;
-        if self.peer.gate().membership().is_none_or(|known| known.cluster_id != found.membership.cluster_id) {
-            let (cluster, reason) = (&found.membership.cluster_name, &found.reason);
-            tracing::info!(cluster, reason, schedulers = found.schedulers.len(), "joined a cluster");
-        }
-        self.peer.gate().admit(found.membership);
-        self.peer.schedulers().set(found.schedulers.into_iter().map(|scheduler| scheduler.url).collect());
-        let seed = |seed: df_api::manager::SeedPeer| {
-            let id = seed.host_name;
-            let (peer_id, host_id) = (PeerId::try_from(id.clone()).ok()?, HostId::try_from(id).ok()?);
-            Some(Parent { peer_id, host_id, url: seed.url, seed: true, role: ParentRole::Reserve, slot: 0 })
-        };
-        self.peer.set_seeds(found.seed_peers.into_iter().filter_map(seed).collect());
-        Ok(Duration::from_millis(found.refresh_after_ms.max(500)))
-    }
 }
 
 /// Keeps the manager's row of this seed peer alive.
@@ -142,9 +110,11 @@ async fn announce_everywhere(peer: Arc<Peer>, stop: CancellationToken) {
 async fn announce_at(peer: Arc<Peer>, url: String, stop: CancellationToken) {
     let workers = Workers::new(stop.clone());
     let changes = peer.store().changes();
+    let last = Arc::new(Mutex::new(None));
     workers.spawn(HostAnnouncement {
         peer: peer.clone(),
-        url: url.clone(),
+        url,
+        last: last.clone(),
         full: true,
         told: false,
         changes,
@@ -152,8 +122,9 @@ async fn announce_at(peer: Arc<Peer>, url: String, stop: CancellationToken) {
     });
     stop.cancelled().await;
     workers.stopped().await;
-    // Leaving is immediate; without this the lease would have to run out.
-    if let Some(client) = peer.scheduler_client(&url)
+    // Leaving is immediate; without this the lease would have to run out. In a new cluster, with the credential of the old.
+    let client: Option<SchedulerClient> = last.lock().take();
+    if let Some(client) = client
         && let Ok(Err(error)) =
             tokio::time::timeout(Duration::from_secs(2), client.delete_host(peer.host_id(), peer.numbers.next())).await
     {
@@ -165,6 +136,8 @@ async fn announce_at(peer: Arc<Peer>, url: String, stop: CancellationToken) {
 struct HostAnnouncement {
     peer: Arc<Peer>,
     url: String,
+    /// As it was asked last.
+    last: Arc<Mutex<Option<SchedulerClient>>>,
     full: bool,
     /// It has been told once what this host holds.
     told: bool,
@@ -179,6 +152,7 @@ impl Worker for HostAnnouncement {
 
     async fn round(&mut self) -> Result<Duration, ClientError> {
         let Some(client) = self.peer.scheduler_client(&self.url) else { return Ok(HOLD) };
+        *self.last.lock() = Some(client.clone());
         let (config, store) = (self.peer.config(), self.peer.store());
         self.full |= self.changes.has_changed().unwrap_or(false);
         self.changes.borrow_and_update();

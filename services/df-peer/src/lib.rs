@@ -9,6 +9,7 @@
 
 pub mod announce;
 mod connections;
+mod discovery;
 pub mod download;
 mod from_origin;
 mod from_parents;

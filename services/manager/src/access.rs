@@ -94,6 +94,15 @@ impl FromRequestParts<App> for Joiner {
 }
 
 impl Joiner {
+    /// Where it has to be, since it may be nowhere else.
+    pub fn only_cluster(&self) -> Option<i64> {
+        match *self {
+            Self::Anyone => None,
+            Self::Token { cluster_id } => cluster_id,
+            Self::Member { cluster_id, .. } => Some(cluster_id),
+        }
+    }
+
     /// A credential renews what it is: one of a peer, which other peers get to see, makes nobody a scheduler.
     pub fn may_join(&self, cluster: i64, role: Role) -> Result<(), ApiError> {
         match *self {

@@ -7,7 +7,6 @@ use anyhow::ensure;
 use df_api::cluster::{Jwks, Membership, Role};
 use df_api::manager::Cluster;
 use df_http::worker::Workers;
-use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -15,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::db::first_start::Seeds;
 use crate::db::join_tokens::Source;
-use crate::db::{Db, DbError, now_ms};
+use crate::db::{Db, now_ms};
 use crate::keys::{self, KeyError, Keys};
-use crate::match_clusters::Candidate;
+use crate::lookout::Lookout;
 use crate::password::{self, Passwords};
 use crate::sweep::Sweep;
 use crate::{join_token, router};
@@ -34,15 +33,20 @@ struct Inner {
     db: Db,
     keys: Keys,
     passwords: Passwords,
-    /// Of the clusters as last read; compiled anew when they differ.
-    candidates: Mutex<Arc<Vec<Candidate>>>,
+    lookout: Lookout,
+    /// Ends the long polls.
+    closing: CancellationToken,
 }
 
 /// Serves until `stop`, then lets open answers end and closes the database.
 pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) {
     let workers = Workers::new(stop.clone());
     workers.spawn(Sweep::new(app.db().clone()));
-    df_http::serve::serve(listener, router(&app), stop).await;
+    let closing = async {
+        stop.cancelled().await;
+        app.closing().cancel();
+    };
+    tokio::join!(df_http::serve::serve(listener, router(&app), stop.clone()), closing);
     workers.stopped().await;
     app.db().close().await;
 }
@@ -64,10 +68,11 @@ impl App {
         let keys = Keys::new(db.signing_keys().await?)?;
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
+            lookout: Lookout::new(db.clone()),
             db,
             keys,
             passwords: Passwords::new(),
-            candidates: Mutex::default(),
+            closing: CancellationToken::new(),
         })))
     }
 
@@ -99,6 +104,14 @@ impl App {
         &self.0.keys
     }
 
+    pub(crate) fn lookout(&self) -> &Lookout {
+        &self.0.lookout
+    }
+
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.0.closing
+    }
+
     pub(crate) fn passwords(&self) -> &Passwords {
         &self.0.passwords
     }
@@ -111,16 +124,6 @@ impl App {
             credential: self.keys().sign_credential(cluster.id, hostname, role, now_ms())?,
             jwks: self.jwks().clone(),
         })
-    }
-
-    /// All clusters, ready to be matched. Patterns are compiled only when a cluster has changed: daemons ask every minute.
-    pub(crate) async fn candidates(&self) -> Result<Arc<Vec<Candidate>>, DbError> {
-        let clusters = self.db().all_clusters().await?;
-        let mut cached = self.0.candidates.lock();
-        if !cached.iter().map(|candidate| &candidate.cluster).eq(clusters.iter()) {
-            *cached = Arc::new(clusters.into_iter().map(Candidate::new).collect());
-        }
-        Ok(cached.clone())
     }
 }
 

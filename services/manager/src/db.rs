@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod clusters;
 pub mod first_start;
+pub mod fleet;
 pub mod instances;
 pub mod join_tokens;
 

@@ -14,6 +14,7 @@ mod console;
 mod db;
 mod join_token;
 mod keys;
+mod lookout;
 mod match_clusters;
 mod paging;
 mod password;

@@ -184,9 +184,9 @@ async fn wait_for(
     let client = ManagerClient::new(transport.with_bearer(Some(join_token.to_owned())));
     let ip = manager.ip().to_string();
     let place = Place { hostname: "standalone".to_owned(), ip, ..Place::default() };
-    let request = DiscoveryRequest { place, scheduler_cluster_id: None };
+    let request = DiscoveryRequest { place, ..DiscoveryRequest::default() };
     until(&format!("the {what} is known to the manager"), START_BOUND, async || {
-        Ok(is_there(&client.discover_cluster(&request).await?).then_some(()))
+        Ok(client.discover_cluster(&request, None, Duration::ZERO).await?.filter(is_there).map(drop))
     })
     .await
 }

@@ -70,6 +70,7 @@ pub async fn create_cluster(
 ) -> Result<impl IntoResponse, ApiError> {
     check_new_cluster(&body)?;
     let cluster = app.db().create_cluster(&body, now_ms()).await?;
+    app.lookout().changed().await;
     tracing::info!(cluster = cluster.id, name = cluster.name, "a cluster was added");
     Ok((StatusCode::CREATED, [(LOCATION, format!("/api/v1/clusters/{}", cluster.id))], Json(cluster)))
 }
@@ -90,7 +91,7 @@ pub async fn get_cluster(State(app): State<App>, _: Reader, Path(id): Path<i64>)
 
 /// Change a cluster
 ///
-/// Only what is present changes; scopes and configs are replaced whole. Daemons notice within a minute.
+/// Only what is present changes; scopes and configs are replaced whole. Daemons hear of it within seconds.
 #[utoipa::path(
     patch,
     path = "/api/v1/clusters/{id}",
@@ -108,6 +109,7 @@ pub async fn update_cluster(
     Json(body): Json<UpdateClusterRequest>,
 ) -> Result<Json<Cluster>, ApiError> {
     let cluster = app.db().update_cluster(id, body, now_ms(), check_cluster).await?;
+    app.lookout().changed().await;
     tracing::info!(cluster = cluster.id, name = cluster.name, "a cluster was changed");
     Ok(Json(cluster))
 }
@@ -126,6 +128,7 @@ pub async fn update_cluster(
 )]
 pub async fn delete_cluster(State(app): State<App>, _: Root, Path(id): Path<i64>) -> Result<StatusCode, ApiError> {
     app.db().delete_cluster(id, now_ms()).await?;
+    app.lookout().changed().await;
     tracing::info!(cluster = id, "a cluster was deleted");
     Ok(StatusCode::NO_CONTENT)
 }

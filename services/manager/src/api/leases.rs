@@ -201,7 +201,9 @@ async fn renew(app: &App, kind: Kind, place: &Place, url: &str, cluster_id: i64)
     let now = now_ms();
     let until = now + app.config().lease().as_millis() as i64;
     let lease = Lease { kind, place, url: url.trim_end_matches('/'), port, cluster_id, now, until };
-    Ok((app.db().renew_lease(&lease).await?, cluster))
+    let id = app.db().renew_lease(&lease).await?;
+    app.lookout().changed().await;
+    Ok((id, cluster))
 }
 
 async fn end(app: &App, joiner: &Joiner, kind: Kind, role: Role, id: i64) -> Result<StatusCode, ApiError> {
@@ -209,5 +211,6 @@ async fn end(app: &App, joiner: &Joiner, kind: Kind, role: Role, id: i64) -> Res
     let instance = app.db().instance(kind, id).await?.ok_or_else(unknown)?;
     joiner.may_join(instance.cluster_id, role)?;
     app.db().end_lease(kind, id).await?;
+    app.lookout().changed().await;
     Ok(StatusCode::NO_CONTENT)
 }

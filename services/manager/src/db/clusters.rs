@@ -145,6 +145,8 @@ impl Db {
         if becomes_default {
             unmark_default(&mut tx, now).await?;
         }
+        // Two changes are two times, whatever the clocks of two managers say.
+        let now = now.max(cluster.updated_at.timestamp_millis() + 1);
         cluster.updated_at = time(now);
         update(&mut tx, &cluster, now).await?;
         tx.commit().await?;

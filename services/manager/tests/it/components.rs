@@ -8,7 +8,7 @@ use df_client::ManagerClient;
 use df_http::credential::verify;
 use manager::Join;
 
-use crate::running::{Running, eventually, place, refusal, scheduler, seed_peer};
+use crate::running::{Running, ask, eventually, place, refusal, scheduler, seed_peer};
 
 async fn add_cluster(root: &ManagerClient, name: &str, scopes: Scopes) -> i64 {
     let new = CreateClusterRequest { name: name.to_owned(), scopes, ..CreateClusterRequest::default() };
@@ -16,11 +16,11 @@ async fn add_cluster(root: &ManagerClient, name: &str, scopes: Scopes) -> i64 {
 }
 
 async fn discover(client: &ManagerClient, place: Place) -> DiscoveryResponse {
-    client.discover_cluster(&DiscoveryRequest { place, scheduler_cluster_id: None }).await.unwrap()
+    ask(client, &DiscoveryRequest { place, ..DiscoveryRequest::default() }).await.unwrap()
 }
 
 fn asking(hostname: &str) -> DiscoveryRequest {
-    DiscoveryRequest { place: place(hostname, "10.9.9.9"), scheduler_cluster_id: None }
+    DiscoveryRequest { place: place(hostname, "10.9.9.9"), ..DiscoveryRequest::default() }
 }
 
 #[tokio::test]
@@ -112,11 +112,12 @@ async fn a_place_finds_its_cluster_and_hears_why() {
     assert_eq!((answer.membership.cluster_id, answer.reason.as_str()), (1, "default cluster"));
     assert_eq!(answer.membership.cluster_name, "cluster-1");
 
-    let fixed = DiscoveryRequest { place: at.clone(), scheduler_cluster_id: Some(by_idc) };
-    let answer = component.discover_cluster(&fixed).await.unwrap();
+    let fixed =
+        DiscoveryRequest { scheduler_cluster_id: Some(by_idc), place: at.clone(), ..DiscoveryRequest::default() };
+    let answer = ask(&component, &fixed).await.unwrap();
     assert_eq!(answer.membership.cluster_id, by_idc, "the daemon's own setting overrides the scopes");
-    let unknown = DiscoveryRequest { place: at.clone(), scheduler_cluster_id: Some(99) };
-    assert_eq!(refusal(component.discover_cluster(&unknown).await), (404, "there is no cluster 99".to_owned()));
+    let unknown = DiscoveryRequest { scheduler_cluster_id: Some(99), place: at.clone(), ..DiscoveryRequest::default() };
+    assert_eq!(refusal(ask(&component, &unknown).await), (404, "there is no cluster 99".to_owned()));
 
     // A changed scope counts for the next question.
     root.delete_cluster(by_location).await.unwrap();
@@ -153,7 +154,7 @@ async fn a_strict_default_takes_no_strangers() {
     let (root, component) = (manager.root().await, manager.component().await);
     let strict = df_api::manager::UpdateClusterRequest { strict: Some(true), ..Default::default() };
     root.update_cluster(1, &strict).await.unwrap();
-    let (status, detail) = refusal(component.discover_cluster(&asking("n1")).await);
+    let (status, detail) = refusal(ask(&component, &asking("n1")).await);
     assert!(status == 404 && detail.contains("no cluster takes n1") && detail.contains("strict"), "{detail}");
 }
 
@@ -163,9 +164,9 @@ async fn only_holders_of_a_token_join_and_only_where_it_is_for() {
     let root = manager.root().await;
     let scopes = Scopes { idc: "b".into(), ..Scopes::default() };
     let b = add_cluster(&root, "b", scopes).await;
-    assert_eq!(refusal(manager.anonymous().discover_cluster(&asking("n1")).await).0, 401);
-    assert_eq!(refusal(manager.with("dfj_wrong").discover_cluster(&asking("n1")).await).0, 401);
-    assert_eq!(refusal(root.discover_cluster(&asking("n1")).await).0, 401, "a user is no component");
+    assert_eq!(refusal(ask(&manager.anonymous(), &asking("n1")).await).0, 401);
+    assert_eq!(refusal(ask(&manager.with("dfj_wrong"), &asking("n1")).await).0, 401);
+    assert_eq!(refusal(ask(&root, &asking("n1")).await).0, 401, "a user is no component");
 
     let new = CreateJoinTokenRequest { name: "rack 7".into(), cluster_id: Some(b) };
     let made = root.create_join_token(&new).await.unwrap();
@@ -175,7 +176,7 @@ async fn only_holders_of_a_token_join_and_only_where_it_is_for() {
     bound.renew_scheduler_lease(&scheduler("s1", b)).await.unwrap();
     let (status, detail) = refusal(bound.renew_scheduler_lease(&scheduler("s1", 1)).await);
     assert!(status == 403 && detail.contains(&format!("for cluster {b}, not for cluster 1")), "{detail}");
-    assert_eq!(refusal(bound.discover_cluster(&asking("n1")).await).0, 403, "it would be cluster-1");
+    assert_eq!(refusal(ask(&bound, &asking("n1")).await).0, 403, "it would be cluster-1");
     let home = Place { idc: "b".into(), ..place("n1", "10.9.9.9") };
     assert_eq!(discover(&bound, home).await.membership.cluster_id, b);
     assert_eq!(refusal(bound.list_clusters().await).0, 401, "a component is no user");
@@ -231,9 +232,9 @@ async fn a_restart_keeps_the_data_and_the_key() {
     assert_eq!(root.list_schedulers().await.unwrap()[0].id, before.id);
     manager.with(&minted).renew_scheduler_lease(&scheduler("s1", 1)).await.unwrap();
     // A new token of the environment, and a newly minted one, replace the former.
-    assert_eq!(refusal(manager.with("environment-token-1").discover_cluster(&asking("n1")).await).0, 401);
+    assert_eq!(refusal(ask(&manager.with("environment-token-1"), &asking("n1")).await).0, 401);
     discover(&manager.with("environment-token-2"), place("n1", "10.9.9.9")).await;
     manager.app.mint_join_token("scheduler", None).await.unwrap();
-    assert_eq!(refusal(manager.with(&minted).discover_cluster(&asking("n1")).await).0, 401);
+    assert_eq!(refusal(ask(&manager.with(&minted), &asking("n1")).await).0, 401);
     assert_eq!(root.list_join_tokens().await.unwrap().len(), 2);
 }

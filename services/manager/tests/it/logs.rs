@@ -31,6 +31,13 @@ impl MakeWriter<'_> for Recorder {
     }
 }
 
+/// Whether a line has all of these.
+pub fn has_line(parts: &[&str]) -> bool {
+    let logged = LOGGED.lock();
+    let text = String::from_utf8_lossy(&logged);
+    text.lines().any(|line| parts.iter().all(|part| line.contains(part)))
+}
+
 pub fn record() {
     RECORDING.call_once(|| {
         let filter = "trace,hyper_util=info,mio=info";

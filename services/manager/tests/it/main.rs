@@ -5,6 +5,7 @@
 mod accounts;
 mod clusters;
 mod components;
+mod discovery;
 mod laws;
 mod logs;
 mod pages;

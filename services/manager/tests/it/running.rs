@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use df_api::cluster::Place;
-use df_api::manager::{SchedulerLeaseRequest, SeedPeerLeaseRequest, SignInRequest};
+use df_api::manager::{
+    DiscoveryRequest, DiscoveryResponse, SchedulerLeaseRequest, SeedPeerLeaseRequest, SignInRequest,
+};
 use df_client::{ClientError, ManagerClient, Transport, http_client};
 use manager::{App, Config};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub const PASSWORD: &str = "dragonfly";
 
@@ -19,6 +21,12 @@ pub struct Running {
     config: Config,
     stop: CancellationToken,
     served: JoinHandle<()>,
+}
+
+/// Ends when dropped.
+pub struct Second {
+    pub url: String,
+    _stop: DropGuard,
 }
 
 // === impl Running ===
@@ -45,6 +53,16 @@ impl Running {
         Self { url, app, folder, config, stop, served }
     }
 
+    /// Another manager on the same database.
+    pub async fn second(&self) -> Second {
+        let app = App::open(&self.config).await.unwrap();
+        let listener = df_http::serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        tokio::spawn(manager::serve(app, listener, stop.clone()));
+        Second { url, _stop: stop.drop_guard() }
+    }
+
     /// Stops it as SIGTERM does and starts it again on the same data.
     pub async fn restart(self, change: impl FnOnce(&mut Config)) -> Self {
         let Self { folder, mut config, stop, served, app, .. } = self;
@@ -56,8 +74,7 @@ impl Running {
     }
 
     pub fn with(&self, bearer: &str) -> ManagerClient {
-        let transport = Transport::new(&self.url, http_client()).unwrap();
-        ManagerClient::new(transport.with_bearer(Some(bearer.to_owned())))
+        with(&self.url, bearer)
     }
 
     pub fn anonymous(&self) -> ManagerClient {
@@ -93,6 +110,16 @@ impl Running {
         .await;
         self.sql("INSERT INTO user_roles SELECT id, 'guest' FROM users WHERE name = 'guest'").await;
     }
+}
+
+pub fn with(url: &str, bearer: &str) -> ManagerClient {
+    let transport = Transport::new(url, http_client()).unwrap();
+    ManagerClient::new(transport.with_bearer(Some(bearer.to_owned())))
+}
+
+/// Where it belongs, at once.
+pub async fn ask(client: &ManagerClient, asked: &DiscoveryRequest) -> Result<DiscoveryResponse, ClientError> {
+    Ok(client.discover_cluster(asked, None, Duration::ZERO).await?.expect("an answer to who knows nothing"))
 }
 
 pub fn sign_in(name: &str, password: &str) -> SignInRequest {

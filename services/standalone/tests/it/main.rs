@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod abandoned;
+mod belonging;
 mod cluster;
 mod credentials;
 mod cut_through;
 mod faults;
 mod full_disk;
+mod ground;
 mod imports;
+mod ipv6;
 mod lab;
 mod liars;
 mod outage;

@@ -1,0 +1,167 @@
+//! Watching the fleet for all who wait at discovery: what clusters there are, and whose leases run.
+//! **Invariant:** nothing is believed that was not just read: whoever asks looks at the database first. While somebody
+//! waits, one of those who wait looks for all of them every second, so that a change made at another manager, or a lease
+//! that runs out, is noticed; a change made here is looked at at once.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+
+use crate::db::{Db, DbError, fleet::Mark, now_ms};
+use crate::match_clusters::Candidate;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub struct Lookout {
+    db: Db,
+    seen: watch::Sender<Arc<Fleet>>,
+    /// The start of the last look, whoever's.
+    looked: parking_lot::Mutex<Instant>,
+    /// Held by the one that looks for all.
+    turn: Mutex<()>,
+}
+
+/// What was seen at one look.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    /// All clusters, ready to be matched.
+    pub clusters: Arc<Vec<Candidate>>,
+    marks: Vec<Mark>,
+}
+
+// === impl Lookout ===
+
+impl Lookout {
+    pub fn new(db: Db) -> Self {
+        let looked = parking_lot::Mutex::new(Instant::now());
+        Self { db, seen: watch::Sender::default(), looked, turn: Mutex::default() }
+    }
+
+    /// Reads a few numbers per cluster and instance; clusters only when one of them has changed.
+    pub async fn look(&self) -> Result<Arc<Fleet>, DbError> {
+        *self.looked.lock() = Instant::now();
+        let marks = self.db.fleet_marks(now_ms()).await?;
+        let seen = self.seen.borrow().clone();
+        if seen.marks == marks {
+            return Ok(seen);
+        }
+        let of_clusters = |marks: &[Mark]| marks.iter().filter(|mark| mark.is_cluster()).cloned().collect::<Vec<_>>();
+        let clusters = if of_clusters(&seen.marks) == of_clusters(&marks) {
+            seen.clusters.clone()
+        } else {
+            Arc::new(self.db.all_clusters().await?.into_iter().map(Candidate::new).collect())
+        };
+        let fleet = Arc::new(Fleet { clusters, marks });
+        self.seen.send_replace(fleet.clone());
+        Ok(fleet)
+    }
+
+    /// Something was changed here: those who wait hear of it now. What cannot be read is found at the next look.
+    pub async fn changed(&self) {
+        if let Err(error) = self.look().await {
+            tracing::debug!(error = df_http::error::chain(&error), "a change was not looked at");
+        }
+    }
+
+    /// Returns when somebody has seen another fleet than `known`. The caller's patience ends the wait.
+    pub async fn other_than(&self, known: &Arc<Fleet>) -> Arc<Fleet> {
+        let mut seen = self.seen.subscribe();
+        tokio::select! {
+            found = seen.wait_for(|now| !Arc::ptr_eq(now, known)) => found.map_or_else(|_| known.clone(), |now| now.clone()),
+            never = self.look_for_all() => match never {},
+        }
+    }
+
+    /// A database that fails is told to whoever asks next, and not to those who wait.
+    async fn look_for_all(&self) -> Infallible {
+        let _turn = self.turn.lock().await;
+        loop {
+            let due = *self.looked.lock() + LOOK_EVERY;
+            if Instant::now() < due {
+                tokio::time::sleep_until(due).await;
+            } else {
+                self.changed().await;
+            }
+        }
+    }
+}
+
+// === impl Fleet ===
+
+impl Fleet {
+    /// The clusters that have a live scheduler.
+    pub fn live(&self) -> BTreeSet<i64> {
+        self.marks.iter().filter(|mark| mark.is_scheduler()).map(|mark| mark.cluster_id).collect()
+    }
+
+    /// Whose leases run in a cluster, as text that differs when they do.
+    pub fn instances(&self, cluster_id: i64) -> impl Iterator<Item = String> {
+        let own = self.marks.iter().filter(move |mark| mark.cluster_id == cluster_id && !mark.is_cluster());
+        own.map(|mark| format!("{} {} {}", mark.kind, mark.id, mark.updated_at_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use df_api::cluster::Place;
+    use df_api::manager::{CreateClusterRequest, UpdateClusterRequest};
+
+    use super::*;
+    use crate::db::instances::{Kind, Lease};
+    use crate::db::scratch;
+
+    async fn renew(db: &Db, until: i64) {
+        let place = Place { hostname: "s1".to_owned(), ip: "10.0.0.1".to_owned(), ..Place::default() };
+        let url = "http://10.0.0.1:8002";
+        let now = now_ms();
+        let lease = Lease { kind: Kind::Scheduler, place: &place, url, port: 8002, cluster_id: 1, now, until };
+        db.renew_lease(&lease).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_fleet_is_the_same_until_something_of_it_changes() {
+        let (db, _folder) = scratch().await;
+        let lookout = Lookout::new(db.clone());
+        db.create_cluster(&CreateClusterRequest { name: "a".into(), ..Default::default() }, now_ms()).await.unwrap();
+        let empty = lookout.look().await.unwrap();
+        assert!(empty.live().is_empty() && Arc::ptr_eq(&empty, &lookout.look().await.unwrap()));
+
+        renew(&db, i64::MAX).await;
+        let manned = lookout.look().await.unwrap();
+        assert_eq!(manned.live(), BTreeSet::from([1]));
+        assert!(Arc::ptr_eq(&manned.clusters, &empty.clusters), "no cluster has changed");
+        renew(&db, i64::MAX - 1).await;
+        assert!(Arc::ptr_eq(&manned, &lookout.look().await.unwrap()), "a renewal is no change");
+
+        // Within the same millisecond, too.
+        let change = UpdateClusterRequest { strict: Some(true), ..Default::default() };
+        db.update_cluster(1, change, 0, |_| Ok(())).await.unwrap();
+        assert!(lookout.look().await.unwrap().clusters[0].cluster.strict);
+        renew(&db, 0).await;
+        assert!(lookout.look().await.unwrap().live().is_empty(), "the lease has run out");
+    }
+
+    #[tokio::test]
+    async fn who_waits_sees_what_another_manager_has_changed() {
+        let (db, _folder) = scratch().await;
+        let lookout = Arc::new(Lookout::new(db.clone()));
+        let known = lookout.look().await.unwrap();
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let (lookout, known) = (lookout.clone(), known.clone());
+                tokio::spawn(async move { lookout.other_than(&known).await })
+            })
+            .collect();
+        // The first one's turn ends with it, and another goes on.
+        waiting[0].abort();
+        db.create_cluster(&CreateClusterRequest { name: "a".into(), ..Default::default() }, now_ms()).await.unwrap();
+        for seen in waiting.into_iter().skip(1) {
+            assert_eq!(seen.await.unwrap().clusters.len(), 1);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Which cluster a daemon belongs to, while scopes change and schedulers die: two clusters under one manager.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use df_api::manager::{CreateClusterRequest, InstanceState, Scopes, UpdateClusterRequest};
+use df_client::{DfdaemonClient, Transport, http_client};
+use df_testkit::until;
+use dfdaemon::config::Config as DaemonConfig;
+
+use crate::cluster::task_id;
+use crate::ground::{Ground, until_member};
+use crate::lab::PATIENCE;
+
+fn in_cluster_2(config: &mut DaemonConfig) {
+    config.host.idc = "cluster-2".to_owned();
+}
+
+fn scopes(idc: &str) -> Scopes {
+    Scopes { idc: idc.to_owned(), ..Scopes::default() }
+}
+
+async fn ground(idc: &str) -> Ground {
+    let ground = Ground::start(IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
+    let new = CreateClusterRequest { name: "cluster-2".into(), scopes: scopes(idc), ..Default::default() };
+    assert_eq!(ground.root.create_cluster(&new).await.unwrap().id, 2);
+    ground
+}
+
+/// It does not poll on a timer: were it not told, it would ask again in half a minute, when nobody waits any more.
+#[tokio::test]
+async fn a_daemon_whose_scopes_change_moves_at_once_and_leaves_nothing_behind() {
+    let ground = ground("elsewhere").await;
+    let (first, second) = (ground.scheduler(1).await, ground.scheduler(2).await);
+    let stays = ground.daemon("stays", &ground.stop(), |_| {}).await;
+    let moves = ground.daemon("moves", &ground.stop(), in_cluster_2).await;
+    first.until_hosts(&stays, &["moves", "stays"]).await;
+    ground.pull(&moves).await;
+    let former = moves.peer.gate().credential();
+
+    let change = UpdateClusterRequest { scopes: Some(scopes("cluster-2")), ..Default::default() };
+    ground.root.update_cluster(2, &change).await.unwrap();
+    until_member(&moves, 2).await;
+    first.until_hosts(&stays, &["stays"]).await;
+    second.until_hosts(&moves, &["moves"]).await;
+    assert_eq!(*moves.peer.schedulers().subscribe().borrow(), [second.url.clone()]);
+    assert_ne!(moves.peer.gate().credential(), former);
+
+    // Who stays gets nothing of it any more.
+    let transport = Transport::new(&moves.peer.config().url, http_client()).unwrap();
+    for credential in [former, stays.peer.gate().credential()] {
+        let client = DfdaemonClient::new(transport.clone().with_bearer(credential));
+        let refused = client.get_task_content(&task_id(ground.layer()), None).await.unwrap_err();
+        assert_eq!(refused.status(), Some(401));
+    }
+}
+
+#[tokio::test]
+async fn an_outage_moves_nobody_not_even_who_is_restarted_in_it() {
+    let ground = ground("cluster-2").await;
+    let _first = ground.scheduler(1).await;
+    let second = ground.scheduler(2).await;
+    let stop = ground.stop();
+    let member = ground.daemon("member", &stop, in_cluster_2).await;
+    second.until_hosts(&member, &["member"]).await;
+    until_member(&member, 2).await;
+
+    second.stop.cancel();
+    until("the manager knows that it is gone", PATIENCE, async || {
+        let known = ground.root.list_schedulers().await?;
+        let gone = known.iter().any(|one| one.scheduler_cluster_id == 2 && one.state == InstanceState::Inactive);
+        Ok(gone.then_some(()))
+    })
+    .await
+    .unwrap();
+    until("the daemon has heard of it", PATIENCE, async || {
+        Ok(member.peer.schedulers().subscribe().borrow().is_empty().then_some(()))
+    })
+    .await
+    .unwrap();
+    until_member(&member, 2).await;
+
+    stop.cancel();
+    member.stopped().await;
+    let again = ground.daemon("member", &ground.stop(), in_cluster_2).await;
+    let newcomer = ground.daemon("newcomer", &ground.stop(), in_cluster_2).await;
+    until_member(&again, 2).await;
+    until_member(&newcomer, 1).await;
+
+    let _second = ground.scheduler(2).await;
+    until_member(&newcomer, 2).await;
+}
