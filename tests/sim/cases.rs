@@ -63,9 +63,9 @@ fn other_starts() -> Vec<Case> {
         Case::new("cold seed", 100, |it| Scenario { warm: false, ..it }).reference(1.02).origin(1.01, 1.0),
         Case::new("one per 200 ms", 100, |it| Scenario { starts: Starts::Every(200), ..it }).reference(1.16),
         Case::new("Poisson, 100 ms", 100, |it| Scenario { starts: Starts::Poisson(100), ..it }).reference(1.34),
-        Case::new("crowd on 1,000 tasks", 2_000, |it| Scenario {
+        Case::new("crowd on 1,000 tasks", 1_000, |it| Scenario {
             tasks: 1_000,
-            tasks_per_host: 10,
+            tasks_per_host: 5,
             seeds: 8,
             pieces: 16,
             piece_bytes: 256 << 10,
