@@ -186,6 +186,16 @@ pub async fn stop_signal() -> io::Result<()> {
     }
 }
 
+/// Every connection has its file; the soft limit of a service is often 1,024.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// A token that is cancelled by SIGTERM or Ctrl-C.
 pub fn stop_on_signal() -> CancellationToken {
     let stop = CancellationToken::new();

@@ -34,16 +34,21 @@ const HOLD: Duration = Duration::from_secs(20);
 /// Starts all that keeps the peer known. Returns at once: nothing waits for a manager.
 pub fn start(peer: &Arc<Peer>, manager: Option<ManagerAccess>, workers: &Workers, stop: &CancellationToken) {
     if let Some(access) = manager {
+        let http = df_client::http_client();
         if let Some(cluster_id) = peer.config().seed_peer_cluster_id {
-            workers.spawn(SeedLease { peer: peer.clone(), access: access.clone(), cluster_id });
+            workers.spawn(SeedLease { peer: peer.clone(), access: access.clone(), http: http.clone(), cluster_id });
         }
-        workers.spawn(Discovery::new(peer.clone(), access));
+        workers.spawn(Discovery::new(peer.clone(), access, http));
     }
     tokio::spawn(announce_everywhere(peer.clone(), stop.clone()));
 }
 
-pub(crate) fn manager_client(peer: &Peer, access: &ManagerAccess) -> Result<ManagerClient, AnnounceError> {
-    let transport = Transport::new(&access.url, df_client::http_client())?;
+pub(crate) fn manager_client(
+    peer: &Peer,
+    access: &ManagerAccess,
+    http: &reqwest::Client,
+) -> Result<ManagerClient, AnnounceError> {
+    let transport = Transport::new(&access.url, http.clone())?;
     // The join token opens the door; where there is none, the credential of an earlier visit may.
     let bearer = access.join_token.clone().or_else(|| peer.gate().credential());
     Ok(ManagerClient::new(transport.with_bearer(bearer)))
@@ -61,6 +66,7 @@ pub enum AnnounceError {
 struct SeedLease {
     peer: Arc<Peer>,
     access: ManagerAccess,
+    http: reqwest::Client,
     cluster_id: i64,
 }
 
@@ -75,7 +81,7 @@ impl Worker for SeedLease {
             url: config.url.clone(),
             seed_peer_cluster_id: self.cluster_id,
         };
-        let lease = manager_client(&self.peer, &self.access)?.renew_seed_peer_lease(&request).await?;
+        let lease = manager_client(&self.peer, &self.access, &self.http)?.renew_seed_peer_lease(&request).await?;
         Ok(Duration::from_millis(lease.refresh_after_ms.max(500)))
     }
 }

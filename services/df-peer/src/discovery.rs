@@ -18,6 +18,7 @@ use crate::peer::Peer;
 pub(crate) struct Discovery {
     peer: Arc<Peer>,
     access: ManagerAccess,
+    http: reqwest::Client,
     last: Option<Last>,
     /// The cluster that this host was a member of before it was restarted, until it is a member again.
     remembered: Option<i64>,
@@ -48,9 +49,9 @@ const TOLD: usize = 5;
 // === impl Discovery ===
 
 impl Discovery {
-    pub fn new(peer: Arc<Peer>, access: ManagerAccess) -> Self {
+    pub fn new(peer: Arc<Peer>, access: ManagerAccess, http: reqwest::Client) -> Self {
         let remembered = std::fs::read_to_string(memory(&peer)).ok().and_then(|text| text.trim().parse().ok());
-        Self { peer, access, last: None, remembered, failed: false }
+        Self { peer, access, http, last: None, remembered, failed: false }
     }
 
     fn request(&self) -> DiscoveryRequest {
@@ -104,7 +105,7 @@ impl Worker for Discovery {
         // What is cut off while it waits, by a proxy, say, is asked without waiting, so that news arrive all the same.
         let hold = if known.is_some() && !self.failed { HOLD } else { Duration::ZERO };
         let asked = Instant::now();
-        let client = manager_client(&self.peer, &self.access)?;
+        let client = manager_client(&self.peer, &self.access, &self.http)?;
         let answer = client.discover_cluster(&request, known.as_deref(), hold).await;
         self.failed = answer.is_err();
         let news = answer?.is_some_and(|found| self.take(found));

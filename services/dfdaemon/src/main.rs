@@ -36,20 +36,10 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     let _telemetry = df_http::telemetry::init("dfdaemon", config.verbose)?;
-    raise_file_limit();
+    df_http::serve::raise_file_limit();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let stop = df_http::serve::stop_on_signal();
         Dfdaemon::start(config, stop.clone()).await?.stopped().await;
         Ok(())
     })
-}
-
-/// Every connection and every task in use has its file; the soft limit of a service is often 1,024.
-fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::ensure;
 use df_api::cluster::{Jwks, Membership, Role};
 use df_api::manager::Cluster;
+use df_http::serve::{Limits, serve_within};
 use df_http::worker::Workers;
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
@@ -23,6 +24,10 @@ use crate::{join_token, router};
 
 const DEFAULT_PASSWORD: &str = "dragonfly";
 const JOIN_TOKEN_CHARS_MIN: usize = 16;
+/// Every daemon holds one while it waits for a change.
+const CONNECTIONS_MAX: usize = 16_384;
+/// So that there is room for the others. Whose answer is not held back, asks again in a minute.
+const WAITING_MAX: usize = 12_288;
 
 /// See the module.
 #[derive(Clone)]
@@ -46,7 +51,8 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) {
         stop.cancelled().await;
         app.closing().cancel();
     };
-    tokio::join!(df_http::serve::serve(listener, router(&app), stop.clone()), closing);
+    let limits = Limits { connections: CONNECTIONS_MAX, ..Limits::default() };
+    tokio::join!(serve_within(limits, listener, router(&app), stop.clone()), closing);
     workers.stopped().await;
     app.db().close().await;
 }
@@ -68,7 +74,7 @@ impl App {
         let keys = Keys::new(db.signing_keys().await?)?;
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
-            lookout: Lookout::new(db.clone()),
+            lookout: Lookout::new(db.clone(), WAITING_MAX),
             db,
             keys,
             passwords: Passwords::new(),

@@ -8,13 +8,20 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use df_api::manager::{InstanceState, Scheduler, SeedPeer};
+use moka::future::Cache;
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::db::{Db, DbError, fleet::Mark, now_ms};
+use crate::db::instances::{InstanceFilter, Kind};
+use crate::db::{Db, DbError, Page, fleet::Mark, now_ms};
 use crate::match_clusters::Candidate;
+use crate::paging::PER_PAGE_WHOLE;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A change is told to thousands at once: who is there is read once for all of them.
+const ROSTER_KEPT: Duration = Duration::from_secs(1);
+const ROSTERS_MAX: u64 = 1000;
 
 /// See the module.
 pub struct Lookout {
@@ -24,6 +31,10 @@ pub struct Lookout {
     looked: parking_lot::Mutex<Instant>,
     /// Held by the one that looks for all.
     turn: Mutex<()>,
+    /// One for each that may wait.
+    room: Semaphore,
+    /// By the version of the answer that they are for.
+    rosters: Cache<String, Arc<Roster>>,
 }
 
 /// What was seen at one look.
@@ -34,12 +45,22 @@ pub struct Fleet {
     marks: Vec<Mark>,
 }
 
+/// Whose leases run in one cluster.
+#[derive(Debug)]
+pub struct Roster {
+    pub schedulers: Vec<Scheduler>,
+    pub seed_peers: Vec<SeedPeer>,
+}
+
 // === impl Lookout ===
 
 impl Lookout {
-    pub fn new(db: Db) -> Self {
+    /// For so many that wait at once.
+    pub fn new(db: Db, room: usize) -> Self {
         let looked = parking_lot::Mutex::new(Instant::now());
-        Self { db, seen: watch::Sender::default(), looked, turn: Mutex::default() }
+        let rosters = Cache::builder().max_capacity(ROSTERS_MAX).time_to_live(ROSTER_KEPT).build();
+        let (turn, room) = (Mutex::default(), Semaphore::new(room));
+        Self { db, seen: watch::Sender::default(), looked, turn, room, rosters }
     }
 
     /// Reads a few numbers per cluster and instance; clusters only when one of them has changed.
@@ -68,13 +89,33 @@ impl Lookout {
         }
     }
 
-    /// Returns when somebody has seen another fleet than `known`. The caller's patience ends the wait.
-    pub async fn other_than(&self, known: &Arc<Fleet>) -> Arc<Fleet> {
+    /// Another fleet than `known`, when somebody has seen it; the caller's patience ends the wait. `None` at once when too
+    /// many wait already.
+    pub async fn other_than(&self, known: &Arc<Fleet>) -> Option<Arc<Fleet>> {
+        let _place = self.room.try_acquire().ok()?;
         let mut seen = self.seen.subscribe();
         tokio::select! {
-            found = seen.wait_for(|now| !Arc::ptr_eq(now, known)) => found.map_or_else(|_| known.clone(), |now| now.clone()),
+            found = seen.wait_for(|now| !Arc::ptr_eq(now, known)) => found.ok().map(|now| now.clone()),
             never = self.look_for_all() => match never {},
         }
+    }
+
+    /// Of a cluster, for an answer of this version, which changes with it.
+    pub async fn roster(&self, cluster_id: i64, version: &str) -> Result<Arc<Roster>, Arc<DbError>> {
+        self.rosters.try_get_with(version.to_owned(), self.read_roster(cluster_id)).await
+    }
+
+    async fn read_roster(&self, cluster_id: i64) -> Result<Arc<Roster>, DbError> {
+        let now = now_ms();
+        let (state, cluster_id) = (Some(InstanceState::Active), Some(cluster_id));
+        let active = InstanceFilter { state, cluster_id, ..InstanceFilter::default() };
+        let page = Page { page: 1, per_page: PER_PAGE_WHOLE };
+        let schedulers = self.db.list_instances(Kind::Scheduler, &active, page, now).await?.items;
+        let seed_peers = self.db.list_instances(Kind::SeedPeer, &active, page, now).await?.items;
+        Ok(Arc::new(Roster {
+            schedulers: schedulers.into_iter().map(|row| row.into_scheduler(now)).collect(),
+            seed_peers: seed_peers.into_iter().map(|row| row.into_seed_peer(now)).collect(),
+        }))
     }
 
     /// A database that fails is told to whoever asks next, and not to those who wait.
@@ -126,7 +167,7 @@ mod tests {
     #[tokio::test]
     async fn a_fleet_is_the_same_until_something_of_it_changes() {
         let (db, _folder) = scratch().await;
-        let lookout = Lookout::new(db.clone());
+        let lookout = Lookout::new(db.clone(), 1);
         db.create_cluster(&CreateClusterRequest { name: "a".into(), ..Default::default() }, now_ms()).await.unwrap();
         let empty = lookout.look().await.unwrap();
         assert!(empty.live().is_empty() && Arc::ptr_eq(&empty, &lookout.look().await.unwrap()));
@@ -146,10 +187,19 @@ mod tests {
         assert!(lookout.look().await.unwrap().live().is_empty(), "the lease has run out");
     }
 
+    async fn until_waiting(lookout: &Lookout, waiting: usize) {
+        let all_wait = async {
+            while lookout.seen.receiver_count() < waiting {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), all_wait).await.unwrap();
+    }
+
     #[tokio::test]
     async fn who_waits_sees_what_another_manager_has_changed() {
         let (db, _folder) = scratch().await;
-        let lookout = Arc::new(Lookout::new(db.clone()));
+        let lookout = Arc::new(Lookout::new(db.clone(), 3));
         let known = lookout.look().await.unwrap();
         let waiting: Vec<_> = (0..3)
             .map(|_| {
@@ -157,11 +207,13 @@ mod tests {
                 tokio::spawn(async move { lookout.other_than(&known).await })
             })
             .collect();
+        until_waiting(&lookout, 3).await;
+        assert!(lookout.other_than(&known).await.is_none(), "there is room for three");
         // The first one's turn ends with it, and another goes on.
         waiting[0].abort();
         db.create_cluster(&CreateClusterRequest { name: "a".into(), ..Default::default() }, now_ms()).await.unwrap();
         for seen in waiting.into_iter().skip(1) {
-            assert_eq!(seen.await.unwrap().clusters.len(), 1);
+            assert_eq!(seen.await.unwrap().unwrap().clusters.len(), 1);
         }
     }
 }

@@ -43,6 +43,7 @@ async fn main() -> anyhow::Result<()> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let _telemetry = df_http::telemetry::init("manager", config.verbose)?;
+    df_http::serve::raise_file_limit();
     let app = App::open(&config).await.context("the manager cannot start")?;
     let listener = df_http::serve::bind(config.listen).await?;
     tracing::info!(address = %listener.local_addr()?, "the manager listens");

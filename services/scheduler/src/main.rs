@@ -33,6 +33,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let config = Config::load(arguments.config.as_deref())?;
     let _telemetry = telemetry::init("scheduler", config.verbose)?;
+    serve::raise_file_limit();
     let stop = serve::stop_on_signal();
     let config = config.with_own_address().await;
     let listener = serve::bind(config.listen).await?;

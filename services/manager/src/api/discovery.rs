@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
+use df_api::Code;
 use df_api::cluster::{Jwks, Role};
-use df_api::manager::{Cluster, ConsideredCluster, DiscoveryRequest, DiscoveryResponse, InstanceState};
+use df_api::manager::{Cluster, ConsideredCluster, DiscoveryRequest, DiscoveryResponse};
 use df_http::extract::{Json, Wait};
 use df_http::{ApiError, Problems};
 use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
@@ -18,11 +19,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::access::Joiner;
 use crate::app::App;
 use crate::check_place::check_place;
-use crate::db::instances::{InstanceFilter, Kind};
-use crate::db::{Page, now_ms};
 use crate::lookout::Fleet;
 use crate::match_clusters::{Asker, match_clusters};
-use crate::paging::PER_PAGE_WHOLE;
 
 /// For those whose questions are not held back: how soon a change is noticed.
 const REFRESH_AFTER_MS: u64 = 60_000;
@@ -80,9 +78,9 @@ pub async fn discover_cluster(
         tracing::trace!(hostname = body.place.hostname, "nothing has changed: the answer is held back");
         let next = app.closing().run_until_cancelled(app.lookout().other_than(&fleet));
         match timeout_at(until, next).await {
-            Ok(Some(other)) => fleet = other,
-            // The time is over, or this manager stops.
-            Ok(None) | Err(_) => return Ok((StatusCode::NOT_MODIFIED, etag).into_response()),
+            Ok(Some(Some(other))) => fleet = other,
+            // The time is over, too many wait, or this manager stops.
+            Ok(_) | Err(_) => return Ok((StatusCode::NOT_MODIFIED, etag).into_response()),
         }
     }
 }
@@ -143,23 +141,17 @@ fn version(jwks: &Jwks, cluster: &Cluster, reason: &str, fleet: &Fleet) -> Strin
 
 async fn answer(app: &App, asked: &DiscoveryRequest, found: Found) -> Result<DiscoveryResponse, ApiError> {
     let Found { cluster, reason, considered, version } = found;
-    let now = now_ms();
-    let active = InstanceFilter {
-        state: Some(InstanceState::Active),
-        cluster_id: Some(cluster.id),
-        ..InstanceFilter::default()
-    };
-    let page = Page { page: 1, per_page: PER_PAGE_WHOLE };
-    let schedulers = app.db().list_instances(Kind::Scheduler, &active, page, now).await?.items;
-    let seed_peers = app.db().list_instances(Kind::SeedPeer, &active, page, now).await?.items;
+    let roster = app.lookout().roster(cluster.id, &version).await.map_err(|error| {
+        ApiError::new(Code::Unavailable, "the database does not answer; try again").with_cause(error)
+    })?;
     Ok(DiscoveryResponse {
         membership: app.membership(&cluster, &asked.place.hostname, Role::Peer).map_err(ApiError::internal)?,
         reason,
         considered,
         version,
-        refresh_after_ms: if schedulers.is_empty() { REFRESH_SOON_MS } else { REFRESH_AFTER_MS },
-        schedulers: schedulers.into_iter().map(|row| row.into_scheduler(now)).collect(),
-        seed_peers: seed_peers.into_iter().map(|row| row.into_seed_peer(now)).collect(),
+        refresh_after_ms: if roster.schedulers.is_empty() { REFRESH_SOON_MS } else { REFRESH_AFTER_MS },
+        schedulers: roster.schedulers.clone(),
+        seed_peers: roster.seed_peers.clone(),
     })
 }
 
