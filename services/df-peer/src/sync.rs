@@ -210,12 +210,23 @@ impl Shared {
 
     async fn run(self: Arc<Self>, advice: watch::Sender<Advice>) {
         let mut last = Last::default();
+        let mut schedulers = self.peer.schedulers().subscribe();
+        let mut cluster = self.cluster();
         loop {
+            // What another cluster has said means nothing in this one.
+            if self.cluster() != cluster {
+                (cluster, last) = (self.cluster(), Last::default());
+            }
             let asked = Instant::now();
             let reported = tokio::select! {
                 reported = self.report(PeerState::Running, last, last.hold) => reported,
                 // What is to be said now does not wait for the answer to what was said before.
                 () = self.poke.notified(), if !last.hold.is_zero() => continue,
+                // Who is no longer asked is not waited for.
+                Ok(()) = schedulers.changed() => {
+                    last = Last { version: None, ..last };
+                    continue;
+                }
             };
             let pause = match reported {
                 None => {
@@ -243,8 +254,16 @@ impl Shared {
                     pause
                 }
             };
-            tokio::select! { () = tokio::time::sleep(pause) => {}, () = self.poke.notified() => {} }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.poke.notified() => {}
+                Ok(()) = schedulers.changed() => {}
+            }
         }
+    }
+
+    fn cluster(&self) -> Option<i64> {
+        self.peer.gate().membership().map(|membership| membership.cluster_id)
     }
 
     fn wants(&self) -> Wants {

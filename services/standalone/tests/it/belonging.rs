@@ -7,7 +7,7 @@ use df_client::{DfdaemonClient, Transport, http_client};
 use df_testkit::until;
 use dfdaemon::config::Config as DaemonConfig;
 
-use crate::cluster::task_id;
+use crate::cluster::{received, task_id};
 use crate::ground::{Ground, until_member};
 use crate::lab::PATIENCE;
 
@@ -52,6 +52,36 @@ async fn a_daemon_whose_scopes_change_moves_at_once_and_leaves_nothing_behind() 
         let refused = client.get_task_content(&task_id(ground.layer()), None).await.unwrap_err();
         assert_eq!(refused.status(), Some(401));
     }
+}
+
+#[tokio::test]
+async fn a_download_goes_on_in_the_new_cluster() {
+    let ground = ground("elsewhere").await;
+    let (first, second) = (ground.scheduler(1).await, ground.scheduler(2).await);
+    let stays = ground.daemon("stays", &ground.stop(), |_| {}).await;
+    let moves = ground.daemon("moves", &ground.stop(), in_cluster_2).await;
+    first.until_hosts(&stays, &["moves", "stays"]).await;
+    let (layer, id) = (ground.layer(), task_id(ground.layer()));
+    ground.hold_at(layer.size_bytes() / 2);
+    let fault = async {
+        until("half of it is there", PATIENCE, async || {
+            let received = received(&moves, layer).origin_bytes;
+            Ok((received >= layer.size_bytes() / 4).then_some(()))
+        })
+        .await
+        .unwrap();
+        let change = UpdateClusterRequest { scopes: Some(scopes("cluster-2")), ..Default::default() };
+        ground.root.update_cluster(2, &change).await.unwrap();
+        until("the new scheduler knows of it", PATIENCE, async || {
+            let Ok(view) = second.client(&moves).get_task(&id).await else { return Ok(None) };
+            Ok(view.peers.iter().any(|peer| peer.host_id == *moves.peer.host_id()).then_some(()))
+        })
+        .await
+        .unwrap();
+        ground.release();
+    };
+    tokio::join!(ground.pull(&moves), fault);
+    assert_eq!(received(&moves, layer).origin_bytes, layer.size_bytes(), "and nothing was asked for twice");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use df_api::manager::SignInRequest;
 use df_api::scheduler::HostView;
 use df_client::{ManagerClient, SchedulerClient, Transport, http_client};
+use df_testkit::registry::blob_name;
 use df_testkit::{Blob, FakeRegistry, Image, Layer, RegistryAccess, STANDSTILL, read_whole};
 use dfdaemon::Dfdaemon;
 use dfdaemon::config::{Config as DaemonConfig, NetAddr};
@@ -92,6 +93,16 @@ impl Ground {
         self.stop.child_token()
     }
 
+    /// The registry sends no more of the layer, until [`Ground::release`].
+    pub fn hold_at(&self, offset: u64) {
+        let name = blob_name(REPOSITORY, &self.layer().digest);
+        self.registry.origin().change(&name, |content| content.hold_at(offset));
+    }
+
+    pub fn release(&self) {
+        self.registry.origin().release(&blob_name(REPOSITORY, &self.layer().digest));
+    }
+
     pub fn layer(&self) -> &Blob {
         &self.image.layers[0]
     }
@@ -115,11 +126,15 @@ impl Drop for Ground {
 // === impl Scheduler ===
 
 impl Scheduler {
-    /// With the credential of a member; none when it is refused.
-    async fn hosts(&self, member: &Dfdaemon) -> Vec<HostView> {
+    /// With the credential of that daemon.
+    pub fn client(&self, member: &Dfdaemon) -> SchedulerClient {
         let transport = Transport::new(&self.url, http_client()).unwrap();
-        let client = SchedulerClient::new(transport.with_bearer(member.peer.gate().credential()));
-        client.list_hosts().await.unwrap_or_default()
+        SchedulerClient::new(transport.with_bearer(member.peer.gate().credential()))
+    }
+
+    /// None when it is refused.
+    async fn hosts(&self, member: &Dfdaemon) -> Vec<HostView> {
+        self.client(member).list_hosts().await.unwrap_or_default()
     }
 
     /// Waits until those that are announced here, in the eyes of `member`, are these.
