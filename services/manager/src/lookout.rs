@@ -132,6 +132,18 @@ impl Lookout {
     }
 }
 
+// === impl Roster ===
+
+impl Roster {
+    /// As [`Fleet::instances`].
+    pub fn instances(&self) -> impl Iterator<Item = String> {
+        let schedulers = self.schedulers.iter().map(|one| ("scheduler", one.id, one.updated_at));
+        let seed_peers = self.seed_peers.iter().map(|one| ("seed_peer", one.id, one.updated_at));
+        let all = schedulers.chain(seed_peers);
+        all.map(|(kind, id, updated_at)| format!("{kind} {id} {}", updated_at.timestamp_millis()))
+    }
+}
+
 // === impl Fleet ===
 
 impl Fleet {
@@ -175,6 +187,9 @@ mod tests {
         renew(&db, i64::MAX).await;
         let manned = lookout.look().await.unwrap();
         assert_eq!(manned.live(), BTreeSet::from([1]));
+        let roster = lookout.roster(1, "any").await.unwrap();
+        assert!(roster.instances().eq(manned.instances(1)), "what is seen and what is told have one version");
+        assert_eq!(roster.instances().count(), 1);
         assert!(Arc::ptr_eq(&manned.clusters, &empty.clusters), "no cluster has changed");
         renew(&db, i64::MAX - 1).await;
         assert!(Arc::ptr_eq(&manned, &lookout.look().await.unwrap()), "a renewal is no change");

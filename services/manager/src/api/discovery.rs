@@ -71,10 +71,11 @@ pub async fn discover_cluster(
     let mut fleet = app.lookout().look().await?;
     loop {
         let found = find(&app, &joiner, &body, &fleet)?;
-        let etag = [(ETAG, etag(&found.version)?)];
         if !is_known(&headers, &found.version) {
-            return Ok((etag, Json(answer(&app, &body, found).await?)).into_response());
+            let answer = answer(&app, &body, found).await?;
+            return Ok(([(ETAG, etag(&answer.version)?)], Json(answer)).into_response());
         }
+        let etag = [(ETAG, etag(&found.version)?)];
         tracing::trace!(hostname = body.place.hostname, "nothing has changed: the answer is held back");
         let next = app.closing().run_until_cancelled(app.lookout().other_than(&fleet));
         match timeout_at(until, next).await {
@@ -123,16 +124,16 @@ fn find(app: &App, joiner: &Joiner, asked: &DiscoveryRequest, fleet: &Arc<Fleet>
             refusal.detail()
         ))
     })?;
-    let version = version(app.jwks(), cluster, &found.reason, fleet);
+    let version = version(app.jwks(), cluster, &found.reason, fleet.instances(cluster.id));
     Ok(Found { cluster: cluster.clone(), reason: found.reason, considered: found.considered, version })
 }
 
 /// The same at every manager; other clusters do not matter to it.
-fn version(jwks: &Jwks, cluster: &Cluster, reason: &str, fleet: &Fleet) -> String {
+fn version(jwks: &Jwks, cluster: &Cluster, reason: &str, instances: impl Iterator<Item = String>) -> String {
     let mut hash = Sha256::new();
     let own = [cluster.id.to_string(), cluster.name.clone(), reason.to_owned()];
     let keys = jwks.keys.iter().map(|key| key.kid.clone());
-    for part in own.into_iter().chain(keys).chain(fleet.instances(cluster.id)) {
+    for part in own.into_iter().chain(keys).chain(instances) {
         hash.update(part);
         hash.update([0]);
     }
@@ -144,6 +145,8 @@ async fn answer(app: &App, asked: &DiscoveryRequest, found: Found) -> Result<Dis
     let roster = app.lookout().roster(cluster.id, &version).await.map_err(|error| {
         ApiError::new(Code::Unavailable, "the database does not answer; try again").with_cause(error)
     })?;
+    // Of what is told: somebody may have come or gone since the look.
+    let version = self::version(app.jwks(), &cluster, &reason, roster.instances());
     Ok(DiscoveryResponse {
         membership: app.membership(&cluster, &asked.place.hostname, Role::Peer).map_err(ApiError::internal)?,
         reason,

@@ -42,7 +42,7 @@ async fn a_daemon_whose_scopes_change_moves_at_once_and_leaves_nothing_behind() 
     until_member(&moves, 2).await;
     first.until_hosts(&stays, &["stays"]).await;
     second.until_hosts(&moves, &["moves"]).await;
-    assert_eq!(*moves.peer.schedulers().subscribe().borrow(), [second.url.clone()]);
+    assert_eq!(*moves.peer.schedulers().subscribe().borrow(), std::slice::from_ref(&second.url));
     assert_ne!(moves.peer.gate().credential(), former);
 
     // Who stays gets nothing of it any more.
@@ -50,7 +50,7 @@ async fn a_daemon_whose_scopes_change_moves_at_once_and_leaves_nothing_behind() 
     for credential in [former, stays.peer.gate().credential()] {
         let client = DfdaemonClient::new(transport.clone().with_bearer(credential));
         let refused = client.get_task_content(&task_id(ground.layer()), None).await.unwrap_err();
-        assert_eq!(refused.status(), Some(401));
+        assert_eq!(refused.status(), Some(403));
     }
 }
 
