@@ -141,6 +141,7 @@ fn host_report(name: &str, seed: bool, tasks: Option<Vec<HeldTask>>) -> HostRepo
         upload_slots: 200,
         tasks,
         duties_taken: Vec::new(),
+        hosts_known: 0,
     }
 }
 

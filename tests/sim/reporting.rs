@@ -289,6 +289,7 @@ impl World {
             upload_slots: 200,
             tasks: it.full.then_some(held),
             duties_taken: it.duties_taken.clone(),
+            hosts_known: 0,
         };
         it.full = false;
         let (serial, wait_ms) = (it.serial, it.wait_ms);

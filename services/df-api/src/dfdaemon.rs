@@ -55,6 +55,9 @@ pub struct PieceList {
     pub next: u64,
     /// Nothing will follow.
     pub complete: bool,
+    /// Somebody is getting the rest.
+    #[serde(default)]
+    pub running: bool,
 }
 
 /// A finished piece.

@@ -15,6 +15,12 @@ pub fn weight(task: &TaskId, seed: &HostId) -> [u8; 8] {
     hash[..8].try_into().unwrap_or_default()
 }
 
+/// A place among all hosts of a cluster, whatever the task: in the order of these, the first few are from everywhere.
+pub fn rank(host: &HostId) -> [u8; 8] {
+    let hash: [u8; 32] = Sha256::digest(host.as_str()).into();
+    hash[..8].try_into().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

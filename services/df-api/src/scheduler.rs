@@ -42,6 +42,9 @@ pub struct HostReport {
     /// Duties received so far; they are not sent again.
     #[serde(default)]
     pub duties_taken: Vec<u64>,
+    /// The version of the [`HostList`] that it has of this scheduler, which is not sent again. 0: none.
+    #[serde(default)]
+    pub hosts_known: u64,
 }
 
 fn yes() -> bool {
@@ -69,9 +72,35 @@ pub struct HostDecision {
     pub refresh_after_ms: u64,
     /// The scheduler does not know what this host holds (it has just started): send `tasks` next time.
     pub resend_tasks: bool,
+    /// Left out when the host knows it already (see [`HostReport::hosts_known`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<HostList>,
     pub duties: Vec<Duty>,
     /// Of the newest report that is known. Above the host's own, its clock was set back: it goes on from here.
     pub seq: u64,
+}
+
+/// Hosts of the cluster to ask when no scheduler answers. The same for all of them, so that they agree on an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HostList {
+    /// Another one when the list is another.
+    pub version: u64,
+    /// At most [`HOSTS_TOLD_MAX`]: seed peers first, then others.
+    pub hosts: Vec<KnownHost>,
+}
+
+/// All of a small cluster.
+pub const HOSTS_TOLD_MAX: usize = 64;
+
+/// Somebody who shares what it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KnownHost {
+    pub id: HostId,
+    /// Where its pieces are read, `http://host:port`.
+    pub url: String,
+    pub seed: bool,
 }
 
 /// Work for a host. Control components never call down: duties ride on the answer of the host's own long poll.

@@ -10,6 +10,8 @@ use tokio_util::task::TaskTracker;
 pub trait Worker: Send + 'static {
     const NAME: &'static str;
     type Error: std::error::Error + Send + Sync + 'static;
+    /// Between two rounds of which the first failed.
+    const RETRY_MAX: Duration = RETRY_MAX;
 
     /// May be dropped at any await point when the process stops.
     fn round(&mut self) -> impl Future<Output = Result<Duration, Self::Error>> + Send;
@@ -46,7 +48,7 @@ impl Workers {
                     }
                     Err(error) => {
                         failures += 1;
-                        let pause = RETRY_MIN.saturating_mul(1 << failures.min(8)).min(RETRY_MAX);
+                        let pause = RETRY_MIN.saturating_mul(1 << failures.min(8)).min(W::RETRY_MAX);
                         report(W::NAME, failures, &error, pause);
                         pause
                     }

@@ -1,6 +1,7 @@
 //! Being there: for the manager as a seed peer; for each scheduler by one long poll, which also brings the duties.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,10 @@ pub struct ManagerAccess {
 
 /// After a change of what is stored: several are told at once, and what was completed before it has been heard of.
 const SETTLING: Duration = Duration::from_secs(1);
+/// A scheduler that has just started knows nobody, and is waited for by those who ask it meanwhile.
+const AGAIN_MAX: Duration = Duration::from_secs(1);
+/// Many changes at once are one.
+const WRITTEN_EVERY: Duration = Duration::from_secs(1);
 /// A host's long poll at a scheduler.
 const HOLD: Duration = Duration::from_secs(20);
 
@@ -40,6 +45,7 @@ pub fn start(peer: &Arc<Peer>, manager: Option<ManagerAccess>, workers: &Workers
         }
         workers.spawn(Discovery::new(peer.clone(), access, http));
     }
+    workers.spawn(Remembering { peer: peer.clone() });
     tokio::spawn(announce_everywhere(peer.clone(), stop.clone()));
 }
 
@@ -86,6 +92,23 @@ impl Worker for SeedLease {
     }
 }
 
+/// Writes down what is known of the cluster, whenever that changes.
+struct Remembering {
+    peer: Arc<Peer>,
+}
+
+impl Worker for Remembering {
+    const NAME: &'static str = "remembering the cluster";
+    type Error = io::Error;
+
+    async fn round(&mut self) -> Result<Duration, io::Error> {
+        self.peer.known().changes().await;
+        let peer = self.peer.clone();
+        tokio::task::spawn_blocking(move || peer.keep_known()).await??;
+        Ok(WRITTEN_EVERY)
+    }
+}
+
 /// One announcement loop per scheduler; the set follows discovery.
 async fn announce_everywhere(peer: Arc<Peer>, stop: CancellationToken) {
     let mut urls = peer.schedulers().subscribe();
@@ -115,7 +138,7 @@ async fn announce_everywhere(peer: Arc<Peer>, stop: CancellationToken) {
 
 async fn announce_at(peer: Arc<Peer>, url: String, stop: CancellationToken) {
     let workers = Workers::new(stop.clone());
-    let changes = peer.store().changes();
+    let (changes, doubts) = (peer.store().changes(), peer.schedulers().doubts());
     let last = Arc::new(Mutex::new(None));
     workers.spawn(HostAnnouncement {
         peer: peer.clone(),
@@ -124,7 +147,9 @@ async fn announce_at(peer: Arc<Peer>, url: String, stop: CancellationToken) {
         full: true,
         told: false,
         changes,
+        doubts,
         duties_taken: Vec::new(),
+        hosts_known: 0,
     });
     stop.cancelled().await;
     workers.stopped().await;
@@ -149,12 +174,17 @@ struct HostAnnouncement {
     told: bool,
     /// Of what is stored: a change makes the long poll end, and everything be told anew.
     changes: watch::Receiver<u64>,
+    /// Somebody has found a scheduler silent: it may be this one.
+    doubts: watch::Receiver<()>,
     duties_taken: Vec<u64>,
+    /// The version of the list of hosts.
+    hosts_known: u64,
 }
 
 impl Worker for HostAnnouncement {
     const NAME: &'static str = "host announcement";
     type Error = ClientError;
+    const RETRY_MAX: Duration = AGAIN_MAX;
 
     async fn round(&mut self) -> Result<Duration, ClientError> {
         let Some(client) = self.peer.scheduler_client(&self.url) else { return Ok(HOLD) };
@@ -162,6 +192,7 @@ impl Worker for HostAnnouncement {
         let (config, store) = (self.peer.config(), self.peer.store());
         self.full |= self.changes.has_changed().unwrap_or(false);
         self.changes.borrow_and_update();
+        self.doubts.borrow_and_update();
         let report = HostReport {
             seq: self.peer.numbers.next(),
             place: config.place.clone(),
@@ -173,9 +204,11 @@ impl Worker for HostAnnouncement {
             // Half a list would make the scheduler forget the other half.
             tasks: (self.full && store.is_surveyed()).then(|| store.held().into_iter().take(HELD_MAX).collect()),
             duties_taken: self.duties_taken.clone(),
+            hosts_known: self.hosts_known,
         };
         // The first answer comes at once, so that the host is known before it is needed.
-        let hold = if self.full { Duration::ZERO } else { HOLD };
+        let doubted = self.peer.schedulers().is_passed_over(&self.url);
+        let hold = if self.full || doubted { Duration::ZERO } else { HOLD };
         let asked = Instant::now();
         let decision = tokio::select! {
             answered = client.report_host(self.peer.host_id(), &report, hold) => answered,
@@ -183,9 +216,15 @@ impl Worker for HostAnnouncement {
                 self.full = true;
                 return Ok(if self.told { SETTLING } else { Duration::ZERO });
             }
+            Ok(()) = self.doubts.changed(), if !doubted => return Ok(Duration::ZERO),
         };
-        let decision = decision.inspect_err(|_| self.full = true)?;
+        let decision = decision.inspect_err(|error| self.unheard(error))?;
         self.peer.numbers.go_on_from(decision.seq);
+        self.peer.schedulers().has_answered(&self.url);
+        if let Some(told) = decision.hosts {
+            self.hosts_known = told.version;
+            self.peer.meet(told.hosts);
+        }
         self.duties_taken.clear();
         self.told |= report.tasks.is_some();
         // What cannot be told yet is told when the store has looked at all of it.
@@ -206,5 +245,15 @@ impl Worker for HostAnnouncement {
             }
         }
         Ok(if hasty { Duration::from_secs(1) } else { Duration::ZERO })
+    }
+}
+
+impl HostAnnouncement {
+    /// It may be another that answers next time: it is told everything.
+    fn unheard(&mut self, error: &ClientError) {
+        self.full = true;
+        if error.status().is_none() {
+            self.peer.schedulers().set_silent(&self.url);
+        }
     }
 }

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use df_api::dfdaemon::Piece;
-use df_api::scheduler::{Complaint, ComplaintReason, Decision, PeerDecision, PeerState, TaskFacts};
+use df_api::scheduler::{Complaint, ComplaintReason, Decision, PeerState};
 use df_api::{ByteRange, Digest};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::alone;
 use crate::from_origin;
-use crate::from_parents::{self, Outcome, PATIENCE, PATIENCE_ADVISED};
+use crate::from_parents::{self, Outcome, PATIENCE_ADVISED};
 use crate::hashing::verify;
 use crate::peer::Peer;
 use crate::small;
@@ -34,7 +35,7 @@ pub enum Start {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Fetched {
+pub(crate) enum Fetched {
     All,
     Part,
 }
@@ -219,7 +220,7 @@ async fn fetch(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync, start: Start) ->
     Ok(())
 }
 
-/// Does what the cluster says, or asks known seed peers when it says nothing; the rest is for the origin.
+/// Does what the cluster says, or asks known hosts when it says nothing; the rest is for the origin.
 async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetched, Failure> {
     if peer.distrusts_parents_of(task.id()) {
         return Ok(Fetched::Part);
@@ -232,7 +233,10 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetch
         let current = advice.borrow_and_update().clone();
         let decision = match current {
             Advice::Pending if changed(&mut advice, FIRST_ADVICE).await => continue,
-            Advice::Pending | Advice::Alone => return alone(peer, task, sync).await,
+            Advice::Pending | Advice::Alone => match alone::fetch(peer, task, sync).await? {
+                Some(fetched) => return Ok(fetched),
+                None => continue,
+            },
             Advice::Decided(decision) => decision,
         };
         match decision.decision {
@@ -247,35 +251,12 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetch
                 match from_parents::fetch(peer, task, sync, sync.advice(), PATIENCE_ADVISED).await? {
                     Outcome::Done => return Ok(Fetched::All),
                     Outcome::Redirected => {}
-                    Outcome::Refused if matches!(*advice.borrow(), Advice::Alone) => {
-                        return alone(peer, task, sync).await;
-                    }
+                    Outcome::Refused if matches!(*advice.borrow(), Advice::Alone) => {}
                     Outcome::Refused | Outcome::Stuck => return Ok(Fetched::Part),
                 }
             }
         }
     }
-}
-
-/// Without a scheduler: seed peers known from before may have it.
-async fn alone(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetched, Failure> {
-    let parents: Vec<_> = peer.seeds_holding(task.id()).await.into_iter().map(|(seed, _)| seed).collect();
-    if !parents.is_empty() {
-        let decision = PeerDecision {
-            decision: Decision::Parents,
-            parents,
-            row: None,
-            task: TaskFacts::default(),
-            refresh_after_ms: 0,
-            version: 0,
-            seq: 0,
-        };
-        let (_sender, advice) = watch::channel(Advice::Decided(Arc::new(decision)));
-        if from_parents::fetch(peer, task, sync, advice, PATIENCE).await? == Outcome::Done {
-            return Ok(Fetched::All);
-        }
-    }
-    Ok(Fetched::Part)
 }
 
 /// Tells the cluster, and asks the origin itself, until the right to it has passed on.

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use df_api::PeerId;
 use df_api::scheduler::{Complaint, ComplaintReason, Decision, Parent};
 use df_api::task::piece_count;
 use futures_util::StreamExt as _;
@@ -60,6 +61,10 @@ pub const PATIENCE_ADVISED: Duration = Duration::from_secs(20);
 /// When all parents have failed, the scheduler's word is waited for this long: it may have to find out first that whoever
 /// was at the origin is dead, and all who go there by themselves meanwhile fetch the same.
 pub const NEW_ADVICE: Duration = Duration::from_secs(3);
+/// And asked for this often meanwhile.
+const ASKED_AGAIN: Duration = Duration::from_millis(150);
+/// Whom the scheduler still names by then, it has heard of since: it was only slow to answer.
+const FORGIVEN_AFTER: Duration = Duration::from_millis(1200);
 /// A parent that waited for the bytes as long as it may is left alone for a moment.
 pub const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
@@ -103,6 +108,7 @@ pub(crate) async fn fetch(
         hedged_bytes: 0,
         hedged_in_vain: false,
         orphaned: None,
+        forgiven: HashSet::new(),
     };
     let outcome = swarm.run().await;
     swarm.end().await;
@@ -136,6 +142,7 @@ struct Swarm<'a> {
     hedged_in_vain: bool,
     /// Since when there is no parent at all.
     orphaned: Option<Instant>,
+    forgiven: HashSet<PeerId>,
 }
 
 struct InFlight {
@@ -200,6 +207,8 @@ impl Swarm<'_> {
     /// Links to exactly the advised parents that nobody complained of; `false` when the advice is another.
     fn follow_advice(&mut self) -> bool {
         let decision = match &*self.advice.borrow_and_update() {
+            // Whoever delivers meanwhile is read on.
+            Advice::Decided(decision) if decision.decision == Decision::Wait && !self.links.is_empty() => return true,
             Advice::Decided(decision) if decision.decision == Decision::Origin || decision.parents.is_empty() => {
                 return false;
             }
@@ -230,8 +239,33 @@ impl Swarm<'_> {
         if !matches!(&*self.advice.borrow(), Advice::Decided(_)) {
             return false;
         }
-        let patience = NEW_ADVICE.saturating_sub(self.orphaned.get_or_insert_with(Instant::now).elapsed());
-        matches!(tokio::time::timeout(patience, self.advice.changed()).await, Ok(Ok(())))
+        let orphaned = *self.orphaned.get_or_insert_with(Instant::now);
+        loop {
+            let left = NEW_ADVICE.saturating_sub(orphaned.elapsed());
+            match tokio::time::timeout(left.min(ASKED_AGAIN), self.advice.changed()).await {
+                Ok(changed) => return changed.is_ok(),
+                Err(_) if left.is_zero() => return false,
+                Err(_) if orphaned.elapsed() > FORGIVEN_AFTER && self.forgive() => return true,
+                // It may have been found out meanwhile that those who were named are dead.
+                Err(_) => self.sync.poke(),
+            }
+        }
+    }
+
+    /// Those that seemed to be gone are asked again, each once: they may have been too busy to answer.
+    fn forgive(&mut self) -> bool {
+        let named = match &*self.advice.borrow() {
+            Advice::Decided(decision) => decision.clone(),
+            Advice::Pending | Advice::Alone => return false,
+        };
+        let mut any = false;
+        for parent in &named.parents {
+            if !self.forgiven.contains(&parent.peer_id) && self.sync.retract(&parent.peer_id, ComplaintReason::Gone) {
+                self.forgiven.insert(parent.peer_id.clone());
+                any = true;
+            }
+        }
+        any
     }
 
     /// Calls `look` with what there is to plan with; `None` while the content is not described.

@@ -7,6 +7,7 @@
 //! and dfget. `plan` is pure. A scheduler that is silent costs latency, never the content: every wait has a bound and
 //! ends at the origin.
 
+mod alone;
 pub mod announce;
 mod connections;
 mod discovery;
@@ -17,6 +18,7 @@ mod hashing;
 pub mod housekeeping;
 mod import;
 mod intake;
+mod known;
 mod limits;
 mod local;
 mod numbers;

@@ -208,6 +208,7 @@ mod tests {
             pieces: pieces.iter().map(|(index, digest)| Piece { index: *index, digest: digest.clone() }).collect(),
             next,
             complete: false,
+            running: true,
         }
     }
 

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use df_api::cluster::Place;
-use df_api::dfdaemon::PieceList;
-use df_api::rendezvous::weight;
 use df_api::scheduler::Parent;
 use df_api::task::{Origin, TaskSpec};
 use df_api::{HostId, PeerId, TaskId};
@@ -27,6 +25,7 @@ use crate::connections::{Answer, AskError, Connections};
 use crate::download::{self, Start};
 use crate::from_origin;
 use crate::intake::Intake;
+use crate::known::{self, Known};
 use crate::limits::{DownloadConfig, Limits};
 use crate::numbers::Numbers;
 use crate::parent::Ask;
@@ -53,6 +52,9 @@ pub struct PeerConfig {
     pub storage_policy: Policy,
     pub upstream: UpstreamConfig,
     pub download: DownloadConfig,
+    /// The manager, and the cluster that is asked for there whatever the scopes say.
+    pub manager_url: Option<String>,
+    pub scheduler_cluster_id: Option<i64>,
     /// Known without a manager.
     pub schedulers: Vec<String>,
     /// Accept peers without a credential.
@@ -89,10 +91,10 @@ pub struct Peer {
     /// Of what this host tells schedulers.
     pub(crate) numbers: Numbers,
     reporters: Reporters,
-    /// Seed peers of the cluster, from the last discovery: asked when no scheduler answers.
-    seeds: Mutex<Vec<Parent>>,
-    /// Those that did not answer a moment ago.
-    pub(crate) silent_seeds: Cache<String, ()>,
+    /// What is left when neither manager nor schedulers answer.
+    known: Known,
+    /// Hosts that did not answer a moment ago.
+    pub(crate) silent_hosts: Cache<String, ()>,
     tasks: Mutex<HashMap<TaskId, Arc<Task>>>,
     /// Tasks whose parents delivered a whole that was wrong. When they are known to have lied, or it was not the first
     /// time, the next attempt asks the origin.
@@ -101,9 +103,6 @@ pub struct Peer {
     started: watch::Sender<u64>,
 }
 
-/// How many seeds are asked for a task when no scheduler answers, and how long each may think.
-const SEEDS_ASKED: usize = 3;
-const SEED_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a task that nobody asks for stays in memory.
 const IDLE_KEPT: Duration = Duration::from_secs(300);
 /// How long a disk may take to write what is still in memory when the process ends.
@@ -121,8 +120,10 @@ impl Peer {
         let upstream = Upstream::new(&config.upstream)?;
         let tls = Arc::new(config.peer_tls.load()?);
         let gate = if config.join_open { Gate::open() } else { Gate::closed() };
+        let (known, schedulers) = known::recall(&config, &gate);
         Ok(Arc::new(Self {
-            schedulers: Schedulers::new(config.schedulers.clone()),
+            schedulers: Schedulers::new(schedulers),
+            known,
             store,
             upstream,
             limits: Arc::new(Limits::new(&config.download)),
@@ -133,8 +134,7 @@ impl Peer {
             gate,
             numbers: Numbers::start(),
             reporters: Reporters::default(),
-            seeds: Mutex::default(),
-            silent_seeds: Cache::builder().max_capacity(1000).time_to_live(tags::SILENT_FOR).build(),
+            silent_hosts: Cache::builder().max_capacity(1000).time_to_live(tags::SILENT_FOR).build(),
             tasks: Mutex::default(),
             wrong_wholes: Mutex::default(),
             started: watch::Sender::new(0),
@@ -176,10 +176,6 @@ impl Peer {
 
     pub fn schedulers(&self) -> &Schedulers {
         &self.schedulers
-    }
-
-    pub(crate) fn set_seeds(&self, seeds: Vec<Parent>) {
-        *self.seeds.lock() = seeds;
     }
 
     // --- tasks ---
@@ -352,6 +348,14 @@ impl Peer {
         }
     }
 
+    /// Whether a scheduler is there at all.
+    pub(crate) async fn answers(&self, scheduler: &str, within: Duration) -> bool {
+        match self.transport(scheduler, &self.http) {
+            Some(transport) => transport.answers(within).await,
+            None => false,
+        }
+    }
+
     pub(crate) fn scheduler_client(&self, url: &str) -> Option<SchedulerClient> {
         self.transport(url, &self.http).map(SchedulerClient::new)
     }
@@ -386,13 +390,8 @@ impl Peer {
         self.connections.get(&url, &headers, range).await
     }
 
-    /// The seed peer that a task belongs to. `None` when this host knows of none, or is one itself.
-    pub(crate) fn seed_of(&self, task: &TaskId) -> Option<Parent> {
-        if self.config.seed_peer_cluster_id.is_some() {
-            return None;
-        }
-        let seeds = self.seeds.lock();
-        seeds.iter().max_by_key(|seed| weight(task, &seed.host_id)).cloned()
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
     }
 
     /// Whether nobody has to ask the origin for it: all of it is here, or at a seed peer.
@@ -401,20 +400,6 @@ impl Peer {
             return true;
         }
         self.seeds_holding(task).await.iter().any(|(_, list)| list.complete)
-    }
-
-    /// Known seed peers that have the task, or are getting it, and what they know of it.
-    pub(crate) async fn seeds_holding(&self, task: &TaskId) -> Vec<(Parent, PieceList)> {
-        let seeds = self.seeds.lock().clone();
-        let mut holding = Vec::new();
-        for seed in seeds.into_iter().filter(|seed| seed.url != self.config.url).take(SEEDS_ASKED) {
-            let Some(client) = self.parent_client(&seed) else { continue };
-            let asked = tokio::time::timeout(SEED_PATIENCE, client.list_pieces(task, 0, Duration::ZERO)).await;
-            if let Ok(Ok(list)) = asked {
-                holding.push((seed, list));
-            }
-        }
-        holding
     }
 }
 

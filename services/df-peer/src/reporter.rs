@@ -69,6 +69,15 @@ pub(crate) struct Reporters {
 /// One of few that may be on their way at once.
 struct Permit<'a>(&'a AtomicUsize);
 
+// === impl ReportError ===
+
+impl ReportError {
+    /// Nobody has answered.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Client(error) if error.status().is_none())
+    }
+}
+
 // === impl Reporters ===
 
 impl Reporters {
@@ -86,6 +95,10 @@ impl Reporters {
 impl Reporter {
     fn new(url: &str) -> Self {
         Self { url: url.to_owned(), alone: AtomicUsize::new(0), held: AtomicUsize::new(0), queue: Mutex::default() }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     pub async fn report(

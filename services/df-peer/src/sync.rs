@@ -32,6 +32,9 @@ pub(crate) enum Advice {
 const HOLD: Duration = Duration::from_secs(10);
 /// A scheduler that cannot be reached is tried again after this.
 pub const RETRY: Duration = Duration::from_secs(1);
+/// One that has not answered by then, besides the time it may hold an answer back, is passed over: the next is asked.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(1200);
+const LAST_ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 const REFRESH_MIN: Duration = Duration::from_millis(100);
 const REFRESH_MAX: Duration = Duration::from_secs(5);
 /// More parents than a task ever has.
@@ -120,10 +123,12 @@ impl Sync {
         self.shared.poke.notify_one();
     }
 
-    /// A parent that was full is asked again.
-    pub fn retract_busy(&self, peer: &PeerId) {
-        let is = |complaint: &Complaint| complaint.peer_id == *peer && complaint.reason == ComplaintReason::Busy;
-        self.shared.complaints.lock().retain(|complaint| !is(complaint));
+    /// A parent that was full, or seemed to be gone, is asked again.
+    pub fn retract(&self, peer: &PeerId, reason: ComplaintReason) -> bool {
+        let mut complaints = self.shared.complaints.lock();
+        let before = complaints.len();
+        complaints.retain(|complaint| complaint.peer_id != *peer || complaint.reason != reason);
+        complaints.len() < before
     }
 
     /// Whether it is not to be asked any more.
@@ -295,13 +300,22 @@ impl Shared {
             wants: self.wants(),
         };
         let mut failure = None;
-        for reporter in self.peer.reporters_of(self.task.id()) {
-            match reporter.report(&self.peer, self.task.id(), report.clone(), hold).await {
-                Ok(decision) => {
+        let mut reporters = self.peer.reporters_of(self.task.id()).into_iter().peekable();
+        while let Some(reporter) = reporters.next() {
+            let asked = reporter.report(&self.peer, self.task.id(), report.clone(), hold);
+            let patience = if reporters.peek().is_some() { ANSWERED_WITHIN } else { LAST_ANSWERED_WITHIN };
+            match tokio::time::timeout(hold + patience, asked).await {
+                Ok(Ok(decision)) => {
                     self.peer.numbers.go_on_from(decision.seq);
                     return Some(Ok(decision));
                 }
-                Err(error) => failure = Some(Err(error)),
+                Ok(Err(error)) => {
+                    if error.is_silence() {
+                        self.peer.schedulers().set_silent(reporter.url());
+                    }
+                    failure = Some(Err(error));
+                }
+                Err(_) => self.peer.schedulers().set_silent(reporter.url()),
             }
         }
         failure

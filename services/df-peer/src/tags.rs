@@ -29,7 +29,7 @@ impl Peer {
         // Who is asked for a tag has heard of its digest, too.
         let repository = origin.url.rsplit_once("/manifests/").map_or(&*origin.url, |(repository, _)| repository);
         let seed = self.seed_of(&TaskSpec::new(Origin::new(repository), None).id)?;
-        if self.silent_seeds.contains_key(&seed.url) {
+        if self.silent_hosts.contains_key(&seed.url) {
             return None;
         }
         let client = self.parent_client(&seed)?;
@@ -40,7 +40,7 @@ impl Peer {
             Ok(Err(error)) if error.status().is_some() => {}
             Ok(Err(_)) | Err(_) => {
                 tracing::debug!(seed = seed.url, "the seed peer of a tag does not answer");
-                self.silent_seeds.insert(seed.url, ()).await;
+                self.silent_hosts.insert(seed.url, ()).await;
             }
         }
         None

@@ -137,6 +137,8 @@ fn peer_config(config: &Config, at: SocketAddr) -> anyhow::Result<PeerConfig> {
         storage_policy: config.storage_policy()?,
         upstream: config.upstream.clone(),
         download: config.download.clone(),
+        manager_url: config.manager_url(),
+        scheduler_cluster_id: config.host.scheduler_cluster_id,
         schedulers: config.scheduler.net_addrs.iter().map(config::NetAddr::url).collect(),
         join_open: config.join_open(),
         peer_tls: config.peer_tls.clone(),

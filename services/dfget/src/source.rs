@@ -177,6 +177,8 @@ fn peer_config(folder: &TempDir, allow: Vec<String>) -> Result<PeerConfig, Fetch
         storage_policy: df_store::Policy::default(),
         upstream: UpstreamConfig { allow, ..UpstreamConfig::default() },
         download: DownloadConfig::default(),
+        manager_url: None,
+        scheduler_cluster_id: None,
         schedulers: Vec::new(),
         join_open: true,
         peer_tls: PeerTlsConfig::default(),

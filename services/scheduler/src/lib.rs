@@ -9,6 +9,7 @@ pub mod config;
 mod api;
 mod bells;
 mod complaints;
+mod directory;
 mod doors;
 mod expiry;
 mod host;

@@ -9,6 +9,7 @@ use df_api::scheduler::{Duty, DutyKind, HeldTask, HostReport, PeerReport, PeerSt
 use df_api::task::TaskSpec;
 use df_api::{HostId, TaskId};
 
+use crate::directory::Directory;
 use crate::host::{Host, Hosts};
 use crate::left::Left;
 use crate::pace::Pace;
@@ -20,6 +21,7 @@ use crate::task::{Lease, Peer, Rest, RestReason, Task};
 pub struct State {
     pub policy: Policy,
     pub hosts: Hosts,
+    pub directory: Directory,
     pub tasks: BTreeMap<TaskId, Task>,
     /// Tasks in which a host has a peer, or which it holds; also of hosts that have not announced themselves yet.
     parts: HashMap<HostId, BTreeSet<TaskId>>,
@@ -61,6 +63,7 @@ impl State {
         Self {
             policy,
             hosts: Hosts::default(),
+            directory: Directory::new(first),
             tasks: BTreeMap::new(),
             parts: HashMap::new(),
             left: Left::default(),
@@ -97,6 +100,7 @@ impl State {
         let changed = former.as_ref().is_none_or(|host| part(&host.report) != part(&report));
         let (seed, shares) = (report.seed, !report.sharing_off && report.storing);
         let expires_ms = now_ms + self.policy.host_lease_ms;
+        self.directory.follow(id, &report);
         let mut host = match former {
             Some(host) => Host { report, expires_ms, ..host },
             None => Host { report, told_tasks: false, held: BTreeSet::new(), duties: Vec::new(), expires_ms },
@@ -129,6 +133,7 @@ impl State {
     pub fn delete_host(&mut self, id: &HostId) {
         self.rings.push(Ring::Host(id.clone()));
         self.hosts.remove(id);
+        self.directory.remove(id);
         for task in self.parts.get(id).cloned().unwrap_or_default() {
             self.delete_peer(&task, id);
         }

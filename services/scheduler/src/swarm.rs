@@ -190,9 +190,11 @@ pub fn host_decision(state: &State, id: &HostId) -> Option<Pending<HostDecision>
         lease_ms: state.policy.host_lease_ms,
         refresh_after_ms: state.policy.host_refresh_ms(),
         resend_tasks: !host.told_tasks,
+        hosts: state.directory.news(host.report.hosts_known),
         duties: host.duties.clone(),
         seq: host.report.seq,
     };
+    // Other hosts to know of are no reason to wake anybody.
     let stale = !answer.resend_tasks && answer.duties.is_empty();
     Some(Pending { answer, stale, hold_ms: state.policy.host_refresh_ms(), recheck_ms: None, calm: Duration::ZERO })
 }

@@ -49,6 +49,7 @@ pub struct Standalone {
     /// Ends the manager alone.
     pub manager_stop: CancellationToken,
     servers: TaskTracker,
+    join_token: String,
 }
 
 const START_BOUND: Duration = Duration::from_secs(20);
@@ -105,9 +106,15 @@ impl Standalone {
             scheduler_stop,
             manager_stop,
             servers,
+            join_token,
         };
         platform.wait_for_hosts().await?;
         Ok(platform)
+    }
+
+    /// Another scheduler of the cluster, at a port of its own.
+    pub async fn start_scheduler(&self, stop: CancellationToken) -> anyhow::Result<SocketAddr> {
+        start_scheduler(self.manager_addr, &self.join_token, &self.servers, stop).await
     }
 
     /// With a credential of the cluster.

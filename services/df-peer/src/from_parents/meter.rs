@@ -7,6 +7,8 @@ use std::time::Duration;
 pub const TICK: Duration = Duration::from_millis(100);
 /// Ticks of a window: the progress deadline, 500 ms.
 const TICKS: usize = 5;
+/// Ticks without a byte after which it is asked whether the parent lives: long before it is to blame for anything.
+const STOPPED_TICKS: u32 = 3;
 /// A request is slow against the others below this part of their mean.
 const SLOW_FRACTION: u64 = 4;
 /// A request is slow in itself when the rest would take more windows than this.
@@ -60,6 +62,11 @@ impl Meter {
     /// Whole windows without a byte.
     pub fn still_windows(&self) -> u32 {
         self.idle_ticks / TICKS as u32
+    }
+
+    /// Right after bytes have stopped to come: whoever has died without a word is found out within a second.
+    pub fn has_just_stopped(&self) -> bool {
+        self.idle_ticks == STOPPED_TICKS
     }
 
     /// A request that does not get on is asked about after each window at first, and then less often.

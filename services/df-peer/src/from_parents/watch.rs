@@ -42,6 +42,9 @@ pub struct Seen {
 pub fn look<'a>(looks: impl Iterator<Item = Look<'a>>, mean: u64, hedged_in_vain: bool) -> Seen {
     let mut seen = Seen::default();
     for Look { piece, parent, meter, rest_bytes, has_told } in looks {
+        if meter.has_just_stopped() {
+            seen.probed.push((parent, piece));
+        }
         let pace = meter.pace(mean, rest_bytes);
         if pace == Pace::Fair || (pace == Pace::Long && hedged_in_vain) {
             continue;
@@ -67,7 +70,7 @@ impl Swarm<'_> {
     pub(super) fn watch(&mut self) {
         let now = Instant::now();
         for peer_id in self.links.no_longer_busy(now) {
-            self.sync.retract_busy(&peer_id);
+            self.sync.retract(&peer_id, ComplaintReason::Busy);
         }
         for flight in &mut self.in_flight {
             if !flight.advance.held_back.load(Ordering::Relaxed) {

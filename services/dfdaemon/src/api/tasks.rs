@@ -20,7 +20,7 @@ use df_http::serve::Sendfile;
 use df_http::{ApiError, Problems};
 use df_peer::download::Start;
 use df_peer::{Busy, Delivery, Failure, Peer, ReadError, Task, Uploads, UpstreamRefused};
-use df_store::{StoredTask, Trust};
+use df_store::Trust;
 use http::HeaderValue;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde::Deserialize;
@@ -62,8 +62,8 @@ pub async fn get_task_content(
 
 /// Read a task's bytes at a seed peer, which fetches what it does not have
 ///
-/// One round trip for a small content that nobody asked for before. Only seed peers do it, and only for origins that they
-/// may ask: the cluster still decides who reads from the origin.
+/// One round trip for a small content that nobody asked for before. Only seed peers do it, and other hosts while no
+/// scheduler answers them, and only for origins that they may ask: the cluster still decides who reads from the origin.
 #[utoipa::path(post, path = "/v1/tasks/{task_id}/content", operation_id = "fetch_task_content", tag = "tasks",
     request_body = TaskSpec,
     params(("task_id" = TaskId, Path), ("Range" = Option<String>, Header, description = "RFC 9110")),
@@ -79,8 +79,8 @@ pub async fn fetch_task_content(
     Json(spec): Json<TaskSpec>,
 ) -> Result<Response, ApiError> {
     let peer = shared(&app)?;
-    if peer.config().seed_peer_cluster_id.is_none() {
-        return Err(ApiError::forbidden("only a seed peer starts tasks for others"));
+    if peer.config().seed_peer_cluster_id.is_none() && !peer.is_without_schedulers().await {
+        return Err(ApiError::forbidden("only a seed peer starts tasks for others while a scheduler answers"));
     }
     if spec.id != task_id || !spec.is_consistent() {
         return Err(ApiError::unprocessable(format!("the task described is not {task_id}")));
@@ -200,11 +200,12 @@ pub async fn list_pieces(
     let _ = tokio::time::timeout(wait, news).await;
     match task.failure() {
         Some(failure) => Err(failed(&task, &failure)),
-        None => Ok(Json(piece_list(task.stored(), since))),
+        None => Ok(Json(piece_list(&task, since))),
     }
 }
 
-fn piece_list(stored: &StoredTask, since: u64) -> PieceList {
+fn piece_list(task: &Task, since: u64) -> PieceList {
+    let (stored, running) = (task.stored(), task.is_running());
     // In this order: a piece that is told of is never ahead of what is said of the whole.
     let complete = stored.is_complete();
     let (pieces, next) = stored.events_since(since);
@@ -219,6 +220,7 @@ fn piece_list(stored: &StoredTask, since: u64) -> PieceList {
         pieces,
         next,
         complete,
+        running,
     }
 }
 

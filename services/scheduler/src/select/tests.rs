@@ -77,6 +77,7 @@ impl Sim {
             upload_slots: 100,
             tasks: None,
             duties_taken: Vec::new(),
+            hosts_known: 0,
         };
         change(&mut report);
         self.state.report_host(self.now_ms, &host(name), report).unwrap();

@@ -107,6 +107,7 @@ fn host_report(name: &str) -> HostReport {
         upload_slots: 50,
         tasks: Some(Vec::new()),
         duties_taken: Vec::new(),
+        hosts_known: 0,
     }
 }
 

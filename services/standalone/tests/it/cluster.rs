@@ -1,5 +1,7 @@
 //! A platform with two peers, and a fake registry as its upstream.
 
+use std::path::Path;
+
 use df_api::TaskId;
 use df_api::dfdaemon::{CreateTaskRequest, ReceivedBytes, TaskStatus};
 use df_client::{DfdaemonClient, Transport, http_client};
@@ -19,7 +21,7 @@ pub struct Cluster {
     pub image: Image,
     pub http: Client,
     stop: CancellationToken,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Cluster {
@@ -42,11 +44,16 @@ impl Cluster {
         let stop = CancellationToken::new();
         let platform = Standalone::start(options, stop.clone()).await.unwrap();
         let http = Client::builder().no_proxy().build().unwrap();
-        Self { platform, registry, image, http, stop, _dir: dir }
+        Self { platform, registry, image, http, stop, dir }
     }
 
     pub fn peer(&self, number: usize) -> &Dfdaemon {
         &self.platform.peers[number - 1]
+    }
+
+    /// With a folder for every daemon, of its name.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn layer(&self) -> &Blob {

@@ -96,6 +96,7 @@ impl Lab {
             upload_slots: 100,
             tasks: Some(vec![held]),
             duties_taken: Vec::new(),
+            hosts_known: 0,
         };
         self.scheduler.report_host(&name.parse().unwrap(), &report, Duration::ZERO).await.unwrap();
     }

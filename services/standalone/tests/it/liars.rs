@@ -127,6 +127,7 @@ impl Liar {
             pieces: pieces[from..].to_vec(),
             next,
             complete: true,
+            running: false,
         };
         let first = pieces[0].clone();
         match self.lie {
