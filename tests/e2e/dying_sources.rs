@@ -1,6 +1,7 @@
 //! Whoever bytes come from may die or fall silent while they come: containerd does not notice as long as somebody else has
 //! them, and goes on at its next host when nobody has.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -99,6 +100,48 @@ async fn containerd_does_not_notice_a_registry_that_falls_silent() -> anyhow::Re
     assert_unnoticed(&recorder.blobs(), &image, "the registry is silent");
     let traffic = Traffic::since(mark, &lab.registry).await?;
     assert_eq!(traffic.bytes_to(node.address()), 0, "{traffic:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn when_the_seed_at_the_origin_is_killed_only_what_it_alone_had_is_fetched_again() -> anyhow::Result<()> {
+    lose_the_seed_at_the_origin(Fault::Killed).await
+}
+
+#[tokio::test]
+async fn when_the_seed_at_the_origin_hangs_only_what_it_alone_had_is_fetched_again() -> anyhow::Result<()> {
+    lose_the_seed_at_the_origin(Fault::Silent).await
+}
+
+/// Half-way, while two nodes read through it.
+async fn lose_the_seed_at_the_origin(fault: Fault) -> anyhow::Result<()> {
+    let Some(mut lab) = Lab::start_with_faults().await? else { return Ok(()) };
+    let recorder = Recorder::start(&lab.nodes[0].namespace).await?;
+    lab.use_mirror_at(Recorder::URL, &lab.nodes[0])?;
+    let image = Image::build(820, &[Layer::gzip(32 * MIB)])?.in_index();
+    let (name, layer) = (format!("{NAME}:v820"), &image.layers[0].digest);
+    lab.push_faulty(&name, &image).await?;
+    let Lab { cluster: Some(cluster), faults: Some(faults), nodes, .. } = &mut lab else { bail!("no Dragonfly") };
+    faults.change(NAME, layer, |blob| blob.rate(8 * MIB as u64));
+    let sent = || faults.registry.blob_stats(NAME, layer).bytes;
+    let lose = async {
+        recorder.until_blob_bytes(image.layers[0].size_bytes() / 2).await?;
+        let seed = cluster.seed_peer.as_mut().context("no seed peer")?;
+        match fault {
+            Fault::Killed => seed.kill(),
+            // It ends nothing, and takes connections: so does a host that is unplugged for those who have some.
+            _ => ensure!(Command::new("kill").args(["-STOP", &seed.id().to_string()]).status()?.success()),
+        }
+        let brought = recorder.blobs().iter().map(|blob| blob.body_bytes).max().unwrap_or_default();
+        anyhow::Ok(sent().saturating_sub(brought))
+    };
+    let others: Vec<&Node> = nodes.iter().collect();
+    let (pulled, lost) = tokio::join!(pull_on_all(&others, &name, &image), lose);
+    let lost = lost.and_then(|lost| pulled.map(|()| lost))?;
+    assert_unnoticed(&recorder.blobs(), &image, &format!("the seed at the origin: {fault:?}"));
+    let (size, sent) = (image.layers[0].size_bytes(), sent());
+    println!("{fault:?}: {size} bytes, {sent} left the registry, {lost} were lost with the seed");
+    assert!(sent <= size + lost + 2 * MIB as u64, "{sent} of {size} bytes, {lost} lost");
     Ok(())
 }
 

@@ -33,6 +33,9 @@ pub struct Config {
     pub duty_timeout_ms: u64,
     /// Requests per second that one host is answered; further ones get 429. 0 is no limit. Default: 1,000.
     pub host_request_rate_limit: u64,
+    /// For so long after its start, it sends nobody to the origin: every host says within it what it has, as far as it has
+    /// heard of this scheduler. Default: 1,500.
+    pub learning_ms: u64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -88,6 +91,7 @@ impl Default for Config {
             origin_stall_ms: policy.origin_stall_ms,
             duty_timeout_ms: policy.duty_timeout_ms,
             host_request_rate_limit: 1_000,
+            learning_ms: 1_500,
         }
     }
 }
@@ -140,6 +144,7 @@ impl Config {
             host_lease_ms: self.host_lease_ms.max(10),
             origin_stall_ms: self.origin_stall_ms.max(10),
             duty_timeout_ms: self.duty_timeout_ms.max(10),
+            learning_ms: self.learning_ms.min(60_000),
             ..Policy::default()
         }
     }

@@ -27,6 +27,11 @@ pub struct Policy {
     pub duty_timeout_ms: u64,
     /// A seed that failed or lost a task is not asked again for it for this long.
     pub rest_ms: u64,
+    /// For so long after its start, a scheduler sends nobody to the origin: every host says within it what it has.
+    pub learning_ms: u64,
+    /// So long after the first report of a peer that another scheduler has told where to read, those whom it was told may
+    /// still be about to report.
+    pub takeover_ms: u64,
     /// One that was full is left out for the asker for this long.
     pub busy_ms: u64,
 }
@@ -41,6 +46,8 @@ impl Default for Policy {
             origin_stall_ms: 35_000,
             duty_timeout_ms: 2_000,
             rest_ms: 30_000,
+            learning_ms: 0,
+            takeover_ms: 1_000,
             busy_ms: 2_000,
         }
     }
@@ -69,12 +76,12 @@ impl Policy {
 
     /// Of the peer at the origin: its progress is what keeps the lease.
     pub fn origin_refresh_ms(&self) -> u64 {
-        (self.origin_stall_ms / 4).min(400)
+        (self.origin_stall_ms / 4).min(300)
     }
 
     /// One that is found gone by others, and has not said anything itself for this long, loses the right to the origin.
     pub fn origin_silence_ms(&self) -> u64 {
-        self.origin_refresh_ms() * 3
+        self.origin_refresh_ms() * 2
     }
 
     /// Peers that neither finish nor report are forgotten after this long, although their host lives.

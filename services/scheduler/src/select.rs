@@ -5,7 +5,7 @@
 //!
 //! **Invariants.** Nobody is told to read from itself, and over any one piece, among answers given to one and the same
 //! state without complaints, not through others either. At most one host holds the lease on the origin. The verdict
-//! `Wait` implies that somebody else holds it. Only who is told a place has a slot. A decision looks at a few rows and
+//! `Wait` implies that somebody else holds it, or may be about to say so. Only who is told a place has a slot. A decision looks at a few rows and
 //! holders, not at all peers.
 
 mod blame;
@@ -137,6 +137,10 @@ impl<'a> Question<'a> {
         if self.holder.is_some() || whole_source {
             return At::Parents;
         }
+        if let Some(until_ms) = self.hears_more_until() {
+            self.recheck(until_ms);
+            return At::Parents;
+        }
         // All who come later would wait for what it does not fetch.
         if self.peer.report.wants != Wants::All {
             return At::Origin;
@@ -156,6 +160,18 @@ impl<'a> Question<'a> {
                 At::Origin
             }
         }
+    }
+
+    /// Somebody may be about to say that it has the content, or is at the origin: all of them to a scheduler that has just
+    /// started; to one that has just taken the task over from another, those who are in the middle of it.
+    fn hears_more_until(&self) -> Option<u64> {
+        let View { now_ms, policy, .. } = self.view;
+        let report = &self.peer.report;
+        if report.at_origin {
+            return None;
+        }
+        let taken_over_ms = if report.row.is_some() { self.peer.joined_ms + policy.takeover_ms } else { 0 };
+        Some(taken_over_ms.max(policy.learning_ms)).filter(|until_ms| *until_ms > now_ms)
     }
 
     /// Time alone may change the verdict then.

@@ -14,6 +14,7 @@ use crate::task::peer_of;
 
 mod any_order;
 mod blame;
+mod handover;
 mod rows;
 
 fn host(name: &str) -> HostId {

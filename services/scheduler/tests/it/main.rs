@@ -40,6 +40,7 @@ impl Running {
     async fn start(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.host.advertise_ip = Some([127, 0, 0, 1].into());
+        config.learning_ms = 0;
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
