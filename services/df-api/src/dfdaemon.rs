@@ -55,7 +55,7 @@ pub struct PieceList {
     pub next: u64,
     /// Nothing will follow.
     pub complete: bool,
-    /// Somebody is getting the rest.
+    /// Somebody is getting all of the rest.
     #[serde(default)]
     pub running: bool,
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use df_api::dfdaemon::PieceList;
 use df_api::rendezvous::weight;
-use df_api::scheduler::{Decision, KnownHost, Parent, PeerDecision, TaskFacts};
+use df_api::scheduler::{Decision, KnownHost, Parent, ParentRole, PeerDecision, Row, TaskFacts};
 use df_api::task::{Origin, TaskSpec};
 use df_api::{ByteRange, HostId, TaskId};
 use tokio::sync::watch;
@@ -28,10 +28,12 @@ use crate::task::{Failure, Task};
 const FIRST_ASKED: usize = 10;
 const NEAREST_ASKED: usize = 6;
 /// For an answer at once. A host that is only busy must not count as gone: others would take it for the first.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// Who has it all, and who is about to, read from at once; each.
 const PARENTS_MAX: usize = 4;
 const RELAYS_MAX: usize = 3;
+/// So often others are looked for when all have failed.
+const ROUNDS_MAX: usize = 4;
 /// What makes a host begin. It answers when the origin has.
 const FIRST_BYTE: ByteRange = ByteRange { start: 0, end: 1 };
 /// How many schedulers are asked whether they are there, and how long each may take.
@@ -63,8 +65,9 @@ enum Heard {
 /// Whom to read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
-    Parents(Vec<Parent>),
-    /// The first who lives, and has to be asked to begin, and who is to be read from besides it.
+    /// Who has it or brings it, and who is read through, so that it has to send little.
+    Parents(Vec<Parent>, Vec<Parent>),
+    /// The first who lives, and has to be asked to begin; and who is read through.
     ToSend(Parent, Vec<Parent>),
     /// This host is the first, or the only one.
     Nobody,
@@ -72,19 +75,23 @@ enum Found {
 
 /// `None` when a scheduler has spoken.
 pub(crate) async fn fetch(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Option<Fetched>, Failure> {
-    let Some(parents) = parents(peer, task).await else { return Ok(Some(Fetched::Part)) };
-    tracing::info!(task = %task.id(), parents = parents.len(), first = %parents[0].url, "no scheduler: reading from known hosts");
-    let (advice, advised) = watch::channel(decided(Decision::Parents, parents.clone()));
-    let outcome = tokio::select! {
-        outcome = from_parents::fetch(peer, task, sync, advised, PATIENCE) => outcome?,
-        never = look_after(peer, task, sync, parents, &advice) => match never {},
-    };
-    let spoken = matches!(&*sync.advice().borrow(), Advice::Decided(_));
-    Ok(match outcome {
-        Outcome::Done => Some(Fetched::All),
-        _ if spoken => None,
-        Outcome::Redirected | Outcome::Refused | Outcome::Stuck => Some(Fetched::Part),
-    })
+    for _ in 0..ROUNDS_MAX {
+        let Some(parents) = parents(peer, task, sync).await else { break };
+        tracing::info!(task = %task.id(), parents = parents.len(), "no scheduler: reading from known hosts");
+        let (advice, advised) = watch::channel(decided(Decision::Parents, parents.clone()));
+        let outcome = tokio::select! {
+            outcome = from_parents::fetch(peer, task, sync, advised, PATIENCE) => outcome?,
+            never = look_after(peer, task, sync, parents, &advice) => match never {},
+        };
+        match outcome {
+            Outcome::Done => return Ok(Some(Fetched::All)),
+            _ if matches!(&*sync.advice().borrow(), Advice::Decided(_)) => return Ok(None),
+            // Whoever has failed is passed over the next time.
+            Outcome::Refused => {}
+            Outcome::Redirected | Outcome::Stuck => break,
+        }
+    }
+    Ok(Some(Fetched::Part))
 }
 
 /// Finds others when those read from have failed, better ones from time to time, and passes on what a scheduler says as
@@ -119,7 +126,7 @@ async fn look_after(
         }
         pause = (pause * 2).min(LOOK_MAX);
         next = Instant::now() + pause;
-        match parents(peer, task).await {
+        match parents(peer, task, sync).await {
             Some(found) if found != told => {
                 told = found;
                 advice.send_replace(decided(Decision::Parents, told.clone()));
@@ -137,24 +144,40 @@ fn is_same(one: &Advice, other: &Advice) -> bool {
 }
 
 fn decided(decision: Decision, parents: Vec<Parent>) -> Advice {
-    let task = TaskFacts::default();
-    Advice::Decided(Arc::new(PeerDecision { decision, parents, row: None, task, refresh_after_ms: 0, version: 0, seq: 0 }))
+    let (row, task) = (row_of(&parents), TaskFacts::default());
+    Advice::Decided(Arc::new(PeerDecision { decision, parents, row, task, refresh_after_ms: 0, version: 0, seq: 0 }))
 }
 
 /// Who has it, or is getting it by now. `None`: the origin is for this host.
-async fn parents(peer: &Peer, task: &Task) -> Option<Vec<Parent>> {
+async fn parents(peer: &Peer, task: &Task, sync: &Sync) -> Option<Vec<Parent>> {
     let order = peer.order_of(task.id());
-    let asked = peer.ask(task.id(), order.to_ask()).await;
-    match choose(&order, asked) {
-        Found::Parents(parents) => Some(parents),
-        Found::ToSend(first, mut relays) => {
-            if send(peer, task, &first).await {
-                relays.insert(0, first);
-            }
-            Some(relays).filter(|relays| !relays.is_empty())
+    let usable = |host: &KnownHost| as_parent(host).is_some_and(|parent| !sync.complained_of(&parent.peer_id));
+    let asked = peer.ask(task.id(), order.to_ask().into_iter().filter(usable).collect()).await;
+    let parents = match choose(&order, asked) {
+        Found::Parents(above, relays) => arranged(above, relays),
+        Found::ToSend(first, relays) => {
+            let begun = send(peer, task, &first).await;
+            arranged(begun.then_some(first).into_iter().collect(), relays)
         }
-        Found::Nobody => None,
+        Found::Nobody => return None,
+    };
+    Some(parents).filter(|parents| !parents.is_empty())
+}
+
+/// Each relay brings a part of the pieces, and those above what the relays do not; without relays, those above alike.
+fn arranged(above: Vec<Parent>, relays: Vec<Parent>) -> Vec<Parent> {
+    if relays.is_empty() || above.is_empty() {
+        return [above, relays].concat();
     }
+    let in_role = |role| move |(slot, parent)| Parent { role, slot, ..parent };
+    let relays = (0..).zip(relays).map(in_role(ParentRole::Mate));
+    relays.chain((0..).zip(above).map(in_role(ParentRole::Above))).collect()
+}
+
+/// As of one who only reads.
+fn row_of(parents: &[Parent]) -> Option<Row> {
+    let width = parents.iter().map(|parent| parent.slot + 1).max()?;
+    parents.iter().any(|parent| parent.role == ParentRole::Mate).then_some(Row { width, place: None })
 }
 
 /// Makes a host fetch it from the origin, as a seed peer does. Returns when it has begun.
@@ -201,17 +224,16 @@ fn choose(order: &Order, mut heard: Vec<(KnownHost, Heard)>) -> Found {
         only.seed = true;
     }
     if !whole.is_empty() {
-        whole.extend(relays);
-        return Found::Parents(whole);
+        return Found::Parents(whole, relays);
     }
     let first = heard.iter().find(|(host, heard)| is_before(host) && !matches!(heard, Heard::Refused));
     let Some((host, said)) = first else { return Found::Nobody };
     // What it says of pieces is what the origin has sent: it stands in for a seed peer.
     let Some(first) = as_parent(host).map(|parent| Parent { seed: true, ..parent }) else { return Found::Nobody };
-    let besides = relays.into_iter().filter(|relay| relay.peer_id != first.peer_id).collect();
+    let relays = relays.into_iter().filter(|relay| relay.peer_id != first.peer_id).collect();
     match running(said) {
-        true => Found::Parents([vec![first], besides].concat()),
-        false => Found::ToSend(first, besides),
+        true => Found::Parents(vec![first], relays),
+        false => Found::ToSend(first, relays),
     }
 }
 
@@ -341,7 +363,7 @@ mod tests {
                 let living = order.to_ask().into_iter().filter(|host| !dead[all.iter().position(|h| h == host).unwrap()]);
                 let heard = living.map(|host| (host, list(true, false))).collect();
                 let parents = match choose(&order, heard) {
-                    Found::Parents(parents) => parents,
+                    Found::Parents(above, relays) => arranged(above, relays),
                     Found::ToSend(..) => unreachable!("they all run"),
                     Found::Nobody => Vec::new(),
                 };
@@ -371,9 +393,10 @@ mod tests {
         let order = Order::of(&task(1), all, &first[0].id);
         let last = order.hosts.last().unwrap().clone();
         let holder = last.id.to_string();
-        let Found::Parents(parents) = choose(&order, vec![(last, list(false, true))]) else { panic!("it has it") };
-        assert_eq!(names(&parents), [&*holder]);
-        assert!(parents[0].seed, "the only one answers for itself");
+        let asked = vec![(last, list(false, true)), (first[1].clone(), list(true, false))];
+        let Found::Parents(above, relays) = choose(&order, asked) else { panic!("it has it") };
+        assert_eq!((names(&above), relays), (vec![&*holder], Vec::new()));
+        assert!(above[0].seed, "the only one answers for itself");
     }
 
     #[test]
@@ -387,6 +410,17 @@ mod tests {
         assert_eq!((first.host_id, first.seed), (at(2).id, true));
         assert_eq!(names(&relays), [at(3).id.as_str()]);
         assert_eq!(choose(&order, Vec::new()), Found::Nobody);
+    }
+
+    #[test]
+    fn relays_bring_what_they_can_and_those_above_the_rest() {
+        let parent = |number| as_parent(&host(number, false)).unwrap();
+        let parents = arranged(vec![parent(9)], vec![parent(1), parent(2)]);
+        let told: Vec<_> = parents.iter().map(|parent| (parent.host_id.as_str(), parent.role, parent.slot)).collect();
+        assert_eq!(told, [("h-1", ParentRole::Mate, 0), ("h-2", ParentRole::Mate, 1), ("h-9", ParentRole::Above, 0)]);
+        assert_eq!(row_of(&parents), Some(Row { width: 2, place: None }));
+        let alike = arranged(vec![parent(1), parent(2)], Vec::new());
+        assert_eq!((row_of(&alike), names(&alike)), (None, vec!["h-1", "h-2"]));
     }
 
     #[test]

@@ -241,7 +241,9 @@ impl Swarm<'_> {
         }
         let orphaned = *self.orphaned.get_or_insert_with(Instant::now);
         loop {
-            let left = NEW_ADVICE.saturating_sub(orphaned.elapsed());
+            // For those who fail a second time there is less time.
+            let patience = if self.forgiven.is_empty() { NEW_ADVICE } else { FORGIVEN_AFTER };
+            let left = patience.saturating_sub(orphaned.elapsed());
             match tokio::time::timeout(left.min(ASKED_AGAIN), self.advice.changed()).await {
                 Ok(changed) => return changed.is_ok(),
                 Err(_) if left.is_zero() => return false,

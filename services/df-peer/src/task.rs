@@ -195,6 +195,12 @@ impl Task {
         self.run.lock().running
     }
 
+    /// As [`Task::is_running`], not only for a part of it.
+    pub fn is_getting_all(&self) -> bool {
+        let run = self.run.lock();
+        run.running && run.wanted == Wanted::Whole
+    }
+
     pub fn received(&self) -> ReceivedBytes {
         let bytes = |source: Source| self.received[source as usize].load(Ordering::Relaxed);
         ReceivedBytes {

@@ -117,6 +117,7 @@ mod tests {
         let probed = |ticks: u64| fed(0, ticks).is_probed_now();
         let at: Vec<u64> = (6..60).filter(|ticks| probed(*ticks)).collect();
         assert_eq!(at, [6, 11, 21, 41], "less and less often");
+        assert!((1..60).filter(|ticks| fed(0, *ticks).has_just_stopped()).eq([4]), "once, early");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::task::{Failure, Task};
 /// A question that is answered when there is something new.
 pub const HOLD: Duration = Duration::from_secs(5);
 /// One that is answered at once, by a parent that lives.
-pub const PROBE: Duration = Duration::from_millis(600);
+pub const PROBE: Duration = Duration::from_millis(700);
 /// A probe that takes longer than this makes suspicious.
 pub const PROBE_USUAL: Duration = Duration::from_millis(400);
 /// Whoever has nothing new is not asked again before this.

@@ -205,7 +205,7 @@ pub async fn list_pieces(
 }
 
 fn piece_list(task: &Task, since: u64) -> PieceList {
-    let (stored, running) = (task.stored(), task.is_running());
+    let (stored, running) = (task.stored(), task.is_getting_all());
     // In this order: a piece that is told of is never ahead of what is said of the whole.
     let complete = stored.is_complete();
     let (pieces, next) = stored.events_since(since);
