@@ -170,7 +170,8 @@ impl<'a> Question<'a> {
         if report.at_origin {
             return None;
         }
-        let taken_over_ms = if report.row.is_some() { self.peer.joined_ms + policy.takeover_ms } else { 0 };
+        let taken_over_ms =
+            if report.row.is_some() && self.peer.told.is_none() { self.peer.joined_ms + policy.takeover_ms } else { 0 };
         Some(taken_over_ms.max(policy.learning_ms)).filter(|until_ms| *until_ms > now_ms)
     }
 

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
+use df_api::HostId;
 use df_api::cluster::Place;
 use df_api::scheduler::HostReport;
 use df_client::{SchedulerClient, Transport, http_client};
@@ -109,7 +110,7 @@ async fn a_cold_blob_is_fetched_once_although_some_known_hosts_are_dead_or_silen
     cluster.change(&layer, |content| content.rate(16 * MIB as u64));
     // Its kernel accepts; nobody answers. As a seed peer, it is the first for every task.
     let black_hole = TcpListener::bind("127.0.0.1:0").unwrap();
-    announce_seed(&cluster, "black-hole", black_hole.local_addr().unwrap()).await;
+    announce_seed(&cluster, black_hole.local_addr().unwrap()).await;
     until_known(&cluster, PEERS, PEERS + 2).await;
     stop_control_plane(&cluster).await;
     stop_seed(&cluster).await;
@@ -176,13 +177,13 @@ fn config_again(cluster: &Cluster, daemon: &Dfdaemon, number: usize) -> DaemonCo
     config
 }
 
-/// As a member of the cluster.
-async fn announce_seed(cluster: &Cluster, name: &str, address: SocketAddr) {
+/// With the credential of peer 1, which is good for any address of that name.
+async fn announce_seed(cluster: &Cluster, address: SocketAddr) {
     let transport = Transport::new(&format!("http://{}", cluster.platform.scheduler_addr), http_client()).unwrap();
     let scheduler = SchedulerClient::new(transport.with_bearer(cluster.peer(1).peer.gate().credential()));
     let report = HostReport {
         seq: 1,
-        place: Place { hostname: name.to_owned(), ip: "127.0.0.1".to_owned(), ..Place::default() },
+        place: Place { hostname: "peer-1".to_owned(), ip: "127.0.0.1".to_owned(), ..Place::default() },
         url: format!("http://{address}"),
         seed: true,
         sharing_off: false,
@@ -192,5 +193,5 @@ async fn announce_seed(cluster: &Cluster, name: &str, address: SocketAddr) {
         duties_taken: Vec::new(),
         hosts_known: 0,
     };
-    scheduler.report_host(&name.parse().unwrap(), &report, Duration::ZERO).await.unwrap();
+    scheduler.report_host(&HostId::of("peer-1", address).unwrap(), &report, Duration::ZERO).await.unwrap();
 }
