@@ -100,9 +100,14 @@ impl Lookout {
         }
     }
 
-    /// Of a cluster, for an answer of this version, which changes with it.
-    pub async fn roster(&self, cluster_id: i64, version: &str) -> Result<Arc<Roster>, Arc<DbError>> {
-        self.rosters.try_get_with(version.to_owned(), self.read_roster(cluster_id)).await
+    /// Of a cluster, for an answer of this version, which was concluded from `fleet`.
+    pub async fn roster(&self, cluster_id: i64, version: &str, fleet: &Fleet) -> Result<Arc<Roster>, Arc<DbError>> {
+        let kept = self.rosters.try_get_with(version.to_owned(), self.read_roster(cluster_id)).await?;
+        if kept.instances().eq(fleet.instances(cluster_id)) {
+            return Ok(kept);
+        }
+        // Somebody came or went between the look and the reading, and may be back where it was by now.
+        Ok(self.read_roster(cluster_id).await?)
     }
 
     async fn read_roster(&self, cluster_id: i64) -> Result<Arc<Roster>, DbError> {
@@ -187,7 +192,7 @@ mod tests {
         renew(&db, i64::MAX).await;
         let manned = lookout.look().await.unwrap();
         assert_eq!(manned.live(), BTreeSet::from([1]));
-        let roster = lookout.roster(1, "any").await.unwrap();
+        let roster = lookout.roster(1, "any", &manned).await.unwrap();
         assert!(roster.instances().eq(manned.instances(1)), "what is seen and what is told have one version");
         assert_eq!(roster.instances().count(), 1);
         assert!(Arc::ptr_eq(&manned.clusters, &empty.clusters), "no cluster has changed");
@@ -199,7 +204,10 @@ mod tests {
         db.update_cluster(1, change, 0, |_| Ok(())).await.unwrap();
         assert!(lookout.look().await.unwrap().clusters[0].cluster.strict);
         renew(&db, 0).await;
-        assert!(lookout.look().await.unwrap().live().is_empty(), "the lease has run out");
+        let left = lookout.look().await.unwrap();
+        assert!(left.live().is_empty(), "the lease has run out");
+        let roster = lookout.roster(1, "any", &left).await.unwrap();
+        assert_eq!(roster.instances().count(), 0, "what was read for another fleet is not told");
     }
 
     async fn until_waiting(lookout: &Lookout, waiting: usize) {

@@ -72,7 +72,7 @@ pub async fn discover_cluster(
     loop {
         let found = find(&app, &joiner, &body, &fleet)?;
         if !is_known(&headers, &found.version) {
-            let answer = answer(&app, &body, found).await?;
+            let answer = answer(&app, &body, found, &fleet).await?;
             return Ok(([(ETAG, etag(&answer.version)?)], Json(answer)).into_response());
         }
         let etag = [(ETAG, etag(&found.version)?)];
@@ -140,9 +140,14 @@ fn version(jwks: &Jwks, cluster: &Cluster, reason: &str, instances: impl Iterato
     hex::encode(hash.finalize())[..VERSION_CHARS].to_owned()
 }
 
-async fn answer(app: &App, asked: &DiscoveryRequest, found: Found) -> Result<DiscoveryResponse, ApiError> {
+async fn answer(
+    app: &App,
+    asked: &DiscoveryRequest,
+    found: Found,
+    fleet: &Fleet,
+) -> Result<DiscoveryResponse, ApiError> {
     let Found { cluster, reason, considered, version } = found;
-    let roster = app.lookout().roster(cluster.id, &version).await.map_err(|error| {
+    let roster = app.lookout().roster(cluster.id, &version, fleet).await.map_err(|error| {
         ApiError::new(Code::Unavailable, "the database does not answer; try again").with_cause(error)
     })?;
     // Of what is told: somebody may have come or gone since the look.
