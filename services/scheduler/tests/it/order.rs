@@ -48,20 +48,18 @@ async fn who_left_is_not_brought_back_by_what_it_said_before_nor_sent_away_by_an
 
 #[tokio::test]
 async fn what_has_not_changed_is_said_in_short_and_is_worth_waiting_for() {
-    let scheduler = Running::start(|_| {}).await;
-    for name in ["seed", "a", "b"] {
-        scheduler.announce(name).await;
+    let (scheduler, other) = (Running::start(|_| {}).await, Running::start(|_| {}).await);
+    for scheduler in [&scheduler, &other] {
+        scheduler.client.report_host(&host("seed"), &holding("seed"), Duration::ZERO).await.unwrap();
+        scheduler.announce("a").await;
     }
+    scheduler.announce("b").await;
     let told = scheduler.ask("a").await;
     let a = obeying(&peer_report("a"), &told);
     let short = scheduler.report(&a, Duration::ZERO).await;
     assert_eq!((short.decision, short.parents.len(), short.row), (Decision::Unchanged, 0, None));
     assert_eq!((short.version, short.refresh_after_ms > 0), (told.version, true));
     // A scheduler that has just started has the same to say of it.
-    let other = Running::start(|_| {}).await;
-    for name in ["seed", "a"] {
-        other.announce(name).await;
-    }
     assert_eq!(other.report(&obeying(&a, &told), Duration::ZERO).await.decision, Decision::Unchanged);
     let client = scheduler.client.clone();
     let waits = obeying(&a, &told);
