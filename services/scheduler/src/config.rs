@@ -34,7 +34,7 @@ pub struct Config {
     /// Requests per second that one host is answered; further ones get 429. 0 is no limit. Default: 1,000.
     pub host_request_rate_limit: u64,
     /// For so long after its start, it sends nobody to the origin: every host says within it what it has, as far as it has
-    /// heard of this scheduler. Default: 1,500.
+    /// heard of this scheduler. Default: 3,000.
     pub learning_ms: u64,
 }
 
@@ -91,7 +91,7 @@ impl Default for Config {
             origin_stall_ms: policy.origin_stall_ms,
             duty_timeout_ms: policy.duty_timeout_ms,
             host_request_rate_limit: 1_000,
-            learning_ms: 1_500,
+            learning_ms: 3_000,
         }
     }
 }
