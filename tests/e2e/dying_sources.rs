@@ -141,7 +141,9 @@ async fn lose_the_seed_at_the_origin(fault: Fault) -> anyhow::Result<()> {
     assert_unnoticed(&recorder.blobs(), &image, &format!("the seed at the origin: {fault:?}"));
     let (size, sent) = (image.layers[0].size_bytes(), sent());
     println!("{fault:?}: {size} bytes, {sent} left the registry, {lost} were lost with the seed");
-    assert!(sent <= size + lost + 2 * MIB as u64, "{sent} of {size} bytes, {lost} lost");
+    // For one that does not run, the kernel goes on taking what the registry sends, as much as a socket holds.
+    let taken = if matches!(fault, Fault::Killed) { 2 } else { 8 } * MIB as u64;
+    assert!(sent <= size + lost + taken, "{sent} of {size} bytes, {lost} lost");
     Ok(())
 }
 
