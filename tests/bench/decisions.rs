@@ -139,6 +139,8 @@ fn host_report(name: &str, seed: bool, tasks: Option<Vec<HeldTask>>) -> HostRepo
         sharing_off: false,
         storing: true,
         upload_slots: 200,
+        sent_bytes_per_s: 0,
+        sent_bytes_per_s_max: None,
         tasks,
         duties_taken: Vec::new(),
         hosts_known: 0,

@@ -225,7 +225,7 @@ impl World {
 
     fn look_for_host(&mut self, host: HostIndex, serial: u64) -> Look {
         let id = &self.hosts[host].id;
-        let pending = self.control.state.as_ref().and_then(|state| host_decision(state, id));
+        let pending = self.control.state.as_mut().and_then(|state| host_decision(state, id));
         look(pending, |answer| Event::HostDecided(host, serial, answer.map(Rc::new)))
     }
 

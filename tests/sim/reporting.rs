@@ -111,7 +111,7 @@ impl World {
                         self.go_to_origin(p);
                     }
                 }
-                Decision::Wait | Decision::Parents | Decision::Unchanged => self.begin_swarm(p),
+                Decision::Wait | Decision::Parents | Decision::Unchanged | Decision::Nobody => self.begin_swarm(p),
             },
         }
     }
@@ -287,6 +287,8 @@ impl World {
             sharing_off: false,
             storing: true,
             upload_slots: 200,
+            sent_bytes_per_s: 0,
+            sent_bytes_per_s_max: None,
             tasks: it.full.then_some(held),
             duties_taken: it.duties_taken.clone(),
             hosts_known: 0,

@@ -30,6 +30,8 @@ pub enum Code {
     InvalidRequest,
     Unauthenticated,
     Forbidden,
+    /// A rule of the cluster forbids it: a block list, or a priority. Asking elsewhere would go round it.
+    Blocked,
     NotFound,
     MethodNotAllowed,
     ProxyAuthenticationRequired,
@@ -55,7 +57,7 @@ impl Code {
         match self {
             Code::InvalidRequest => 400,
             Code::Unauthenticated => 401,
-            Code::Forbidden => 403,
+            Code::Forbidden | Code::Blocked => 403,
             Code::NotFound => 404,
             Code::MethodNotAllowed => 405,
             Code::ProxyAuthenticationRequired => 407,
@@ -75,7 +77,7 @@ impl Code {
         match self {
             Code::InvalidRequest => "Bad Request",
             Code::Unauthenticated => "Unauthorized",
-            Code::Forbidden => "Forbidden",
+            Code::Forbidden | Code::Blocked => "Forbidden",
             Code::NotFound => "Not Found",
             Code::MethodNotAllowed => "Method Not Allowed",
             Code::ProxyAuthenticationRequired => "Proxy Authentication Required",

@@ -17,6 +17,7 @@ pub mod manager;
 pub mod range;
 pub mod rendezvous;
 pub mod rows;
+pub mod rules;
 pub mod scheduler;
 pub mod task;
 

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Membership, Place};
+use crate::rules::{ApplicationPriority, ApplicationRule, BlockList, Weights};
 pub use discovery::{ConsideredCluster, DiscoveryRequest, DiscoveryResponse, LocationFit, Verdict};
 
 // --- accounts ---
@@ -75,58 +76,61 @@ pub struct Scopes {
     pub hostnames: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct SchedulerClusterConfig {
-    /// Parents named in one answer, 1 to 20.
+    /// Those who have the whole content that one peer reads from, 1 to 20. Rows of relays have a width of their own.
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 20))]
     pub candidate_parent_limit: u32,
-    /// Peers looked at for one answer, 10 to 1000.
+    /// Of those who have the whole content, so many are looked at for one answer, 10 to 1000.
     #[cfg_attr(feature = "openapi", schema(minimum = 10, maximum = 1000))]
     pub filter_parent_limit: u32,
     /// Jobs a minute, 1 to 1,000,000.
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1000000))]
     pub job_rate_limit: u32,
+    pub weights: Weights,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct SeedPeerClusterConfig {
-    /// Children served at once by a seed peer, 1 to 50,000.
+    /// Children served at once by a seed peer, 1 to 50,000; less where the host itself takes fewer.
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 50000))]
     pub load_limit: u32,
+    pub block_list: BlockList,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct PeerClusterConfig {
-    /// Children served at once by a peer, 1 to 2,000.
+    /// Children served at once by a peer, 1 to 2,000; less where the host itself takes fewer.
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2000))]
     pub load_limit: u32,
+    pub block_list: BlockList,
 }
 
 impl Default for SchedulerClusterConfig {
     fn default() -> Self {
-        Self { candidate_parent_limit: 3, filter_parent_limit: 15, job_rate_limit: 10 }
+        Self { candidate_parent_limit: 3, filter_parent_limit: 15, job_rate_limit: 10, weights: Weights::default() }
     }
 }
 
 impl Default for SeedPeerClusterConfig {
     fn default() -> Self {
-        Self { load_limit: 2000 }
+        Self { load_limit: 2000, block_list: BlockList::default() }
     }
 }
 
 impl Default for PeerClusterConfig {
     fn default() -> Self {
-        Self { load_limit: 200 }
+        Self { load_limit: 200, block_list: BlockList::default() }
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct CreateClusterRequest {
@@ -147,7 +151,7 @@ pub struct CreateClusterRequest {
 }
 
 /// Only what is present changes; a part that is present is replaced whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct UpdateClusterRequest {
@@ -169,7 +173,7 @@ pub struct UpdateClusterRequest {
     pub strict: Option<bool>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Cluster {
     pub id: i64,
@@ -187,6 +191,52 @@ pub struct Cluster {
     pub strict: bool,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+}
+
+// --- applications ---
+
+/// A program or a team, as `X-Dragonfly-Application` and dfget's `--application` name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Application {
+    pub id: i64,
+    pub name: String,
+    pub url: String,
+    pub bio: String,
+    pub priority: ApplicationPriority,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct CreateApplicationRequest {
+    /// Unique, 1 to 1024 characters.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 1024))]
+    pub name: String,
+    /// For people: where it is described.
+    #[cfg_attr(feature = "openapi", schema(max_length = 1024))]
+    pub url: String,
+    #[cfg_attr(feature = "openapi", schema(max_length = 400))]
+    pub bio: String,
+    /// How its downloads rank, in all clusters.
+    pub priority: ApplicationPriority,
+}
+
+/// Only what is present changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct UpdateApplicationRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bio: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<ApplicationPriority>,
 }
 
 // --- schedulers and seed peers ---
@@ -299,7 +349,7 @@ pub struct SeedPeerLeaseRequest {
     pub seed_peer_cluster_id: i64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SchedulerLease {
     pub id: i64,
@@ -309,6 +359,9 @@ pub struct SchedulerLease {
     pub refresh_after_ms: u64,
     pub membership: Membership,
     pub config: SchedulerClusterConfig,
+    pub seed_peer_config: SeedPeerClusterConfig,
+    pub peer_config: PeerClusterConfig,
+    pub applications: Vec<ApplicationRule>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

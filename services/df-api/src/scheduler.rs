@@ -4,6 +4,8 @@
 //! Reports of one host are numbered (`seq`), so that one which comes late undoes nothing. Answers have a version: who
 //! names the one it knows is told in short that it still holds.
 
+mod explanation;
+
 use serde::{Deserialize, Serialize};
 
 use crate::bitmap::Bitmap;
@@ -12,6 +14,10 @@ use crate::digest::Digest;
 use crate::error::Problem;
 use crate::ids::{HostId, PeerId, TaskId};
 use crate::task::{Origin, TaskSpec};
+pub use explanation::{
+    DemotionReason, DemotionView, Explanation, Filter, LeaseView, PassedOver, RestReason, RestView, ScoreTerms,
+    ScoredParent,
+};
 
 // --- hosts ---
 
@@ -36,6 +42,11 @@ pub struct HostReport {
     pub storing: bool,
     /// Children it serves at once at most.
     pub upload_slots: u32,
+    /// What it has sent to children lately, and the most that it can, if that is known: its own limit, or its link's.
+    #[serde(default)]
+    pub sent_bytes_per_s: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_bytes_per_s_max: Option<u64>,
     /// Complete tasks on its disk, at most [`HELD_MAX`]. Left out when the scheduler knows them already (see [`HostDecision::resend_tasks`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<Vec<HeldTask>>,
@@ -75,6 +86,9 @@ pub struct HostDecision {
     /// Left out when the host knows it already (see [`HostReport::hosts_known`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<HostList>,
+    /// Rules of the cluster say who may download what: nothing is read of anybody before a scheduler has answered.
+    #[serde(default)]
+    pub ask_first: bool,
     pub duties: Vec<Duty>,
     /// Of the newest report that is known. Above the host's own, its clock was set back: it goes on from here.
     pub seq: u64,
@@ -232,6 +246,8 @@ pub struct PeerDecision {
 pub enum Decision {
     /// Read from these.
     Parents,
+    /// Nobody has it, and nobody is to fetch it: the peer's priority is 2.
+    Nobody,
     /// Read from the origin: the asker holds the cluster's one right to, or wants too little to hold it. Nobody has it whom
     /// it could read from.
     Origin,
@@ -342,16 +358,20 @@ pub struct TaskFacts {
 // --- looking ---
 
 /// A task as the scheduler sees it: who holds what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskView {
     pub id: TaskId,
     pub facts: TaskFacts,
     pub origin_url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseView>,
+    pub rests: Vec<RestView>,
+    pub demoted: Vec<DemotionView>,
     pub peers: Vec<PeerView>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PeerView {
     pub peer_id: PeerId,
@@ -368,6 +388,9 @@ pub struct PeerView {
     pub parents: Vec<PeerId>,
     /// As it last reported.
     pub complaints: Vec<Complaint>,
+    /// Of a peer that is running; of the first 100 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Explanation>,
 }
 
 /// A host as the scheduler sees it.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::ids::TaskId;
+use crate::rules::Priority;
 pub use identity::{content_url, task_id_of_digest};
 pub use storage::StorageAccess;
 
@@ -53,6 +54,9 @@ pub struct Origin {
     pub tag: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application: Option<String>,
+    /// The asker's own wish, and no part of the content's description.
+    #[serde(default, skip_serializing_if = "Priority::is_usual")]
+    pub priority: Priority,
     /// Names of query parameters that say nothing about the content, besides those of known signatures.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filtered_query_params: Vec<String>,
@@ -126,6 +130,7 @@ impl Origin {
             node_only: false,
             tag: None,
             application: None,
+            priority: Priority::default(),
             filtered_query_params: Vec::new(),
             piece_length: None,
             scope: None,
@@ -194,6 +199,7 @@ impl std::fmt::Debug for Origin {
             .field("node_only", &self.node_only)
             .field("tag", &self.tag)
             .field("application", &self.application)
+            .field("priority", &self.priority)
             .field("filtered_query_params", &self.filtered_query_params)
             .field("piece_length", &self.piece_length)
             .field("scope", &self.scope)

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use df_api::cluster::Jwks;
 use df_api::manager::{
-    Cluster, CreateClusterRequest, CreateJoinTokenRequest, CreatedJoinToken, DiscoveryRequest, DiscoveryResponse,
-    JoinToken, Scheduler, SchedulerLease, SchedulerLeaseRequest, SeedPeer, SeedPeerLease, SeedPeerLeaseRequest,
-    SignInRequest, SignInResponse, UpdateClusterRequest, User,
+    Application, Cluster, CreateApplicationRequest, CreateClusterRequest, CreateJoinTokenRequest, CreatedJoinToken,
+    DiscoveryRequest, DiscoveryResponse, JoinToken, Scheduler, SchedulerLease, SchedulerLeaseRequest, SeedPeer,
+    SeedPeerLease, SeedPeerLeaseRequest, SignInRequest, SignInResponse, UpdateApplicationRequest, UpdateClusterRequest,
+    User,
 };
 use reqwest::header::IF_NONE_MATCH;
 use reqwest::{Method, StatusCode};
@@ -37,6 +38,32 @@ impl ManagerClient {
 
     pub async fn get_session(&self) -> Result<User, ClientError> {
         self.transport.get("/api/v1/session").await
+    }
+
+    /// All of them: there are no more than a thousand.
+    pub async fn list_applications(&self) -> Result<Vec<Application>, ClientError> {
+        let request = self.transport.request(Method::GET, "/api/v1/applications").query(&[("per_page", "1000")]);
+        json(send(request).await?).await
+    }
+
+    pub async fn create_application(&self, body: &CreateApplicationRequest) -> Result<Application, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/applications", body).await
+    }
+
+    pub async fn get_application(&self, id: i64) -> Result<Application, ClientError> {
+        self.transport.get(&format!("/api/v1/applications/{id}")).await
+    }
+
+    pub async fn update_application(
+        &self,
+        id: i64,
+        body: &UpdateApplicationRequest,
+    ) -> Result<Application, ClientError> {
+        self.transport.send(Method::PATCH, &format!("/api/v1/applications/{id}"), body).await
+    }
+
+    pub async fn delete_application(&self, id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/applications/{id}")).await
     }
 
     /// The first thousand; nobody has come near that.

@@ -200,6 +200,8 @@ impl Worker for HostAnnouncement {
             seed: config.seed_peer_cluster_id.is_some(),
             sharing_off: config.sharing_off,
             upload_slots: config.upload_slots,
+            sent_bytes_per_s: self.peer.sent().bytes_per_s(),
+            sent_bytes_per_s_max: config.sent_bytes_per_s_max,
             storing: store.is_storing(),
             // Half a list would make the scheduler forget the other half.
             tasks: (self.full && store.is_surveyed()).then(|| store.held().into_iter().take(HELD_MAX).collect()),
@@ -226,6 +228,7 @@ impl Worker for HostAnnouncement {
             self.peer.meet(told.hosts);
         }
         self.duties_taken.clear();
+        self.peer.set_asks_first(decision.ask_first);
         self.told |= report.tasks.is_some();
         // What cannot be told yet is told when the store has looked at all of it.
         self.full = decision.resend_tasks && report.tasks.is_some();

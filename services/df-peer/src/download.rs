@@ -241,6 +241,13 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetch
         };
         match decision.decision {
             Decision::Origin => return Ok(Fetched::Part),
+            Decision::Nobody => match task.blocked() {
+                Some(rule) => return Err(Failure::Blocked(rule)),
+                None => {
+                    task.set_cached_only();
+                    return Ok(Fetched::Part);
+                }
+            },
             _ if decision.parents.is_empty() => {
                 let left = PATIENCE_ADVISED.saturating_sub(task.stillness().lasts());
                 if left.is_zero() || !changed(&mut advice, left).await {
@@ -314,6 +321,7 @@ async fn dismissed(task: &Task, sync: &Sync) {
             let welcome = || decision.parents.iter().any(|parent| !sync.has_complaint_about(&parent.peer_id));
             match decision.decision {
                 Decision::Origin => sent = true,
+                Decision::Nobody => return,
                 _ if sent && welcome() && versioned() => return,
                 Decision::Wait | Decision::Parents | Decision::Unchanged => {}
             }

@@ -59,5 +59,5 @@ pub use peer::{Peer, PeerConfig};
 pub use peer_tls::PeerTlsConfig;
 pub use reader::{Content, Delivery, ReadError};
 pub use task::{Failure, NoOrigin, Task};
-pub use uploads::{Busy, UploadLimits, Uploads};
+pub use uploads::{Busy, Meter, UploadLimits, Uploads};
 pub use upstream::{ConnectError, RegistryConfig, S3Config, S3Error, Upstream, UpstreamConfig, UpstreamRefused};

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use df_api::cluster::Place;
@@ -34,6 +35,7 @@ use crate::reporter::{Reporter, Reporters};
 use crate::schedulers::Schedulers;
 use crate::tags;
 use crate::task::Task;
+use crate::uploads::Meter;
 use crate::upstream::{Upstream, UpstreamConfig, UpstreamError};
 
 /// What a peer is told about itself.
@@ -48,6 +50,8 @@ pub struct PeerConfig {
     pub sharing_off: bool,
     /// Children served at once.
     pub upload_slots: u32,
+    /// To all children together, in bytes per second, if that is known: its limit, or its link.
+    pub sent_bytes_per_s_max: Option<u64>,
     pub storage_dir: PathBuf,
     pub storage_policy: Policy,
     pub upstream: UpstreamConfig,
@@ -80,6 +84,7 @@ pub struct Peer {
     store: Store,
     upstream: Upstream,
     limits: Arc<Limits>,
+    sent: Arc<Meter>,
     pub(crate) intake: Intake,
     /// For schedulers.
     http: reqwest::Client,
@@ -95,6 +100,7 @@ pub struct Peer {
     known: Known,
     /// Hosts that did not answer a moment ago.
     pub(crate) silent_hosts: Cache<String, ()>,
+    asks_first: AtomicBool,
     tasks: Mutex<HashMap<TaskId, Arc<Task>>>,
     /// Tasks whose parents delivered a whole that was wrong. When they are known to have lied, or it was not the first
     /// time, the next attempt asks the origin.
@@ -127,6 +133,7 @@ impl Peer {
             store,
             upstream,
             limits: Arc::new(Limits::new(&config.download)),
+            sent: Arc::default(),
             intake: Intake::start().map_err(PeerError::Intake)?,
             http: df_client::http_client(),
             peer_http: config.peer_tls.client(&tls)?,
@@ -135,6 +142,7 @@ impl Peer {
             numbers: Numbers::start(),
             reporters: Reporters::default(),
             silent_hosts: Cache::builder().max_capacity(1000).time_to_live(tags::SILENT_FOR).build(),
+            asks_first: AtomicBool::new(false),
             tasks: Mutex::default(),
             wrong_wholes: Mutex::default(),
             started: watch::Sender::new(0),
@@ -166,6 +174,11 @@ impl Peer {
         &self.limits
     }
 
+    /// What its children take.
+    pub fn sent(&self) -> &Arc<Meter> {
+        &self.sent
+    }
+
     pub fn store(&self) -> &Store {
         &self.store
     }
@@ -176,6 +189,15 @@ impl Peer {
 
     pub fn schedulers(&self) -> &Schedulers {
         &self.schedulers
+    }
+
+    /// Rules of the cluster say who may download what: nothing is read of anybody before a scheduler has answered.
+    pub fn asks_first(&self) -> bool {
+        self.asks_first.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_asks_first(&self, asks_first: bool) {
+        self.asks_first.store(asks_first, Ordering::Relaxed);
     }
 
     // --- tasks ---

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use df_api::TaskId;
 use df_api::scheduler::{PeerAnswer, PeerDecision, PeerReport, PeerReports, REPORTS_MAX, TaskReport};
+use df_api::{Problem, TaskId};
 use df_client::{ClientError, SchedulerClient};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -28,8 +28,8 @@ const GATHERING: Duration = Duration::from_millis(10);
 pub(crate) enum ReportError {
     #[error(transparent)]
     Client(Arc<ClientError>),
-    #[error("the scheduler refused the report: {0}")]
-    Refused(String),
+    #[error("the scheduler refused the report: {}", .0.detail)]
+    Refused(Box<Problem>),
     #[error("the scheduler answered fewer reports than there were")]
     Short,
     #[error("this peer has ended")]
@@ -75,6 +75,15 @@ impl ReportError {
     /// Nobody has answered.
     pub fn is_silence(&self) -> bool {
         matches!(self, Self::Client(error) if error.status().is_none())
+    }
+
+    /// What the scheduler itself has said.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Client(error) => error.problem(),
+            Self::Refused(problem) => Some(problem),
+            Self::Short | Self::Ended => None,
+        }
     }
 }
 
@@ -176,7 +185,7 @@ async fn ask(client: &SchedulerClient, peer: &Peer, reports: Vec<TaskReport>) ->
 fn answer(answer: PeerAnswer) -> Answer {
     match answer {
         PeerAnswer::Decision(decision) => Ok(decision),
-        PeerAnswer::Refused(problem) => Err(ReportError::Refused(problem.detail)),
+        PeerAnswer::Refused(problem) => Err(ReportError::Refused(Box::new(problem))),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use df_api::dfdaemon::{PIECE_LENGTH_HEADER, VALIDATOR_HEADER};
+use df_api::rules::Priority;
 use df_api::scheduler::Decision;
 use df_api::task::TaskSpec;
 use df_api::{ByteRange, ContentRange};
@@ -31,6 +32,10 @@ const GRACE: Duration = Duration::from_millis(30);
 pub(crate) async fn fetch(peer: &Peer, task: &Arc<Task>, sync: &Sync) -> Result<bool, Failure> {
     let spec = task.spec();
     let origin = spec.origin.for_the_cluster();
+    // A rule may forbid it, or who asks wants only what is there.
+    if peer.asks_first() || origin.priority == Priority::CACHED_ONLY {
+        return Ok(false);
+    }
     // The seed would begin to fetch all of it.
     if origin.node_only || task.no_origin().is_some() || !task.wants_whole() || task.stored().meta().is_some() {
         return Ok(false);

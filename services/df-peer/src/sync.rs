@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use df_api::scheduler::{
-    Complaint, ComplaintReason, Decision, Parent, PeerDecision, PeerReport, PeerState, Row, Wants,
+    Complaint, ComplaintReason, Decision, Parent, PeerDecision, PeerReport, PeerState, Row, TaskFacts, Wants,
 };
-use df_api::{PeerId, TaskId};
+use df_api::{Code, PeerId, TaskId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -71,7 +71,7 @@ struct Last {
 pub fn hold_after(told: Decision) -> Duration {
     match told {
         Decision::Wait | Decision::Parents => HOLD,
-        Decision::Origin | Decision::Unchanged => Duration::ZERO,
+        Decision::Origin | Decision::Nobody | Decision::Unchanged => Duration::ZERO,
     }
 }
 
@@ -309,15 +309,40 @@ impl Shared {
                     self.peer.numbers.go_on_from(decision.seq);
                     return Some(Ok(decision));
                 }
-                Ok(Err(error)) => {
-                    if error.is_silence() {
-                        self.peer.schedulers().set_silent(reporter.url());
+                Ok(Err(error)) => match blocked(&error) {
+                    // No other scheduler of the cluster would say anything else.
+                    Some(rule) => {
+                        self.task.set_blocked(rule);
+                        return Some(Ok(nobody()));
                     }
-                    failure = Some(Err(error));
-                }
+                    None => {
+                        if error.is_silence() {
+                            self.peer.schedulers().set_silent(reporter.url());
+                        }
+                        failure = Some(Err(error));
+                    }
+                },
                 Err(_) => self.peer.schedulers().set_silent(reporter.url()),
             }
         }
         failure
+    }
+}
+
+/// The rule of the cluster that forbids a download.
+fn blocked(error: &ReportError) -> Option<&str> {
+    error.problem().filter(|problem| problem.code == Code::Blocked).map(|problem| problem.detail.as_str())
+}
+
+/// There is nobody to read from, and that is final.
+fn nobody() -> PeerDecision {
+    PeerDecision {
+        decision: Decision::Nobody,
+        parents: Vec::new(),
+        row: None,
+        task: TaskFacts::default(),
+        refresh_after_ms: 0,
+        version: 0,
+        seq: 0,
     }
 }

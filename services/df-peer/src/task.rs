@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use df_api::dfdaemon::{ReceivedBytes, TaskState, TaskStatus};
+use df_api::rules::Priority;
 use df_api::task::{Origin, TaskSpec};
 use df_api::{Digest, TaskId};
 use df_http::RateLimit;
@@ -45,6 +46,9 @@ pub enum Failure {
     /// No peer has it, and the origin is not to be asked.
     #[error("nobody in this cluster has it, and {0}")]
     Nobody(NoOrigin),
+    /// A rule of the cluster, which this names, forbids it.
+    #[error("{0}")]
+    Blocked(String),
     /// Not the content's fault: with [`StoreError::is_not_storing`] it can still be had, unstored.
     #[error("cannot store it: {}", df_http::error::chain(.0))]
     Storage(StoreError),
@@ -57,6 +61,8 @@ pub enum NoOrigin {
     Disabled,
     #[error("there is no origin to fetch it from: import it again")]
     Imported,
+    #[error("its priority is 2: only what the cluster has")]
+    CachedOnly,
 }
 
 /// One task of this host, complete, running or failed.
@@ -82,8 +88,18 @@ pub struct Task {
 struct Run {
     running: bool,
     failure: Option<Arc<Failure>>,
+    verdict: Verdict,
     wanted: Wanted,
     others: Others,
+}
+
+/// What the cluster's rules say of it.
+#[derive(Clone, Debug, Default)]
+enum Verdict {
+    #[default]
+    Allowed,
+    CachedOnly,
+    Blocked(String),
 }
 
 // === impl Failure ===
@@ -123,6 +139,14 @@ impl NoOrigin {
     }
 }
 
+// === impl Run ===
+
+impl Run {
+    fn new(running: bool, wanted: Wanted) -> Self {
+        Self { running, failure: None, verdict: Verdict::Allowed, wanted, others: Others::default() }
+    }
+}
+
 // === impl Task ===
 
 impl Task {
@@ -135,7 +159,7 @@ impl Task {
             readers: Readers::default(),
             useless: AtomicBool::new(false),
             discarded: AtomicBool::new(false),
-            run: Mutex::new(Run { running: false, failure: None, wanted: Wanted::Whole, others: Others::default() }),
+            run: Mutex::new(Run::new(false, Wanted::Whole)),
             asked: Mutex::new(Instant::now()),
             stillness: Stillness::default(),
         }
@@ -250,6 +274,9 @@ impl Task {
             return false;
         }
         if run.running {
+            if spec.origin.priority != Priority::CACHED_ONLY {
+                run.verdict = Verdict::Allowed;
+            }
             self.join(spec, &mut run.others);
             run.wanted.add(part);
             drop(run);
@@ -259,7 +286,7 @@ impl Task {
         *self.spec.write() = spec;
         // Before it runs: it would stop at once for want of a reader.
         self.readers.expect(matches!(start, Start::Child | Start::Duty));
-        *run = Run { running: true, failure: None, wanted: Wanted::new(part), others: Others::default() };
+        *run = Run::new(true, Wanted::new(part));
         true
     }
 
@@ -267,12 +294,15 @@ impl Task {
     fn join(&self, spec: TaskSpec, others: &mut Others) {
         let mut known = self.spec.write();
         let peers_only = known.origin.peers_only && spec.origin.peers_only;
+        let priority = Some(known.origin.priority).filter(|priority| *priority != Priority::CACHED_ONLY);
+        let priority = priority.unwrap_or(spec.origin.priority);
         if renews(&spec, &known) {
             *known = spec;
         } else {
             others.add(spec, &known);
         }
         known.origin.peers_only = peers_only;
+        known.origin.priority = priority;
     }
 
     /// Another who wants the same content has named another origin of it, which may do better than one that creeps.
@@ -285,9 +315,11 @@ impl Task {
         let left = match failure {
             Failure::Unreachable(_) => Left::Creeping,
             Failure::Origin { .. } | Failure::Refused(_) => Left::Refusing,
-            Failure::Malformed(_) | Failure::WrongDigest { .. } | Failure::Nobody(_) | Failure::Storage(_) => {
-                return false;
-            }
+            Failure::Malformed(_)
+            | Failure::WrongDigest { .. }
+            | Failure::Nobody(_)
+            | Failure::Blocked(_)
+            | Failure::Storage(_) => return false,
         };
         let mut run = self.run.lock();
         let mut known = self.spec.write();
@@ -340,7 +372,25 @@ impl Task {
 
     /// Why its origin is not asked, if it is not.
     pub(crate) fn no_origin(&self) -> Option<NoOrigin> {
-        NoOrigin::of(&self.spec.read().origin)
+        let ruled = matches!(self.run.lock().verdict, Verdict::CachedOnly).then_some(NoOrigin::CachedOnly);
+        NoOrigin::of(&self.spec.read().origin).or(ruled)
+    }
+
+    /// This download is to bring only what the cluster has.
+    pub(crate) fn set_cached_only(&self) {
+        self.run.lock().verdict = Verdict::CachedOnly;
+    }
+
+    pub(crate) fn set_blocked(&self, rule: &str) {
+        self.run.lock().verdict = Verdict::Blocked(rule.to_owned());
+    }
+
+    /// The rule that forbids this download.
+    pub(crate) fn blocked(&self) -> Option<String> {
+        match &self.run.lock().verdict {
+            Verdict::Blocked(rule) => Some(rule.clone()),
+            Verdict::Allowed | Verdict::CachedOnly => None,
+        }
     }
 
     pub(crate) fn stillness(&self) -> &Stillness {

@@ -13,6 +13,7 @@ pub use df_peer::{DownloadConfig, PeerTlsConfig, RegistryConfig, S3Config, Upstr
 use df_store::{Policy, Quota};
 use serde::{Deserialize, Serialize};
 
+use crate::link;
 pub use crate::proxy::{BasicAuthConfig, CaConfig};
 pub use crate::rules::RuleConfig;
 use crate::rules::default_rules;
@@ -331,6 +332,12 @@ impl UploadConfig {
     pub fn limits(&self) -> UploadLimits {
         let (slots, bytes_per_s) = (self.load_limit, self.rate_limit);
         UploadLimits { slots, bytes_per_s, requests_per_s: self.request_rate_limit }
+    }
+
+    /// What the kernel says of the link, or the limit below that. `None` where neither is known.
+    pub fn sent_bytes_per_s_max(&self) -> Option<u64> {
+        let limit = Some(self.rate_limit).filter(|limit| *limit > 0);
+        limit.into_iter().chain(link::bytes_per_s()).min()
     }
 
     pub fn listener_limits(&self) -> Result<Limits, TlsError> {

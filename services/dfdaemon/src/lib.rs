@@ -8,6 +8,7 @@ mod api;
 pub mod config;
 mod descriptor;
 mod hop_by_hop;
+mod link;
 mod mirror;
 pub mod namespace;
 pub mod oci;
@@ -79,7 +80,7 @@ impl Dfdaemon {
             let (peer, mirror, signed) = (peer.clone(), mirror.clone(), signed.clone());
             AppState { peer, mirror, signed, trust, first_byte_timeout, uploads: None }
         };
-        let uploads = Uploads::new(&config.upload.limits());
+        let uploads = Uploads::new(&config.upload.limits(), peer.sent().clone());
         let (for_programs, for_peers) = (config.proxy.listener_limits(), config.upload.listener_limits()?);
         let proxy = Proxy::new(mirror.clone(), &config, servers.clone(), stop.clone())?;
         let local_router = proxy::before(routes::local_router(state(Trust::HoldLast)), proxy);
@@ -133,6 +134,7 @@ fn peer_config(config: &Config, at: SocketAddr) -> anyhow::Result<PeerConfig> {
         seed_peer_cluster_id: config.seed_peer_cluster_id(),
         sharing_off: config.upload.disable_shared,
         upload_slots: config.upload.load_limit,
+        sent_bytes_per_s_max: config.upload.sent_bytes_per_s_max(),
         storage_dir: config.storage.dir.clone(),
         storage_policy: config.storage_policy()?,
         upstream: config.upstream.clone(),

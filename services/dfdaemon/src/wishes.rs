@@ -4,6 +4,7 @@
 //! **Invariant.** A wish says how a content is fetched, or makes it another task. None says who may read, or what a content
 //! is: not its bytes, nor its identity, nor which upstream may be asked.
 
+use df_api::rules::Priority;
 use df_api::task::is_explicit_piece_length;
 use http::{HeaderMap, StatusCode};
 
@@ -27,19 +28,8 @@ pub struct Wishes {
     pub prefetch: Option<bool>,
     /// Bytes per piece; makes it another task.
     pub piece_length: Option<u64>,
+    /// Never [`Priority::FORBIDDEN`].
     pub priority: Priority,
-}
-
-/// `X-Dragonfly-Priority`, in the incumbent's numbers. Its 4, 5 and 6 choose among kinds of seed peers; here is one kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Priority {
-    /// 0, 4, 5, 6: a seed peer asks the origin first.
-    #[default]
-    SeedFirst,
-    /// 2: only what this node or a seed peer has.
-    CachedOnly,
-    /// 3: this node itself asks the origin, when no peer has it.
-    NodeItself,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,12 +101,11 @@ fn piece_length(headers: &HeaderMap) -> Result<Option<u64>, WishError> {
 }
 
 fn priority(headers: &HeaderMap) -> Result<Priority, WishError> {
-    match text(headers, PRIORITY)?.as_deref() {
-        None | Some("0" | "4" | "5" | "6") => Ok(Priority::SeedFirst),
-        Some("1") => Err(WishError::Forbidden(PRIORITY)),
-        Some("2") => Ok(Priority::CachedOnly),
-        Some("3") => Ok(Priority::NodeItself),
-        Some(_) => Err(WishError::Priority(PRIORITY)),
+    let Some(value) = text(headers, PRIORITY)? else { return Ok(Priority::default()) };
+    let [digit @ b'0'..=b'6'] = value.as_bytes() else { return Err(WishError::Priority(PRIORITY)) };
+    match Priority::try_from(digit - b'0') {
+        Ok(Priority::FORBIDDEN) => Err(WishError::Forbidden(PRIORITY)),
+        other => other.map_err(|_| WishError::Priority(PRIORITY)),
     }
 }
 
@@ -149,7 +138,7 @@ mod tests {
             use_peers: Some(true),
             prefetch: Some(false),
             piece_length: Some(4 << 20),
-            priority: Priority::SeedFirst,
+            priority: Priority::default(),
         };
         assert_eq!(read, Ok(expected));
         assert_eq!(wishes(&[]), Ok(Wishes::default()));
@@ -158,10 +147,9 @@ mod tests {
     #[test]
     fn a_priority_says_who_asks_the_origin() {
         let of = |level: &str| wishes(&[(PRIORITY, level)]).map(|wishes| wishes.priority);
-        for usual in ["", "0", "4", "5", "6"] {
-            assert_eq!(of(usual), Ok(Priority::SeedFirst), "{usual}");
-        }
-        assert_eq!((of("2"), of("3")), (Ok(Priority::CachedOnly), Ok(Priority::NodeItself)));
+        assert_eq!((of(""), of("0")), (Ok(Priority::default()), Ok(Priority::default())));
+        assert_eq!((of("2"), of("3")), (Ok(Priority::CACHED_ONLY), Ok(Priority::NODE_ITSELF)));
+        assert_eq!(of("6").map(u8::from), Ok(6));
         let forbidden = of("1").unwrap_err();
         assert_eq!((forbidden.status(), forbidden), (StatusCode::FORBIDDEN, WishError::Forbidden(PRIORITY)));
     }

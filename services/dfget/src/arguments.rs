@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use df_api::dfdaemon::{CreateTaskRequest, InvalidTask};
+use df_api::rules::Priority;
 use df_api::task::StorageAccess;
 use df_api::{ByteRange, Digest};
 use url::Url;
@@ -111,6 +112,9 @@ pub struct Arguments {
     /// Take it from the cluster or not at all: nobody asks the origin because of this.
     #[arg(long, env = "DFGET_DISABLE_ORIGIN")]
     pub disable_origin: bool,
+    /// 0, 4, 5 and 6: a seed peer asks the origin, as usual. 2: only what the cluster has. 3: this node asks the origin.
+    #[arg(short, long, env = "DFGET_PRIORITY", default_value = "0", value_parser = parse_priority)]
+    pub priority: Priority,
     /// A further header for the origin, `name: value`; may be given several times. This node then asks the origin itself.
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     pub headers: Vec<String>,
@@ -163,6 +167,7 @@ impl Arguments {
             disable_origin: self.disable_origin,
             authorization: self.authorization.clone(),
             headers: parse_headers(&self.headers)?,
+            priority: self.priority,
             storage: self.storage().filter(|_| url.starts_with("s3://")),
             ..self.names.request(url)
         };
@@ -206,6 +211,7 @@ pub fn wrong_option(error: InvalidTask) -> FetchError {
         InvalidTask::EmptyRange | InvalidTask::RangeOfDigest => "--range",
         InvalidTask::LongName { field: "tag" } => "--tag",
         InvalidTask::LongName { .. } => "--application",
+        InvalidTask::Forbidden => "--priority",
         InvalidTask::PieceLength(_) => "--piece-length",
         InvalidTask::ManyParams | InvalidTask::Param(_) => "--filtered-query-param",
         InvalidTask::LongHeaders
@@ -246,6 +252,11 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
 fn parse_piece_length(text: &str) -> Result<u64, String> {
     let bytes = text.parse().ok().filter(|bytes| df_api::task::is_explicit_piece_length(*bytes));
     bytes.ok_or_else(|| "it is not a power of two from 262144 to 67108864".to_owned())
+}
+
+fn parse_priority(text: &str) -> Result<Priority, String> {
+    let level = text.parse::<u8>().ok().and_then(|level| Priority::try_from(level).ok());
+    level.ok_or_else(|| "it is not a number from 0 to 6".to_owned())
 }
 
 fn parse_range(text: &str) -> Result<ByteRange, String> {

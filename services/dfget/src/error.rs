@@ -85,9 +85,10 @@ impl From<ReadError> for FetchError {
             ReadError::Timeout(_) | ReadError::Idle => Self::Unanswered(text),
             ReadError::Unsatisfiable { .. } => Self::Refused(text),
             ReadError::Failed(failure) => match &*failure {
-                Failure::Origin { status: 400..500, .. } | Failure::Refused(_) | Failure::Nobody(_) => {
-                    Self::Refused(text)
-                }
+                Failure::Origin { status: 400..500, .. }
+                | Failure::Refused(_)
+                | Failure::Nobody(_)
+                | Failure::Blocked(_) => Self::Refused(text),
                 Failure::Origin { .. } | Failure::Unreachable(_) => Self::Unanswered(text),
                 Failure::WrongDigest { found, expected } => {
                     Self::WrongDigest { found: found.clone(), expected: expected.clone() }

@@ -173,6 +173,7 @@ fn peer_config(folder: &TempDir, allow: Vec<String>) -> Result<PeerConfig, Fetch
         seed_peer_cluster_id: None,
         sharing_off: true,
         upload_slots: 0,
+        sent_bytes_per_s_max: None,
         storage_dir: folder.path().to_owned(),
         storage_policy: df_store::Policy::default(),
         upstream: UpstreamConfig { allow, ..UpstreamConfig::default() },

@@ -2,6 +2,7 @@
 //! **Invariant:** handler = operationId = client method; every operation has a summary, one 2xx and [`df_http::Problems`].
 
 mod accounts;
+mod applications;
 mod clusters;
 mod discovery;
 mod join_tokens;
@@ -37,7 +38,7 @@ use crate::console;
     modifiers(&Schemes),
     tags(
         (name = "accounts", description = "Signing in and out"),
-        (name = "clusters", description = "Clusters and the scopes by which they take peers"),
+        (name = "clusters", description = "Clusters, the scopes by which they take peers, and how applications rank"),
         (name = "components", description = "Schedulers, seed peers and daemons: leases, discovery, keys, join tokens"),
     )
 )]
@@ -71,6 +72,12 @@ fn operations() -> OpenApiRouter<App> {
         .routes(routes!(accounts::get_session))
         .routes(routes!(clusters::list_clusters, clusters::create_cluster))
         .routes(routes!(clusters::get_cluster, clusters::update_cluster, clusters::delete_cluster))
+        .routes(routes!(applications::list_applications, applications::create_application))
+        .routes(routes!(
+            applications::get_application,
+            applications::update_application,
+            applications::delete_application
+        ))
         .routes(routes!(leases::list_schedulers))
         .routes(routes!(leases::list_seed_peers))
         .routes(routes!(leases::renew_scheduler_lease))

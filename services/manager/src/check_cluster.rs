@@ -9,6 +9,7 @@ use df_api::manager::{
     Cluster, CreateClusterRequest, PeerClusterConfig, SchedulerClusterConfig, Scopes, SeedPeerClusterConfig,
 };
 
+use crate::check_rules::{check_block_list, check_weights};
 use crate::match_clusters::compile_hostname;
 
 const NAME_CHARS_MAX: usize = 40;
@@ -23,7 +24,7 @@ const HOSTNAME_CHARS_MAX: usize = 253;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {value}: {rule}")]
 pub struct Refused {
-    field: &'static str,
+    field: String,
     value: String,
     rule: String,
 }
@@ -62,6 +63,14 @@ pub fn check_cluster(cluster: &Cluster) -> Result<(), Refused> {
     .check()
 }
 
+// === impl Refused ===
+
+impl Refused {
+    pub fn new(field: &str, value: impl Display, rule: String) -> Self {
+        Self { field: field.to_owned(), value: value.to_string(), rule }
+    }
+}
+
 // === impl Parts ===
 
 impl Parts<'_> {
@@ -74,7 +83,10 @@ impl Parts<'_> {
         within("scheduler_cluster_config.filter_parent_limit", scheduler.filter_parent_limit, 10..=1000)?;
         within("scheduler_cluster_config.job_rate_limit", scheduler.job_rate_limit, 1..=1_000_000)?;
         within("seed_peer_cluster_config.load_limit", seed_peer.load_limit, 1..=50_000)?;
-        within("peer_cluster_config.load_limit", peer.load_limit, 1..=2000)
+        within("peer_cluster_config.load_limit", peer.load_limit, 1..=2000)?;
+        check_weights("scheduler_cluster_config.weights", &scheduler.weights)?;
+        check_block_list("seed_peer_cluster_config.block_list", &seed_peer.block_list)?;
+        check_block_list("peer_cluster_config.block_list", &peer.block_list)
     }
 }
 
@@ -113,30 +125,29 @@ fn check_hostname(pattern: &str) -> Result<(), Refused> {
         "an empty pattern would match every host; remove it".to_owned()
     })?;
     at_most(field, pattern, HOSTNAME_CHARS_MAX)?;
+    check_pattern(field, pattern)
+}
+
+pub fn check_pattern(field: &str, pattern: &str) -> Result<(), Refused> {
     compile_hostname(pattern).map(drop).map_err(|error| {
         // The engine draws a picture over several lines; its last one says what is wrong.
         let said = error.to_string();
         let last = said.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        Refused { field, value: quoted(pattern), rule: format!("is not a regular expression: {last}") }
+        Refused::new(field, quoted(pattern), format!("is not a regular expression: {last}"))
     })
 }
 
-pub fn at_most(field: &'static str, text: &str, max: usize) -> Result<(), Refused> {
+pub fn at_most(field: &str, text: &str, max: usize) -> Result<(), Refused> {
     let chars = text.chars().count();
     ensure(chars <= max, field, quoted(text), || format!("at most {max} characters, this has {chars}"))
 }
 
-fn within(field: &'static str, value: u32, limits: RangeInclusive<u32>) -> Result<(), Refused> {
+fn within(field: &str, value: u32, limits: RangeInclusive<u32>) -> Result<(), Refused> {
     ensure(limits.contains(&value), field, value, || format!("must be {} to {}", limits.start(), limits.end()))
 }
 
-pub fn ensure(
-    fits: bool,
-    field: &'static str,
-    value: impl Display,
-    rule: impl FnOnce() -> String,
-) -> Result<(), Refused> {
-    if fits { Ok(()) } else { Err(Refused { field, value: value.to_string(), rule: rule() }) }
+pub fn ensure(fits: bool, field: &str, value: impl Display, rule: impl FnOnce() -> String) -> Result<(), Refused> {
+    if fits { Ok(()) } else { Err(Refused::new(field, value, rule())) }
 }
 
 /// Long values are cut: the message is for reading.

@@ -3,6 +3,7 @@
 //! because a deferred read-then-write fails at once when another writer was quicker.
 
 pub mod accounts;
+pub mod applications;
 pub mod clusters;
 pub mod first_start;
 pub mod fleet;

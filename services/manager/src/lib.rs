@@ -9,6 +9,7 @@ mod api;
 mod app;
 mod check_cluster;
 mod check_place;
+mod check_rules;
 mod config;
 mod console;
 mod db;

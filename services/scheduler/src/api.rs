@@ -43,6 +43,7 @@ fn refused(error: Refused) -> ApiError {
     let code = match error {
         Refused::Tasks | Refused::Peers | Refused::Hosts => Code::Unavailable,
         Refused::Taken { .. } => Code::Conflict,
+        Refused::Forbidden(_) => Code::Blocked,
     };
     ApiError::new(code, error.to_string())
 }

@@ -5,11 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use df_api::cluster::Place;
+use df_api::manager::{PeerClusterConfig, SchedulerClusterConfig, SeedPeerClusterConfig};
+use df_api::rules::{ApplicationRule, BlockList, InvalidWeights, Weights};
+use df_client::InvalidUrl;
 use df_http::config::ConfigError;
 use df_http::own_address::{listen_for, own_address};
 use serde::Deserialize;
 
-use crate::policy::Policy;
+use crate::policy::{CANDIDATE_PARENT_LIMIT, FILTER_PARENT_LIMIT, Policy};
+use crate::rules::{InvalidPattern, Rules};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -23,6 +27,7 @@ pub struct Config {
     pub advertise_url: Option<String>,
     pub host: HostConfig,
     pub manager: ManagerConfig,
+    pub cluster: ClusterConfig,
     /// Who may call. Default: `token`.
     pub join: Join,
     /// A host silent for this long is gone; it reports twice as often. Default: 20,000.
@@ -36,6 +41,45 @@ pub struct Config {
     /// For so long after its start, it sends nobody to the origin: every host says within it what it has, as far as it has
     /// heard of this scheduler. Default: 3,000.
     pub learning_ms: u64,
+}
+
+/// How parents are chosen, and what may be downloaded. With a manager, it says so instead.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClusterConfig {
+    /// Those who have the whole content that one peer reads from, 1 to 20. Default: 4.
+    pub candidate_parent_limit: u32,
+    /// Of those who have the whole content, so many are looked at, 10 to 1,000. Default: 15.
+    pub filter_parent_limit: u32,
+    /// `load`, `idc`, `location` and `hostType` of a parent's score. Default: 0.6, 0.2, 0.1, 0.1.
+    pub weights: Weights,
+    /// Of seed peers. Default: 2,000 children, nothing blocked.
+    pub seed_peer: KindConfig,
+    /// Of peers. Default: 200 children, nothing blocked.
+    pub peer: KindConfig,
+    /// How downloads of applications rank: `name`, and `priority` with `value` (0 to 6) and `urls` of `regex` and `value`.
+    pub applications: Vec<ApplicationRule>,
+}
+
+/// Of one kind of host.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct KindConfig {
+    /// Children that one host serves at once, over all tasks; less where the host itself takes fewer.
+    pub load_limit: Option<u32>,
+    /// `task.download` and `task.upload`, each with `applications`, `urls` (regular expressions), `tags` and `priorities`.
+    pub block_list: BlockList,
+}
+
+/// A setting that was understood, and cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSetting {
+    #[error("manager.addr: {0}")]
+    Manager(#[from] InvalidUrl),
+    #[error("cluster.weights.{0}")]
+    Weights(#[from] InvalidWeights),
+    #[error("cluster: {0}")]
+    Pattern(#[from] InvalidPattern),
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -86,6 +130,7 @@ impl Default for Config {
             advertise_url: None,
             host: HostConfig::default(),
             manager: ManagerConfig::default(),
+            cluster: ClusterConfig::default(),
             join: Join::default(),
             host_lease_ms: policy.host_lease_ms,
             origin_stall_ms: policy.origin_stall_ms,
@@ -93,6 +138,30 @@ impl Default for Config {
             host_request_rate_limit: 1_000,
             learning_ms: 3_000,
         }
+    }
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            candidate_parent_limit: CANDIDATE_PARENT_LIMIT,
+            filter_parent_limit: FILTER_PARENT_LIMIT,
+            weights: Weights::default(),
+            seed_peer: KindConfig::default(),
+            peer: KindConfig::default(),
+            applications: Vec::new(),
+        }
+    }
+}
+
+impl ClusterConfig {
+    fn parts(&self) -> (SchedulerClusterConfig, SeedPeerClusterConfig, PeerClusterConfig) {
+        let Self { candidate_parent_limit, filter_parent_limit, weights, seed_peer, peer, .. } = self.clone();
+        let (mut seeds, mut peers) = (SeedPeerClusterConfig::default(), PeerClusterConfig::default());
+        (seeds.load_limit, seeds.block_list) = (seed_peer.load_limit.unwrap_or(seeds.load_limit), seed_peer.block_list);
+        (peers.load_limit, peers.block_list) = (peer.load_limit.unwrap_or(peers.load_limit), peer.block_list);
+        let own = SchedulerClusterConfig { candidate_parent_limit, filter_parent_limit, weights, ..Default::default() };
+        (own, seeds, peers)
     }
 }
 
@@ -140,13 +209,23 @@ impl Config {
     }
 
     pub fn policy(&self) -> Policy {
-        Policy {
+        let mut policy = Policy {
             host_lease_ms: self.host_lease_ms.max(10),
             origin_stall_ms: self.origin_stall_ms.max(10),
             duty_timeout_ms: self.duty_timeout_ms.max(10),
             learning_ms: self.learning_ms.min(60_000),
             ..Policy::default()
-        }
+        };
+        let (own, seeds, peers) = self.cluster.parts();
+        policy.follow(&own, &seeds, &peers);
+        policy
+    }
+
+    /// What may be downloaded, as long as no manager has said it.
+    pub fn rules(&self) -> Result<Rules, InvalidSetting> {
+        self.cluster.weights.check()?;
+        let (_, seeds, peers) = self.cluster.parts();
+        Ok(Rules::compile(&seeds.block_list, &peers.block_list, &self.cluster.applications, 0)?)
     }
 
     /// As a URL, whichever way it is written.

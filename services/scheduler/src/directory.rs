@@ -76,6 +76,8 @@ mod tests {
             sharing_off,
             storing: true,
             upload_slots: 1,
+            sent_bytes_per_s: 0,
+            sent_bytes_per_s_max: None,
             tasks: None,
             duties_taken: Vec::new(),
             hosts_known: 0,

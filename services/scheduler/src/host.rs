@@ -17,6 +17,8 @@ pub struct Host {
     pub report: HostReport,
     /// It has told what it holds since this scheduler runs.
     pub told_tasks: bool,
+    /// It has been told that there are rules.
+    pub told_rules: bool,
     /// Whole tasks on its disk, as it told.
     pub held: BTreeSet<TaskId>,
     /// Not acknowledged yet; sent with every answer until they are.

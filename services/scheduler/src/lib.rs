@@ -6,6 +6,7 @@
 
 pub mod config;
 
+mod admit;
 mod api;
 mod bells;
 mod complaints;
@@ -18,6 +19,7 @@ mod pace;
 mod policy;
 mod register;
 mod routes;
+mod rules;
 mod select;
 mod state;
 mod swarm;
@@ -37,7 +39,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use df_api::manager::SchedulerLeaseRequest;
-use df_client::InvalidUrl;
 use df_http::base::Ready;
 use df_http::credential::Gate;
 use df_http::worker::Workers;
@@ -45,7 +46,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::config::Config;
-use crate::config::Join;
+use crate::config::{InvalidSetting, Join};
 use crate::doors::Doors;
 use crate::expiry::Expiry;
 use crate::register::{Register, Registration};
@@ -71,13 +72,14 @@ struct Inner {
 // === impl App ===
 
 impl App {
-    /// Fails when `manager.addr` is not an address. Without a manager there is no credential to ask for: it is open.
-    pub fn new(config: Config) -> Result<Self, InvalidUrl> {
+    /// Fails when a setting cannot be: `manager.addr` is no address, a pattern is none. Without a manager there is no credential to ask for: it is open.
+    pub fn new(config: Config) -> Result<Self, InvalidSetting> {
         let alone = config.manager_url().is_none();
         let gate = if alone || config.join == Join::Open { Gate::open() } else { Gate::closed() };
         let registration = Registration::new(&config, gate.clone())?;
         let closing = CancellationToken::new();
         let swarm = Arc::new(Swarm::new(config.policy(), closing.clone()));
+        swarm.set_rules(config.rules()?);
         let doors = Doors::new(config.host_request_rate_limit);
         Ok(Self { inner: Arc::new(Inner { config, gate, swarm, doors, registration, closing }) })
     }
@@ -126,7 +128,8 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
                 scheduler_cluster_id: inner.config.manager.scheduler_cluster_id,
             };
             tracing::info!(%listening, url = request.url, "scheduler is listening");
-            workers.spawn(Register { registration, swarm: inner.swarm.clone(), request });
+            let swarm = inner.swarm.clone();
+            workers.spawn(Register { registration, swarm, request, known: None, version: 0 });
         }
         None => {
             tracing::info!(%listening, "scheduler is listening, without a manager: open to everybody who reaches it")

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use df_http::{serve, telemetry};
 use scheduler::{App, Config};
@@ -37,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
     let stop = serve::stop_on_signal();
     let config = config.with_own_address().await;
     let listener = serve::bind(config.listen).await?;
-    let app = App::new(config).context("manager.addr")?;
+    let app = App::new(config)?;
     scheduler::serve(app, listener, stop).await?;
     Ok(())
 }

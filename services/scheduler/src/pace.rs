@@ -6,6 +6,12 @@ use df_api::scheduler::PeerReport;
 const SPAN_MS: u64 = 500;
 /// The median is looked for at most this often: that costs a look at every peer.
 const MEDIAN_MS: u64 = 250;
+/// Links do not change, but who takes part does.
+const REFERENCE_MS: u64 = 1_000;
+/// Fewer links say nothing about what is usual.
+const LINKS_MIN: usize = 4;
+/// A link of less than this part of the usual one makes a leaf.
+const WEAK_PART: u64 = 2;
 
 /// Of one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +25,13 @@ pub struct Pace {
 /// Of all running peers of a task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Median {
+    due_ms: u64,
+    bytes_per_s: Option<u64>,
+}
+
+/// What is usual among the upload links of a task's hosts, of those that are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reference {
     due_ms: u64,
     bytes_per_s: Option<u64>,
 }
@@ -48,10 +61,8 @@ impl Median {
         if now_ms < self.due_ms {
             return;
         }
-        let mut rates: Vec<_> = paces.filter_map(|pace| pace.bytes_per_s).collect();
-        let middle = rates.len() / 2;
-        let median = (!rates.is_empty()).then(|| *rates.select_nth_unstable(middle).1);
-        *self = Self { due_ms: now_ms + MEDIAN_MS, bytes_per_s: median };
+        let rates = paces.filter_map(|pace| pace.bytes_per_s).collect();
+        *self = Self { due_ms: now_ms + MEDIAN_MS, bytes_per_s: median(rates) };
     }
 
     /// Less than a `part`th of the median. Nobody is slow before both are known.
@@ -59,4 +70,29 @@ impl Median {
         let both = pace.bytes_per_s.zip(self.bytes_per_s);
         both.is_some_and(|(own, median)| own.saturating_mul(part) < median)
     }
+}
+
+// === impl Reference ===
+
+impl Reference {
+    /// Looks again if it is time to.
+    pub fn follow(&mut self, now_ms: u64, links: impl Iterator<Item = u64>) {
+        if now_ms < self.due_ms {
+            return;
+        }
+        let known: Vec<_> = links.collect();
+        let bytes_per_s = (known.len() >= LINKS_MIN).then(|| median(known)).flatten();
+        *self = Self { due_ms: now_ms + REFERENCE_MS, bytes_per_s };
+    }
+
+    /// Others would wait for it.
+    pub fn is_weak(&self, bytes_per_s: Option<u64>) -> bool {
+        bytes_per_s.zip(self.bytes_per_s).is_some_and(|(own, usual)| own.saturating_mul(WEAK_PART) < usual)
+    }
+}
+
+/// `None` of nothing.
+fn median(mut values: Vec<u64>) -> Option<u64> {
+    let middle = values.len() / 2;
+    (!values.is_empty()).then(|| *values.select_nth_unstable(middle).1)
 }

@@ -1,5 +1,9 @@
 //! What bounds the scheduler: times that decide who counts as alive, and sizes that keep one caller from filling the memory.
 
+use df_api::manager::{PeerClusterConfig, SchedulerClusterConfig, SeedPeerClusterConfig};
+use df_api::rules::Weights;
+use df_api::scheduler::HostReport;
+
 /// Tasks known at once; more are refused until some are forgotten.
 pub const TASKS_MAX: usize = 200_000;
 /// Peers of one task.
@@ -11,13 +15,21 @@ pub const DUTIES_MAX: usize = 1_000;
 /// Complaints, parents or acknowledged duties in one report, each.
 pub const LIST_MAX: usize = 1_000;
 
-/// Holders that one peer is named, unless the manager says otherwise.
-pub const CANDIDATE_PARENT_LIMIT: usize = 4;
+/// Those who have the content that one peer reads from, and those of them that are looked at, unless somebody says
+/// otherwise.
+pub const CANDIDATE_PARENT_LIMIT: u32 = 4;
+pub const FILTER_PARENT_LIMIT: u32 = 15;
 
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// So many of those who have the whole content serve the first row. The others read from rows, whose width is their own.
     pub candidate_parent_limit: usize,
+    /// So many of them are looked at for that, and for the reserve.
+    pub filter_parent_limit: usize,
+    pub weights: Weights,
+    /// Children of a seed peer, and of a peer, over all tasks; a host may take fewer.
+    pub seed_load_limit: u32,
+    pub peer_load_limit: u32,
     /// A host silent for this long is gone, and its peers with it.
     pub host_lease_ms: u64,
     /// A peer at the origin whose `received_bytes` stands still for this long loses the right to it. More than what an
@@ -41,7 +53,11 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            candidate_parent_limit: CANDIDATE_PARENT_LIMIT,
+            candidate_parent_limit: CANDIDATE_PARENT_LIMIT as usize,
+            filter_parent_limit: FILTER_PARENT_LIMIT as usize,
+            weights: Weights::default(),
+            seed_load_limit: SeedPeerClusterConfig::default().load_limit,
+            peer_load_limit: PeerClusterConfig::default().load_limit,
             host_lease_ms: 20_000,
             origin_stall_ms: 35_000,
             duty_timeout_ms: 2_000,
@@ -54,6 +70,20 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// Takes over what people have said of the cluster. Of what no manager would have let pass, the nearest that can be.
+    pub fn follow(&mut self, own: &SchedulerClusterConfig, seeds: &SeedPeerClusterConfig, peers: &PeerClusterConfig) {
+        self.candidate_parent_limit = own.candidate_parent_limit.clamp(1, 20) as usize;
+        self.filter_parent_limit = own.filter_parent_limit.clamp(10, 1_000) as usize;
+        self.weights = if own.weights.check().is_ok() { own.weights } else { Weights::default() };
+        self.seed_load_limit = seeds.load_limit.max(1);
+        self.peer_load_limit = peers.load_limit.max(1);
+    }
+
+    /// Children that a host serves at once, over all tasks.
+    pub fn slots(&self, host: &HostReport) -> u32 {
+        host.upload_slots.min(if host.seed { self.seed_load_limit } else { self.peer_load_limit })
+    }
+
     /// Two reports fit into a lease, so that one may get lost. Also the longest that any answer is held back.
     pub fn host_refresh_ms(&self) -> u64 {
         self.host_lease_ms / 2
@@ -69,9 +99,15 @@ impl Policy {
         (peers as u64 / 2).max(500).min(self.peer_refresh_ms())
     }
 
-    /// Slots of a row. Narrow rows make long chains, wide ones many connections.
+    /// Slots of a row. Narrow rows make long chains, wide ones many connections: no more than a peer may have children.
     pub fn row_width(&self, hosts: usize) -> u32 {
-        if hosts < 200 { 4 } else { 8 }
+        let wanted = if hosts < 200 { 4 } else { 8 };
+        wanted.min(self.peer_load_limit.div_ceil(2).max(1))
+    }
+
+    /// Children of one that stands in a row: the others of the row, and a row below.
+    pub fn children_in_rows(width: u32) -> u32 {
+        (2 * width).saturating_sub(1)
     }
 
     /// Of the peer at the origin: its progress is what keeps the lease.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use df_api::manager::{SchedulerLease, SchedulerLeaseRequest};
+use df_api::rules::{ApplicationRule, BlockList};
 use df_client::{ClientError, InvalidUrl, ManagerClient, Transport, http_client};
 use df_http::credential::Gate;
 use df_http::worker::Worker;
 use parking_lot::Mutex;
 
 use crate::config::Config;
+use crate::rules::Rules;
 use crate::swarm::Swarm;
 
 /// For one call; a manager that hangs must not stop the renewals.
@@ -33,6 +35,16 @@ pub struct Register {
     pub registration: Registration,
     pub swarm: Arc<Swarm>,
     pub request: SchedulerLeaseRequest,
+    /// The manager's rules, and how often they have changed.
+    pub known: Option<Known>,
+    pub version: u64,
+}
+
+#[derive(PartialEq)]
+pub struct Known {
+    seeds: BlockList,
+    peers: BlockList,
+    applications: Vec<ApplicationRule>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +102,21 @@ impl Registration {
 
 // === impl Register ===
 
+impl Register {
+    /// What cannot be compiled leaves the former rules in force.
+    fn follow_rules(&mut self, told: Known) {
+        if self.known.as_ref() == Some(&told) {
+            return;
+        }
+        self.version += 1;
+        match Rules::compile(&told.seeds, &told.peers, &told.applications, self.version) {
+            Ok(rules) => self.swarm.set_rules(rules),
+            Err(error) => tracing::error!(%error, "the rules of the manager are not followed"),
+        }
+        self.known = Some(told);
+    }
+}
+
 impl Worker for Register {
     const NAME: &'static str = "register";
     type Error = RegisterError;
@@ -101,7 +128,12 @@ impl Worker for Register {
             let (cluster, url) = (&lease.membership.cluster_name, &self.request.url);
             tracing::info!(cluster, url, "registered at the manager");
         }
-        self.swarm.set_candidate_parent_limit(lease.config.candidate_parent_limit.clamp(1, 20) as usize);
+        self.swarm.change_policy(|policy| policy.follow(&lease.config, &lease.seed_peer_config, &lease.peer_config));
+        self.follow_rules(Known {
+            seeds: lease.seed_peer_config.block_list,
+            peers: lease.peer_config.block_list,
+            applications: lease.applications,
+        });
         self.registration.gate.admit(lease.membership);
         Ok(Duration::from_millis(lease.refresh_after_ms.max(100)))
     }

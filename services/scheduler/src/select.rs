@@ -1,7 +1,8 @@
 //! The decision: whom may this peer read from? Pure and deterministic; what must change because of it is returned as
 //! [`Effect`]s, which the caller applies.
 //!
-//! First the right to the origin (here), then who is to blame (`blame`), then the rows of relays (`rows`).
+//! First the right to the origin (here), then who is to blame (`blame`), then the rows of relays (`rows`). Who may be a
+//! parent at all is in `filter`, who is the better one in `score`; `explain` says both to people.
 //!
 //! **Invariants.** Nobody is told to read from itself, and over any one piece, among answers given to one and the same
 //! state without complaints, not through others either. At most one host holds the lease on the origin. The verdict
@@ -9,17 +10,21 @@
 //! holders, not at all peers.
 
 mod blame;
+mod explain;
+mod filter;
 mod rows;
+mod score;
 
 use df_api::HostId;
 use df_api::rendezvous::weight;
-use df_api::scheduler::{ComplaintReason, RowPlace, Wants};
+use df_api::rules::Priority;
+use df_api::scheduler::{ComplaintReason, DemotionReason, RestReason, RowPlace, Wants};
 
-use crate::complaints::Standing;
 use crate::host::{Host, Hosts};
 use crate::policy::{DUTIES_MAX, Policy};
 use crate::table::Idc;
-use crate::task::{Lease, Peer, RestReason, Sources, Task};
+use crate::task::{Lease, Peer, Sources, Task};
+pub use explain::explain;
 
 /// All that a decision depends on.
 #[derive(Clone, Copy)]
@@ -44,6 +49,8 @@ pub enum Verdict {
     Parents(Sources),
     Origin,
     Wait,
+    /// The asker wants only what the cluster has.
+    Nobody,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +62,7 @@ pub enum Effect {
     /// With `duty` the holder is a seed that has to be told.
     Grant { holder: HostId, duty: bool },
     /// From now on it only reads.
-    Demote { host: HostId },
+    Demote { host: HostId, why: DemotionReason },
     /// Its slot is empty, or it reads from no row any more.
     Leave { host: HostId },
     /// The asker stands there.
@@ -69,6 +76,8 @@ struct Question<'a> {
     view: View<'a>,
     id: &'a HostId,
     peer: &'a Peer,
+    /// Its host, if that has announced itself.
+    own: Option<&'a Host>,
     /// Who is at the origin after the effects.
     holder: Option<HostId>,
     revoked: Option<&'a HostId>,
@@ -92,12 +101,15 @@ pub fn select(view: View<'_>, asker: &HostId) -> Selection {
     let Some((id, peer)) = view.task.peers.get_key_value(asker).filter(|(_, peer)| peer.is_running()) else {
         return Selection { verdict: Verdict::Wait, effects: Vec::new(), recheck_ms: None };
     };
-    let (out, effects) = (Vec::new(), Vec::new());
-    let mut question = Question { view, id, peer, holder: None, revoked: None, out, effects, recheck_ms: None };
+    let mut question = Question::new(view, id, peer);
     let verdict = match question.settle_lease() {
         At::Origin => {
             question.stand_nowhere();
             Verdict::Origin
+        }
+        At::Nowhere => {
+            question.stand_nowhere();
+            Verdict::Nobody
         }
         At::Parents => {
             question.blame();
@@ -111,11 +123,18 @@ pub fn select(view: View<'_>, asker: &HostId) -> Selection {
 enum At {
     Origin,
     Parents,
+    Nowhere,
 }
 
 // === impl Question ===
 
 impl<'a> Question<'a> {
+    fn new(view: View<'a>, id: &'a HostId, peer: &'a Peer) -> Self {
+        let own = view.hosts.announced.get(id);
+        let (out, effects) = (Vec::new(), Vec::new());
+        Self { view, id, peer, own, holder: None, revoked: None, out, effects, recheck_ms: None }
+    }
+
     fn settle_lease(&mut self) -> At {
         let view = self.view;
         let whole_source = self.has_whole_source();
@@ -134,12 +153,19 @@ impl<'a> Question<'a> {
                 }
             },
         }
-        if self.holder.is_some() || whole_source {
+        if whole_source {
             return At::Parents;
+        }
+        if let Some(holder) = &self.holder {
+            // Nothing would come of waiting for one that may not give it to the asker.
+            return if self.may_give(holder) { At::Parents } else { At::Origin };
         }
         if let Some(until_ms) = self.hears_more_until() {
             self.recheck(until_ms);
             return At::Parents;
+        }
+        if self.peer.admission.priority == Priority::CACHED_ONLY {
+            return At::Nowhere;
         }
         // All who come later would wait for what it does not fetch.
         if self.peer.report.wants != Wants::All {
@@ -189,38 +215,17 @@ impl<'a> Question<'a> {
 
     /// A host that is not known yet may turn out to share: peers report before their hosts when a scheduler starts.
     fn shares(&self) -> bool {
-        let own = self.view.hosts.announced.get(self.id);
-        own.is_none_or(|host| !host.report.sharing_off && host.report.storing)
+        self.own.is_none_or(|host| !host.report.sharing_off && host.report.storing)
     }
 
     fn has_whole_source(&self) -> bool {
         self.view.task.whole().iter().any(|id| self.usable(id, Trust::Clean))
     }
 
-    /// Somebody else, alive and willing, whom the asker may be told to read from.
-    fn usable(&self, id: &HostId, trust: Trust) -> bool {
-        self.readable(id).is_some() && !self.out.contains(id) && self.trusts(id, trust)
-    }
-
-    /// Somebody else, alive, willing and able.
-    fn readable(&self, id: &HostId) -> Option<&'a Host> {
-        let host = self.view.hosts.live(id, self.view.now_ms)?;
-        // What is not stored cannot be passed on; what was stored before can.
-        let has_bytes = host.report.storing || self.view.task.whole().contains(id);
-        (id != self.id && !host.report.sharing_off && has_bytes).then_some(host)
-    }
-
-    fn trusts(&self, id: &HostId, trust: Trust) -> bool {
-        let View { now_ms, task, policy, .. } = self.view;
-        let own = match task.complaints.standing(id, self.id) {
-            None => true,
-            Some(Standing { reason: ComplaintReason::WrongBytes, .. }) => false,
-            Some(Standing { reason: ComplaintReason::Busy, since_ms }) => {
-                trust == Trust::Doubted || since_ms + policy.busy_ms <= now_ms
-            }
-            Some(Standing { reason: ComplaintReason::Gone | ComplaintReason::Silent, .. }) => trust == Trust::Doubted,
-        };
-        own && !self.sends_wrong_bytes(id)
+    /// No block list forbids it to hosts of its kind.
+    fn may_give(&self, id: &HostId) -> bool {
+        let admission = &self.peer.admission;
+        !(if self.view.hosts.is_seed(id) { admission.seeds_give_nothing } else { admission.peers_give_nothing })
     }
 
     fn complaint(&self, about: &HostId) -> Option<ComplaintReason> {
@@ -250,7 +255,9 @@ impl<'a> Question<'a> {
     /// The seed that shall fetch the task, by rendezvous hashing. `None` when the asker itself has to go to the origin.
     fn seed_to_send(&self) -> Option<HostId> {
         let View { now_ms, task, hosts, .. } = self.view;
-        if self.peer.report.origin.node_only || self.peer.report.at_origin {
+        let admission = &self.peer.admission;
+        let itself = self.peer.report.origin.node_only || admission.priority == Priority::NODE_ITSELF;
+        if itself || self.peer.report.at_origin || admission.seeds_give_nothing || admission.seeds_fetch_nothing {
             return None;
         }
         // The asker shall see the origin's own answer, given to its own credentials.

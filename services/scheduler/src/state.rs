@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use df_api::scheduler::{Duty, DutyKind, HeldTask, HostReport, PeerReport, PeerState, TaskFacts};
+use df_api::scheduler::{
+    DemotionReason, Duty, DutyKind, HeldTask, HostReport, PeerReport, PeerState, RestReason, TaskFacts,
+};
 use df_api::task::TaskSpec;
 use df_api::{HostId, TaskId};
 
@@ -14,12 +16,14 @@ use crate::host::{Host, Hosts};
 use crate::left::Left;
 use crate::pace::Pace;
 use crate::policy::{HOSTS_MAX, PEERS_MAX, Policy, TASKS_MAX};
+use crate::rules::{Forbidden, Rules};
 use crate::select::{Effect, Selection, Verdict, View, select};
-use crate::task::{Lease, Peer, Rest, RestReason, Task};
+use crate::task::{Demotion, Lease, Peer, Rest, Task};
 
 #[derive(Debug)]
 pub struct State {
     pub policy: Policy,
+    pub rules: Rules,
     pub hosts: Hosts,
     pub directory: Directory,
     pub tasks: BTreeMap<TaskId, Task>,
@@ -53,6 +57,8 @@ pub enum Refused {
     Hosts,
     #[error("url {url:?} is where host {by} is reached, until it leaves or its lease ends")]
     Taken { url: String, by: HostId },
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
 }
 
 // === impl State ===
@@ -62,6 +68,7 @@ impl State {
     pub fn new(policy: Policy, first: u64) -> Self {
         Self {
             policy,
+            rules: Rules::default(),
             hosts: Hosts::default(),
             directory: Directory::new(first),
             tasks: BTreeMap::new(),
@@ -76,6 +83,12 @@ impl State {
 
     pub fn take_rings(&mut self) -> Vec<Ring> {
         std::mem::take(&mut self.rings)
+    }
+
+    /// Hosts are told at once whether there are rules; who is at something that they forbid, with its next report.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+        self.rings.extend(self.hosts.announced.keys().cloned().map(Ring::Host));
     }
 
     // --- hosts ---
@@ -103,7 +116,14 @@ impl State {
         self.directory.follow(id, &report);
         let mut host = match former {
             Some(host) => Host { report, expires_ms, ..host },
-            None => Host { report, told_tasks: false, held: BTreeSet::new(), duties: Vec::new(), expires_ms },
+            None => Host {
+                report,
+                told_tasks: false,
+                told_rules: false,
+                held: BTreeSet::new(),
+                duties: Vec::new(),
+                expires_ms,
+            },
         };
         host.duties.retain(|duty| !taken.contains(&duty.id));
         host.told_tasks |= tasks.is_some();
@@ -181,6 +201,7 @@ impl State {
         if late || self.left.is_late(now_ms, host, Some(id), report.seq) {
             return Ok(());
         }
+        let admission = self.admit(id, host, &report)?;
         let task = task_entry(&mut self.tasks, id, self.first_row)?;
         if !task.peers.contains_key(host) && task.peers.len() >= PEERS_MAX {
             return Err(Refused::Peers);
@@ -209,13 +230,18 @@ impl State {
         match task.peers.get_mut(host) {
             Some(peer) => {
                 peer.pace.follow(now_ms, &report);
-                (peer.report, peer.seen_ms) = (report, now_ms);
+                (peer.report, peer.seen_ms, peer.admission) = (report, now_ms, admission);
             }
             None => {
-                join(task, now_ms, self.next_seat, host, report);
+                let (pace, seat) = (Pace::start(now_ms, &report), self.next_seat);
+                let peer = Peer { seat, report, joined_ms: now_ms, seen_ms: now_ms, pace, admission, told: None };
+                join(task, host, peer);
                 self.next_seat += 1;
             }
         }
+        let hosts = &self.hosts.announced;
+        let links = task.peers.keys().filter_map(|id| hosts.get(id)?.report.sent_bytes_per_s_max);
+        task.reference.follow(now_ms, links);
         let running = task.peers.values().filter(|peer| peer.is_running()).map(|peer| peer.pace);
         task.median.follow(now_ms, running);
         if let Some(peer) = task.peers.get_mut(host).filter(|peer| !peer.is_running()) {
@@ -284,7 +310,7 @@ impl State {
         }
         let told = match &selection.verdict {
             Verdict::Parents(sources) => Some(sources),
-            Verdict::Origin | Verdict::Wait => None,
+            Verdict::Origin | Verdict::Wait | Verdict::Nobody => None,
         };
         let peer = self.tasks.get_mut(id)?.peers.get_mut(asker)?;
         if peer.told.as_ref() != told {
@@ -328,9 +354,9 @@ impl State {
                 self.ring_peers(id, concerned);
                 None
             }
-            Effect::Demote { host } => {
-                tracing::info!(task = %id, %host, "slow: from now on it only reads");
-                task.demoted.insert(host.clone(), now_ms);
+            Effect::Demote { host, why } => {
+                tracing::info!(task = %id, %host, ?why, "slow: from now on it only reads");
+                task.demoted.insert(host.clone(), Demotion { at_ms: now_ms, why: *why });
                 Some(task.leave_row(host).into_iter().chain([host.clone()]).collect())
             }
             Effect::Leave { host } => Some(task.leave_row(host).into_iter().chain([host.clone()]).collect()),
@@ -396,13 +422,11 @@ fn task_entry<'a>(tasks: &'a mut BTreeMap<TaskId, Task>, id: &TaskId, first_row:
 }
 
 /// A peer that is new here.
-fn join(task: &mut Task, now_ms: u64, seat: u64, host: &HostId, report: PeerReport) {
+fn join(task: &mut Task, host: &HostId, peer: Peer) {
     // Another scheduler had a reason to give it no slot.
-    if report.row.is_some_and(|row| row.place.is_none()) {
-        task.demoted.insert(host.clone(), 0);
+    if peer.report.row.is_some_and(|row| row.place.is_none()) {
+        task.demoted.insert(host.clone(), Demotion { at_ms: 0, why: DemotionReason::Inherited });
     }
-    let pace = Pace::start(now_ms, &report);
-    let peer = Peer { seat, report, joined_ms: now_ms, seen_ms: now_ms, pace, told: None };
     task.peers.insert(host.clone(), peer);
 }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bells::Bells;
 use crate::policy::Policy;
+use crate::rules::Rules;
 use crate::select::{Selection, Verdict};
 use crate::state::{Refused, State};
 use crate::task::{Source, peer_of};
@@ -71,7 +72,7 @@ impl Swarm {
     ) -> Result<Option<HostDecision>, Refused> {
         let bell = self.with(|inner, now_ms| {
             inner.state.report_host(now_ms, id, report)?;
-            Ok(inner.bells.host(id))
+            Ok::<_, Refused>(inner.bells.host(id))
         })?;
         Ok(self.poll(bell, wait, |state, _| host_decision(state, id)).await)
     }
@@ -90,7 +91,7 @@ impl Swarm {
     ) -> Result<Option<PeerDecision>, Refused> {
         let bell = self.with(|inner, now_ms| {
             inner.state.report_peer(now_ms, task, host, report)?;
-            Ok(inner.bells.peer(task, host))
+            Ok::<_, Refused>(inner.bells.peer(task, host))
         })?;
         Ok(self.poll(bell, wait, |state, now_ms| peer_decision(state, now_ms, task, host)).await)
     }
@@ -113,7 +114,7 @@ impl Swarm {
     }
 
     pub fn task(&self, id: &TaskId) -> Option<TaskView> {
-        self.with(|inner, _| inner.state.tasks.get(id).map(|task| task_view(&inner.state, task)))
+        self.with(|inner, now_ms| inner.state.tasks.get(id).map(|task| task_view(&inner.state, now_ms, task)))
     }
 
     /// In the order of their ids.
@@ -123,8 +124,12 @@ impl Swarm {
         hosts
     }
 
-    pub fn set_candidate_parent_limit(&self, limit: usize) {
-        self.with(|inner, _| inner.state.policy.candidate_parent_limit = limit);
+    pub fn change_policy(&self, change: impl FnOnce(&mut Policy)) {
+        self.with(|inner, _| change(&mut inner.state.policy));
+    }
+
+    pub fn set_rules(&self, rules: Rules) {
+        self.with(|inner, _| inner.state.set_rules(rules));
     }
 
     /// Forgets the silent. Says when to look again: when the next lease ends, and often enough for hosts that come now.
@@ -184,18 +189,21 @@ impl Swarm {
 
 // --- answers ---
 
-pub fn host_decision(state: &State, id: &HostId) -> Option<Pending<HostDecision>> {
-    let host = state.hosts.announced.get(id)?;
+pub fn host_decision(state: &mut State, id: &HostId) -> Option<Pending<HostDecision>> {
+    let ask_first = !state.rules.is_empty();
+    let host = state.hosts.announced.get_mut(id)?;
+    let news = std::mem::replace(&mut host.told_rules, ask_first) != ask_first;
     let answer = HostDecision {
         lease_ms: state.policy.host_lease_ms,
         refresh_after_ms: state.policy.host_refresh_ms(),
         resend_tasks: !host.told_tasks,
         hosts: state.directory.news(host.report.hosts_known),
+        ask_first,
         duties: host.duties.clone(),
         seq: host.report.seq,
     };
     // Other hosts to know of are no reason to wake anybody.
-    let stale = !answer.resend_tasks && answer.duties.is_empty();
+    let stale = !news && !answer.resend_tasks && answer.duties.is_empty();
     Some(Pending { answer, stale, hold_ms: state.policy.host_refresh_ms(), recheck_ms: None, calm: Duration::ZERO })
 }
 
@@ -209,12 +217,13 @@ pub fn peer_decision(state: &mut State, now_ms: u64, id: &TaskId, host: &HostId)
         _ if !peer.is_running() => (0, policy.host_refresh_ms()),
         Verdict::Parents(_) => (refresh_ms, refresh_ms),
         Verdict::Origin => (policy.origin_refresh_ms(), policy.origin_refresh_ms()),
-        Verdict::Wait => (policy.host_refresh_ms(), policy.peer_refresh_ms().min(1_000)),
+        Verdict::Wait | Verdict::Nobody => (policy.host_refresh_ms(), policy.peer_refresh_ms().min(1_000)),
     };
     let (decision, sources) = match verdict {
         Verdict::Parents(sources) => (Decision::Parents, Some(sources)),
         Verdict::Origin => (Decision::Origin, None),
         Verdict::Wait => (Decision::Wait, None),
+        Verdict::Nobody => (Decision::Nobody, None),
     };
     let row = sources.as_ref().map(|sources| sources.row);
     let parents = sources.into_iter().flat_map(|sources| sources.parents).filter_map(|Source { id, role, slot }| {

@@ -140,6 +140,13 @@ impl Table {
         near(row).copied().or_else(|| self.rows.range(row..).next().map(|(row, _)| *row))
     }
 
+    /// Rows of one IDC, from one of them on, and then those before it.
+    pub fn rows_from(&self, row: u64) -> impl Iterator<Item = u64> {
+        let chain = self.rows.get(&row).and_then(|relays| self.chains.get(&relays.idc)).into_iter();
+        let around = chain.flat_map(move |rows| rows.range(row..).chain(rows.range(..row)));
+        around.copied()
+    }
+
     /// A host takes a slot that is free. Says who should look again.
     pub fn take(&mut self, host: &HostId, place: RowPlace, width: u32, idc: &Idc) -> BTreeSet<HostId> {
         let mut concerned = self.leave(host);

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use df_api::rendezvous::weight;
-use df_api::scheduler::{ParentRole, PeerReport, PeerState, Row, RowPlace, TaskFacts};
+use df_api::scheduler::{DemotionReason, ParentRole, PeerReport, PeerState, RestReason, Row, RowPlace, TaskFacts};
 use df_api::{HostId, PeerId, TaskId};
 
 use crate::complaints::Complaints;
-use crate::pace::{Median, Pace};
+use crate::pace::{Median, Pace, Reference};
+use crate::rules::Admission;
 use crate::table::{Idc, Table};
 
 #[derive(Clone, Debug)]
@@ -27,9 +28,9 @@ pub struct Task {
     apart: BTreeSet<([u8; 8], HostId)>,
     table: Table,
     pub complaints: Complaints,
-    /// Relays no more, since when.
-    pub demoted: BTreeMap<HostId, u64>,
+    pub demoted: BTreeMap<HostId, Demotion>,
     pub median: Median,
+    pub reference: Reference,
     pub lease: Option<Lease>,
     /// Not to be asked to fetch, nor to be read from while it is not whole.
     pub resting: BTreeMap<HostId, Rest>,
@@ -43,6 +44,8 @@ pub struct Peer {
     pub joined_ms: u64,
     pub seen_ms: u64,
     pub pace: Pace,
+    /// What the cluster's rules say of its wish.
+    pub admission: Admission,
     /// Whom this scheduler told it to read from.
     pub told: Option<Sources>,
 }
@@ -79,12 +82,11 @@ pub struct Rest {
     pub why: RestReason,
 }
 
+/// A relay no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RestReason {
-    /// It said so: the origin refused it, most likely. Others ask the origin themselves, to see its own answer.
-    Failed,
-    /// It did not start in time, or stood still.
-    Stalled,
+pub struct Demotion {
+    pub at_ms: u64,
+    pub why: DemotionReason,
 }
 
 // === impl Task ===
@@ -103,6 +105,7 @@ impl Task {
             complaints: Complaints::default(),
             demoted: BTreeMap::new(),
             median: Median::default(),
+            reference: Reference::default(),
             lease: None,
             resting: BTreeMap::new(),
         }
@@ -118,6 +121,10 @@ impl Task {
 
     pub fn whole(&self) -> &BTreeSet<HostId> {
         &self.whole
+    }
+
+    pub fn is_apart(&self, host: &HostId) -> bool {
+        self.whole.contains(host) && self.table.place(host).is_none()
     }
 
     /// Whole, and no relay; the heaviest for this task first.
@@ -202,9 +209,15 @@ impl Peer {
 // === impl Sources ===
 
 impl Sources {
-    /// Who serves this peer as long as all goes well.
+    /// Who serves this peer as long as all goes well: those above one that only reads bring it nothing that the row does.
     pub fn serving(&self) -> impl Iterator<Item = &HostId> {
-        self.parents.iter().filter(|parent| parent.role != ParentRole::Reserve).map(|parent| &parent.id)
+        let reads_row = self.row.place.is_none() && self.parents.iter().any(|parent| parent.role == ParentRole::Mate);
+        let serves = move |parent: &&Source| match parent.role {
+            ParentRole::Mate => true,
+            ParentRole::Above => !reads_row,
+            ParentRole::Reserve => false,
+        };
+        self.parents.iter().filter(serves).map(|parent| &parent.id)
     }
 }
 

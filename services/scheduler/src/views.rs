@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 
 use df_api::HostId;
-use df_api::scheduler::{HostView, PeerState, PeerView, TaskView};
+use df_api::scheduler::{DemotionView, HostView, LeaseView, PeerState, PeerView, RestView, TaskView};
 use df_api::task::piece_count;
 
+use crate::select::{View, explain};
 use crate::state::State;
 use crate::task::{Task, peer_of};
+
+/// Peers of a task that are explained; rests and demotions that are listed.
+const LISTED_MAX: usize = 100;
 
 pub fn host_views(state: &State) -> Vec<HostView> {
     let mut held: HashMap<&HostId, u32> = HashMap::new();
@@ -26,11 +30,13 @@ pub fn host_views(state: &State) -> Vec<HostView> {
 }
 
 /// Peers in join order after those that are only known to hold the task.
-pub fn task_view(state: &State, task: &Task) -> TaskView {
+pub fn task_view(state: &State, now_ms: u64, task: &Task) -> TaskView {
     let pieces = match (task.facts.length, task.facts.piece_length) {
         (Some(length), Some(piece_length)) if piece_length > 0 => piece_count(length, piece_length),
         _ => 0,
     };
+    let only_hold = task.whole().iter().filter(|id| !task.peers.contains_key(*id)).count();
+    let known = task.peers.len() + only_hold;
     let holders = task.whole().iter().filter(|id| !task.peers.contains_key(*id)).map(|id| PeerView {
         peer_id: peer_of(id),
         host_id: id.clone(),
@@ -42,10 +48,12 @@ pub fn task_view(state: &State, task: &Task) -> TaskView {
         place: None,
         parents: Vec::new(),
         complaints: Vec::new(),
+        why: None,
     });
     let mut joined: Vec<_> = task.peers.iter().collect();
     joined.sort_by_key(|(_, peer)| peer.seat);
-    let peers = joined.into_iter().map(|(id, peer)| PeerView {
+    let view = View { now_ms, task, hosts: &state.hosts, policy: &state.policy };
+    let peers = joined.into_iter().enumerate().map(|(at, (id, peer))| PeerView {
         peer_id: peer_of(id),
         host_id: id.clone(),
         seed: state.hosts.is_seed(id),
@@ -56,11 +64,30 @@ pub fn task_view(state: &State, task: &Task) -> TaskView {
         place: task.table().place(id),
         parents: peer.told.iter().flat_map(|told| &told.parents).map(|parent| peer_of(&parent.id)).collect(),
         complaints: peer.report.complaints.clone(),
+        why: if at < LISTED_MAX { explain(view, id, known) } else { None },
+    });
+    let rests = task.resting.iter().filter(|(_, rest)| rest.until_ms > now_ms).map(|(id, rest)| RestView {
+        host_id: id.clone(),
+        why: rest.why,
+        left_ms: rest.until_ms - now_ms,
+    });
+    let demoted = task.demoted.iter().map(|(id, demotion)| DemotionView {
+        host_id: id.clone(),
+        why: demotion.why,
+        since_ms: now_ms.saturating_sub(demotion.at_ms),
     });
     TaskView {
         id: task.id.clone(),
         facts: task.facts.clone(),
         origin_url: task.origin_url.clone(),
+        lease: task.lease.as_ref().map(|lease| LeaseView {
+            holder: lease.holder.clone(),
+            duty_pending: lease.duty_pending,
+            held_ms: now_ms.saturating_sub(lease.granted_ms),
+            still_ms: now_ms.saturating_sub(lease.moved_ms),
+        }),
+        rests: rests.take(LISTED_MAX).collect(),
+        demoted: demoted.take(LISTED_MAX).collect(),
         peers: holders.chain(peers).collect(),
     }
 }

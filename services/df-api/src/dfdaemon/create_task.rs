@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 use crate::range::ByteRange;
+use crate::rules::Priority;
 use crate::task::{Origin, StorageAccess, TaskSpec, is_explicit_piece_length};
 
 /// Longer URLs are refused by most servers.
@@ -64,6 +65,10 @@ pub struct CreateTaskRequest {
     pub tag: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application: Option<String>,
+    /// 0: as usual. 1: refused. 2: only what the cluster has. 3: this node asks the origin, not a seed peer. 4 to 6: as
+    /// usual. Rules of the cluster may say more.
+    #[serde(default, skip_serializing_if = "Priority::is_usual")]
+    pub priority: Priority,
     /// `Authorization` for the origin; never logged, and only a Bearer token leaves this node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization: Option<String>,
@@ -149,6 +154,8 @@ pub enum InvalidTask {
     RangeOfDigest,
     #[error("{field} is longer than {NAME_BYTES_MAX} bytes")]
     LongName { field: &'static str },
+    #[error("priority 1 is: not to be downloaded")]
+    Forbidden,
     #[error("piece_length {0} is not a power of two from 262144 to 67108864")]
     PieceLength(u64),
     #[error("filtered_query_params has more than {FILTERED_QUERY_PARAMS_MAX} names")]
@@ -196,6 +203,9 @@ impl CreateTaskRequest {
                 return Err(InvalidTask::LongName { field });
             }
         }
+        if self.priority == Priority::FORBIDDEN {
+            return Err(InvalidTask::Forbidden);
+        }
         if let Some(bytes) = self.piece_length.filter(|bytes| !is_explicit_piece_length(*bytes)) {
             return Err(InvalidTask::PieceLength(bytes));
         }
@@ -208,11 +218,13 @@ impl CreateTaskRequest {
             authorization: self.authorization,
             tag: self.tag,
             application: self.application,
+            priority: self.priority,
             filtered_query_params: self.filtered_query_params,
             piece_length: self.piece_length,
             headers,
             storage: self.storage,
-            peers_only: self.disable_origin,
+            node_only: self.priority == Priority::NODE_ITSELF,
+            peers_only: self.disable_origin || self.priority == Priority::CACHED_ONLY,
             ..Origin::new(url)
         };
         Ok(TaskSpec::for_programs(origin, self.digest))
@@ -304,6 +316,7 @@ mod tests {
         let request = || CreateTaskRequest::new("https://f/x");
         let refused = |request: CreateTaskRequest| request.into_spec().unwrap_err().to_string();
         assert!(refused(CreateTaskRequest { piece_length: Some(3), ..request() }).contains("piece_length 3"));
+        assert!(refused(CreateTaskRequest { priority: Priority::FORBIDDEN, ..request() }).contains("priority 1"));
         assert!(refused(CreateTaskRequest { tag: Some("t".repeat(2000)), ..request() }).contains("tag"));
         assert!(refused(CreateTaskRequest::new("u".repeat(9000))).contains("url"));
         assert!(refused(CreateTaskRequest::new("")).contains("digest"));

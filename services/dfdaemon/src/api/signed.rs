@@ -50,7 +50,7 @@ impl Signed {
             }
             Ok(Ok(None)) => alone,
             // The download is told the same.
-            Ok(Err(failure)) if !failure.may_pass() && !matches!(failure, Failure::Nobody(_)) => {
+            Ok(Err(failure)) if !failure.may_pass() && !matches!(failure, Failure::Nobody(_) | Failure::Blocked(_)) => {
                 self.known.invalidate(&shown).await;
                 alone
             }

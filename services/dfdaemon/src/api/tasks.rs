@@ -304,6 +304,7 @@ pub(super) fn failed(task: &Task, failure: &Failure) -> ApiError {
     let code = match failure {
         Failure::Origin { status: 401, .. } => Code::Unauthenticated,
         Failure::Origin { status: 403, .. } | Failure::Refused(_) => Code::Forbidden,
+        Failure::Blocked(_) => Code::Blocked,
         Failure::Origin { status: 404 | 410, .. } | Failure::Nobody(_) => Code::NotFound,
         Failure::Origin { .. } | Failure::Unreachable(_) | Failure::Malformed(_) | Failure::WrongDigest { .. } => {
             Code::BadGateway

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use df_api::range::Requested;
+use df_api::rules::Priority;
 use df_api::task::Origin;
 use df_http::serve::Sendfile;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, RANGE, USER_AGENT};
@@ -17,7 +18,7 @@ use super::access::Kind;
 use super::refusal::Refusal;
 use crate::namespace::Located;
 use crate::rules::{Route, Unmatched};
-use crate::wishes::{Priority, Wishes};
+use crate::wishes::Wishes;
 
 /// One request of a runtime.
 pub struct Caller {
@@ -104,9 +105,15 @@ impl Caller {
     /// Where the engine gets it from, and with what.
     pub fn origin(&self) -> Origin {
         let authorization = self.authorization().map(str::to_owned);
-        let node_only = self.wishes.priority == Priority::NodeItself;
+        let node_only = self.wishes.priority == Priority::NODE_ITSELF;
         let piece_length = self.wishes.piece_length;
         Origin { authorization, accept: self.accept(), node_only, piece_length, ..Origin::new(self.url.as_str()) }
+    }
+
+    /// With what the cluster's rules go by. A blob is one task whatever they are.
+    pub fn origin_of_content(&self) -> Origin {
+        let Wishes { tag, application, priority, .. } = self.wishes.clone();
+        Origin { tag, application, priority, ..self.origin() }
     }
 
     /// A digest of the media types of all `Accept` lines: the same for all who accept the same, in whatever order.

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::response::Response;
 use df_api::Digest;
 use df_api::range::Requested;
+use df_api::rules::Priority;
 use df_api::task::{Origin, TaskSpec};
 use df_peer::download::Start;
 use df_peer::{Content, Delivery, Failure, ReadError, Task};
@@ -26,7 +27,6 @@ use super::refusal::Refusal;
 use super::relay::{self, Relayed};
 use super::tags;
 use crate::task_headers::task_headers;
-use crate::wishes::Priority;
 
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -41,7 +41,8 @@ pub async fn answer(mirror: &Mirror, caller: &Caller, repository: &str, digest: 
 
 /// For a caller that may.
 pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Digest) -> Result<Response, Refusal> {
-    let spec = TaskSpec::new(Origin { scope: scope(mirror, caller), ..caller.origin() }, Some(digest.clone()));
+    let spec =
+        TaskSpec::new(Origin { scope: scope(mirror, caller), ..caller.origin_of_content() }, Some(digest.clone()));
     tracing::Span::current().record("dragonfly.task_id", spec.id.as_str());
     let range_counts = match conditions::judge(&caller.headers, &etag(&digest)) {
         Verdict::Go { range_counts } => range_counts,
@@ -51,7 +52,7 @@ pub async fn read(mirror: &Mirror, caller: &Caller, repository: &str, digest: Di
     if caller.method == Method::HEAD {
         return head(mirror, caller, repository, &spec).await;
     }
-    if caller.wishes.priority == Priority::CachedOnly && !mirror.peer.is_cached(&spec.id).await {
+    if caller.wishes.priority == Priority::CACHED_ONLY && !mirror.peer.is_cached(&spec.id).await {
         return Err(Refusal::not_cached(caller.url.path()));
     }
     let range = if range_counts { caller.range } else { Requested::Whole };

@@ -146,6 +146,7 @@ impl Refusal {
                 Self { headers, relayed, ..Self::new(status, "UNAVAILABLE", failure.to_string()) }
             }
             Failure::Refused(refused) => Self::upstream(refused),
+            Failure::Blocked(rule) => Self::new(StatusCode::FORBIDDEN, "DENIED", rule.clone()),
             Failure::Storage(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", format!("this node: {failure}"))
             }

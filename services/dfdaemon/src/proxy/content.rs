@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use df_api::Code;
 use df_api::dfdaemon::{CreateTaskRequest, ERROR_TYPE_HEADER, InvalidTask};
 use df_api::range::Requested;
+use df_api::rules::Priority;
 use df_api::task::TaskSpec;
 use df_http::serve::Sendfile;
 use df_http::{ApiError, error};
@@ -26,7 +27,7 @@ use super::forwarded::{self, Credential};
 use super::{Proxy, relay};
 use crate::mirror;
 use crate::task_headers::task_headers;
-use crate::wishes::{Priority, Wishes};
+use crate::wishes::Wishes;
 
 /// Of contents that were asked for with a credential or a signature; see [`df_api::task::Origin::scope`].
 const SCOPE: &str = "forward proxy";
@@ -65,7 +66,7 @@ pub async fn answer(proxy: &Proxy, request: Request, asked: Asked) -> Result<Res
     let Some(leave) = access::leave(proxy, &spec, &asker).await else {
         return relay::answer(proxy, request, url).await;
     };
-    if priority == Priority::CachedOnly && !proxy.0.peer.is_cached(&spec.id).await {
+    if priority == Priority::CACHED_ONLY && !proxy.0.peer.is_cached(&spec.id).await {
         return Err(ApiError::new(Code::NotFound, "X-Dragonfly-Priority is 2, and this is not cached in the cluster"));
     }
     let Sendfile(sendfile) = request.extensions().get().copied().unwrap_or_default();
@@ -138,7 +139,8 @@ fn spec(asked: Asked, headers: &HeaderMap, credential: &Credential) -> Result<Ta
     };
     let mut spec = request.into_spec()?;
     spec.origin.accept = text(ACCEPT);
-    spec.origin.node_only = priority == Priority::NodeItself;
+    spec.origin.priority = priority;
+    spec.origin.node_only = priority == Priority::NODE_ITSELF;
     // Who may read it, this proxy asks its server: nobody gets it by another way.
     if spec.origin.scope.is_some() || spec.origin.is_signed() {
         spec.origin.scope = Some(SCOPE.to_owned());
@@ -151,6 +153,7 @@ fn told(proxy: &Proxy, error: &ReadError) -> Result<Option<Response>, ApiError> 
     let ReadError::Failed(failure) = error else { return Ok(None) };
     match &**failure {
         Failure::Refused(refused) => Err(ApiError::forbidden(refused)),
+        Failure::Blocked(rule) => Err(ApiError::new(Code::Blocked, rule)),
         Failure::Origin { status, headers, body } if matches!(*status, 429 | 500..) => {
             let mut response = Body::from(body.clone()).into_response();
             *response.status_mut() = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);

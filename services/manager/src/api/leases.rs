@@ -5,9 +5,10 @@ use axum::extract::{OriginalUri, State};
 use axum::response::IntoResponse;
 use df_api::cluster::{Place, Role};
 use df_api::manager::{
-    Cluster, InstanceState, Scheduler, SchedulerLease, SchedulerLeaseRequest, SeedPeer, SeedPeerLease,
+    Application, Cluster, InstanceState, Scheduler, SchedulerLease, SchedulerLeaseRequest, SeedPeer, SeedPeerLease,
     SeedPeerLeaseRequest,
 };
+use df_api::rules::ApplicationRule;
 use df_http::extract::{Json, Path, Query};
 use df_http::{ApiError, Problems};
 use http::StatusCode;
@@ -123,6 +124,8 @@ pub async fn renew_scheduler_lease(
     Json(body): Json<SchedulerLeaseRequest>,
 ) -> Result<Json<SchedulerLease>, ApiError> {
     joiner.may_join(body.scheduler_cluster_id, Role::Scheduler)?;
+    let applications = app.db().all_applications().await?;
+    let rule = |application: Application| ApplicationRule { name: application.name, priority: application.priority };
     let (id, cluster) = renew(&app, Kind::Scheduler, &body.place, &body.url, body.scheduler_cluster_id).await?;
     Ok(Json(SchedulerLease {
         id,
@@ -130,6 +133,9 @@ pub async fn renew_scheduler_lease(
         refresh_after_ms: app.config().lease_ms / RENEWALS,
         membership: app.membership(&cluster, &body.place.hostname, Role::Scheduler).map_err(ApiError::internal)?,
         config: cluster.scheduler_cluster_config,
+        seed_peer_config: cluster.seed_peer_cluster_config,
+        peer_config: cluster.peer_cluster_config,
+        applications: applications.into_iter().map(rule).collect(),
     }))
 }
 

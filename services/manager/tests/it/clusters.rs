@@ -1,6 +1,9 @@
 //! Clusters: what the console does with them.
 
-use df_api::manager::{CreateClusterRequest, Scopes, UpdateClusterRequest};
+use df_api::manager::{
+    CreateClusterRequest, SchedulerClusterConfig, Scopes, SeedPeerClusterConfig, UpdateClusterRequest,
+};
+use df_api::rules::{BlockList, Blocked, Priority, TaskBlockList, Weights};
 use df_client::http_client;
 use serde_json::{Value, json};
 
@@ -35,6 +38,22 @@ async fn a_cluster_is_added_changed_and_deleted() {
     let change = UpdateClusterRequest { bio: Some("the other".into()), ..UpdateClusterRequest::default() };
     let changed = root.update_cluster(2, &change).await.unwrap();
     assert_eq!((changed.bio.as_str(), &changed.scopes), ("the other", &new.scopes), "only what is present changes");
+    let config = SchedulerClusterConfig {
+        weights: Weights { load: 0.5, idc: 0.5, location: 0.0, host_type: 0.0 },
+        ..SchedulerClusterConfig::default()
+    };
+    let urls = vec!["^https://models[.]".to_owned()];
+    let upload = Blocked { urls, priorities: vec![Priority::NODE_ITSELF], ..Blocked::default() };
+    let block_list = BlockList { task: TaskBlockList { upload, ..TaskBlockList::default() } };
+    let seeds = SeedPeerClusterConfig { block_list, ..SeedPeerClusterConfig::default() };
+    let change = UpdateClusterRequest {
+        scheduler_cluster_config: Some(config.clone()),
+        seed_peer_cluster_config: Some(seeds.clone()),
+        ..UpdateClusterRequest::default()
+    };
+    root.update_cluster(2, &change).await.unwrap();
+    let changed = root.get_cluster(2).await.unwrap();
+    assert_eq!((changed.scheduler_cluster_config, changed.seed_peer_cluster_config), (config, seeds));
     let change = UpdateClusterRequest { scopes: Some(Scopes::default()), ..UpdateClusterRequest::default() };
     assert_eq!(root.update_cluster(2, &change).await.unwrap().scopes, Scopes::default());
 
@@ -59,6 +78,14 @@ async fn a_wrong_value_is_named_with_its_field_and_rule() {
     let mut wrong = change.clone();
     wrong.peer_cluster_config.as_mut().unwrap().load_limit = 2001;
     assert!(refusal(root.update_cluster(1, &wrong).await).1.contains("peer_cluster_config.load_limit 2001"));
+    let mut wrong = UpdateClusterRequest { scheduler_cluster_config: Some(Default::default()), ..Default::default() };
+    wrong.scheduler_cluster_config.as_mut().unwrap().weights.idc = -1.0;
+    let said = refusal(root.update_cluster(1, &wrong).await).1;
+    assert!(said.contains("scheduler_cluster_config.weights.idc -1"), "{said}");
+    let mut wrong = change.clone();
+    wrong.peer_cluster_config.as_mut().unwrap().block_list.task.download.urls = vec!["(".into()];
+    let said = refusal(root.update_cluster(1, &wrong).await).1;
+    assert!(said.contains("peer_cluster_config.block_list.task.download.urls \"(\""), "{said}");
     assert_eq!(root.list_clusters().await.unwrap().len(), 1, "nothing was written");
 
     // What the types refuse is named as well.
@@ -70,6 +97,9 @@ async fn a_wrong_value_is_named_with_its_field_and_rule() {
     };
     let (status, detail) = post(json!({ "name": "a", "scopes": { "cidrs": ["10.64.0.0/33"] } })).await;
     assert!(status == 422 && detail.contains("scopes.cidrs[0]"), "{detail}");
+    let list = json!({ "task": { "download": { "priorities": [7] } } });
+    let (status, detail) = post(json!({ "name": "a", "peer_cluster_config": { "block_list": list } })).await;
+    assert!(status == 422 && detail.contains("priorities[0]") && detail.contains("0 to 6"), "{detail}");
     let (status, detail) = post(json!({ "name": "a", "colour": "red" })).await;
     assert!(status == 422 && detail.contains("colour"), "{detail}");
 }

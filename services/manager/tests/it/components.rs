@@ -31,6 +31,7 @@ async fn a_scheduler_registers_renews_and_falls_silent() {
     assert_eq!((lease.lease_ms, lease.refresh_after_ms, lease.config.candidate_parent_limit), (300, 100, 3));
     let claims = verify(&lease.membership.credential, &lease.membership.jwks, 1).unwrap();
     assert_eq!((claims.sub.as_str(), claims.role), ("s1", Role::Scheduler));
+    assert_eq!((lease.peer_config.load_limit, lease.seed_peer_config.load_limit), (200, 2000));
 
     let mut moved = scheduler("s1", 1);
     moved.url = "http://10.0.0.1:9002".into();

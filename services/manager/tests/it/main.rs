@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails in a helper of these tests is a failed test")]
 
 mod accounts;
+mod applications;
 mod clusters;
 mod components;
 mod discovery;

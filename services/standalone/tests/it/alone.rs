@@ -189,6 +189,8 @@ async fn announce_seed(cluster: &Cluster, address: SocketAddr) {
         sharing_off: false,
         storing: true,
         upload_slots: 100,
+        sent_bytes_per_s: 0,
+        sent_bytes_per_s_max: None,
         tasks: Some(Vec::new()),
         duties_taken: Vec::new(),
         hosts_known: 0,

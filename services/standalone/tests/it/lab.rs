@@ -94,6 +94,8 @@ impl Lab {
             sharing_off: false,
             storing: true,
             upload_slots: 100,
+            sent_bytes_per_s: 0,
+            sent_bytes_per_s_max: None,
             tasks: Some(vec![held]),
             duties_taken: Vec::new(),
             hosts_known: 0,

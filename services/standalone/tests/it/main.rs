@@ -19,6 +19,7 @@ mod liars;
 mod outage;
 mod peers_only;
 mod rows;
+mod rules;
 mod s3;
 mod schedulers;
 mod sharing;

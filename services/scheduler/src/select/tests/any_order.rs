@@ -199,7 +199,7 @@ impl Play {
         report.at_origin = decided.verdict == Verdict::Origin;
         report.row = match &decided.verdict {
             Verdict::Parents(told) => Some(told.row),
-            Verdict::Origin | Verdict::Wait => None,
+            Verdict::Origin | Verdict::Wait | Verdict::Nobody => None,
         };
         Ok(decided.verdict)
     }

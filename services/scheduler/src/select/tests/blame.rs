@@ -166,7 +166,7 @@ fn run(hosts: usize, slow: &[usize], ticks: usize) -> (Vec<String>, usize) {
             line.report();
         }
         let (now_ms, demoted) = (line.sim.now_ms, &line.sim.state.tasks[&task()].demoted);
-        most = most.max(demoted.values().filter(|at_ms| **at_ms + 10_000 > now_ms).count());
+        most = most.max(demoted.values().filter(|demotion| demotion.at_ms + 10_000 > now_ms).count());
     }
     let demoted = &line.sim.state.tasks[&task()].demoted;
     (demoted.keys().map(ToString::to_string).collect(), most)

@@ -43,7 +43,7 @@ impl Sim {
         let running = self.state.tasks[&task()].peers.iter().filter(|(_, peer)| peer.is_running());
         let answers = running.filter_map(|(id, _)| match self.selection(id.as_str()).verdict {
             Verdict::Parents(sources) => Some((id.clone(), sources)),
-            Verdict::Origin | Verdict::Wait => None,
+            Verdict::Origin | Verdict::Wait | Verdict::Nobody => None,
         });
         answers.collect()
     }
