@@ -241,27 +241,24 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetch
         };
         match decision.decision {
             Decision::Origin => return Ok(Fetched::Part),
-            Decision::Nobody => match task.blocked() {
-                Some(rule) => return Err(Failure::Blocked(rule)),
-                None => {
-                    task.set_cached_only();
-                    return Ok(Fetched::Part);
-                }
-            },
+            Decision::Nobody if task.no_origin().is_some() => return Ok(Fetched::Part),
+            Decision::Nobody if let Some(rule) = task.blocked() => return Err(Failure::Blocked(rule)),
             _ if decision.parents.is_empty() => {
+                if decision.decision == Decision::Nobody {
+                    // That was said of a wish which others have widened since.
+                    sync.poke();
+                }
                 let left = PATIENCE_ADVISED.saturating_sub(task.stillness().lasts());
                 if left.is_zero() || !changed(&mut advice, left).await {
                     return Ok(Fetched::Part);
                 }
             }
-            Decision::Wait | Decision::Parents | Decision::Unchanged => {
-                match from_parents::fetch(peer, task, sync, sync.advice(), PATIENCE_ADVISED).await? {
-                    Outcome::Done => return Ok(Fetched::All),
-                    Outcome::Redirected => {}
-                    Outcome::Refused if matches!(*advice.borrow(), Advice::Alone) => {}
-                    Outcome::Refused | Outcome::Stuck => return Ok(Fetched::Part),
-                }
-            }
+            _ => match from_parents::fetch(peer, task, sync, sync.advice(), PATIENCE_ADVISED).await? {
+                Outcome::Done => return Ok(Fetched::All),
+                Outcome::Redirected => {}
+                Outcome::Refused if matches!(*advice.borrow(), Advice::Alone) => {}
+                Outcome::Refused | Outcome::Stuck => return Ok(Fetched::Part),
+            },
         }
     }
 }

@@ -307,6 +307,9 @@ impl Shared {
             match tokio::time::timeout(hold + patience, asked).await {
                 Ok(Ok(decision)) => {
                     self.peer.numbers.go_on_from(decision.seq);
+                    if decision.decision == Decision::Nobody {
+                        self.task.set_cached_only(report.origin.priority);
+                    }
                     return Some(Ok(decision));
                 }
                 Ok(Err(error)) => match blocked(&error) {

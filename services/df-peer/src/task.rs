@@ -376,9 +376,12 @@ impl Task {
         NoOrigin::of(&self.spec.read().origin).or(ruled)
     }
 
-    /// This download is to bring only what the cluster has.
-    pub(crate) fn set_cached_only(&self) {
-        self.run.lock().verdict = Verdict::CachedOnly;
+    /// This download is to bring only what the cluster has, which was said of a wish of this priority.
+    pub(crate) fn set_cached_only(&self, asked: Priority) {
+        let mut run = self.run.lock();
+        if self.spec.read().origin.priority == asked {
+            run.verdict = Verdict::CachedOnly;
+        }
     }
 
     pub(crate) fn set_blocked(&self, rule: &str) {

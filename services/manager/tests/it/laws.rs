@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use df_api::manager::CreateApplicationRequest;
 use df_client::http_client;
 use reqwest::{Method, Response};
 use serde_json::Value;
@@ -11,8 +12,16 @@ use crate::running::Running;
 const PUBLIC: [&str; 2] = ["get_jwks", "sign_in"];
 
 /// Guests may do these; the rest takes root.
-const READING: [&str; 6] =
-    ["sign_out", "get_session", "list_clusters", "get_cluster", "list_schedulers", "list_seed_peers"];
+const READING: [&str; 8] = [
+    "sign_out",
+    "get_session",
+    "list_applications",
+    "get_application",
+    "list_clusters",
+    "get_cluster",
+    "list_schedulers",
+    "list_seed_peers",
+];
 
 struct Operation {
     id: String,
@@ -102,6 +111,8 @@ async fn strangers_are_refused_everywhere_but_where_it_says_so() {
 async fn guests_only_read() {
     let manager = Running::start().await;
     manager.add_guest().await;
+    let application = CreateApplicationRequest { name: "models".to_owned(), ..CreateApplicationRequest::default() };
+    manager.root().await.create_application(&application).await.unwrap();
     for operation in operations().iter().filter(|operation| !PUBLIC.contains(&operation.id.as_str())) {
         let token = manager.token_of("guest").await;
         let status = call(&manager, operation, Some(&token)).await.status().as_u16();
