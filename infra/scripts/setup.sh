@@ -53,6 +53,8 @@ tests() {
   need git git
   need mkfs.xfs xfsprogs
   need git-lfs git-lfs
+  # Its server is not in the PATH.
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need postgres postgresql
   need python3 python3
   python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 }

@@ -262,8 +262,11 @@ impl World {
     pub fn expire(&mut self) {
         let now_ms = self.scheduler_ms();
         let latest_ms = Policy::default().host_lease_ms / 4;
-        let next_ms = self.control.state.as_mut().and_then(|state| state.expire(now_ms));
-        let pause_ms = next_ms.map_or(latest_ms, |next_ms| next_ms.saturating_sub(now_ms).min(latest_ms));
+        let due_ms = self.control.state.as_mut().map(|state| {
+            state.expire(now_ms);
+            state.expiry_due_ms()
+        });
+        let pause_ms = due_ms.map_or(latest_ms, |due_ms| due_ms.saturating_sub(now_ms));
         self.events.plan(self.now_ms + pause_ms.max(STEP_MS), Event::Expire);
         self.ring();
     }

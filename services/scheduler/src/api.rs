@@ -5,11 +5,15 @@ pub mod tasks;
 
 use df_api::Code;
 use df_http::ApiError;
+use http::HeaderValue;
+use http::header::RETRY_AFTER;
 use serde::Deserialize;
 use url::Url;
 
+use crate::ensemble::Unreachable;
 use crate::policy::LIST_MAX;
 use crate::state::Refused;
+use crate::swarm::Unanswered;
 
 /// Of who leaves.
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -39,11 +43,16 @@ fn check_length(field: &str, length: usize) -> Result<(), ApiError> {
     }
 }
 
-fn refused(error: Refused) -> ApiError {
-    let code = match error {
-        Refused::Tasks | Refused::Peers | Refused::Hosts => Code::Unavailable,
-        Refused::Taken { .. } => Code::Conflict,
-        Refused::Forbidden(_) => Code::Blocked,
+fn unanswered(error: Unanswered) -> ApiError {
+    let code = match &error {
+        Unanswered::Refused(Refused::Taken { .. }) => Code::Conflict,
+        Unanswered::Refused(Refused::Forbidden(_)) => Code::Blocked,
+        Unanswered::Refused(Refused::Tasks | Refused::Peers | Refused::Hosts) => Code::Unavailable,
+        Unanswered::Shared(error) => return unreachable(*error),
     };
     ApiError::new(code, error.to_string())
+}
+
+fn unreachable(error: Unreachable) -> ApiError {
+    ApiError::new(Code::Unavailable, error.to_string()).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
 }

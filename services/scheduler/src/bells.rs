@@ -42,6 +42,11 @@ impl Bells {
         }
     }
 
+    pub fn ring_all(&self) {
+        let peers = self.peers.values().flat_map(HashMap::values);
+        self.hosts.values().chain(peers).for_each(|bell| bell.send_replace(()));
+    }
+
     /// Of those to whom nobody listens any more.
     pub fn forget(&mut self) {
         let is_heard = |bell: &Bell| bell.receiver_count() > 0;

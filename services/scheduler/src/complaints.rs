@@ -7,15 +7,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use df_api::HostId;
 use df_api::scheduler::{Complaint, ComplaintReason, PeerReport, PeerState};
+use serde::{Deserialize, Serialize};
 
 use crate::task::host_of;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Complaints {
     about: HashMap<HostId, BTreeMap<HostId, Standing>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     pub reason: ComplaintReason,
     pub since_ms: u64,

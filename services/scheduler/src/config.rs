@@ -12,8 +12,10 @@ use df_http::config::ConfigError;
 use df_http::own_address::{listen_for, own_address};
 use serde::Deserialize;
 
+use crate::event::Settings;
+use crate::journal::{self, Journal};
 use crate::policy::{CANDIDATE_PARENT_LIMIT, FILTER_PARENT_LIMIT, Policy};
-use crate::rules::{InvalidPattern, Rules};
+use crate::rules::{InvalidPattern, RuleSet, Rules};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -28,6 +30,7 @@ pub struct Config {
     pub host: HostConfig,
     pub manager: ManagerConfig,
     pub cluster: ClusterConfig,
+    pub database: DatabaseConfig,
     /// Who may call. Default: `token`.
     pub join: Join,
     /// A host silent for this long is gone; it reports twice as often. Default: 20,000.
@@ -76,6 +79,8 @@ pub struct KindConfig {
 pub enum InvalidSetting {
     #[error("manager.addr: {0}")]
     Manager(#[from] InvalidUrl),
+    #[error("database.url: {0}")]
+    Database(#[from] journal::InvalidUrl),
     #[error("cluster.weights.{0}")]
     Weights(#[from] InvalidWeights),
     #[error("cluster: {0}")]
@@ -108,6 +113,16 @@ pub struct ManagerConfig {
     pub join_token: Option<String>,
 }
 
+/// For several schedulers of a cluster behind one URL, of which any may answer any request.
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DatabaseConfig {
+    /// `postgres://user:password@host/database`, with `?sslmode=verify-full` over networks that are not yours. Tokens for
+    /// registries are not written there: a node that needs one asks the registry itself, instead of a seed peer. Default:
+    /// none, and what is known is in this process's memory.
+    pub url: Option<String>,
+}
+
 /// Who may call a scheduler that has a manager.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -131,6 +146,7 @@ impl Default for Config {
             host: HostConfig::default(),
             manager: ManagerConfig::default(),
             cluster: ClusterConfig::default(),
+            database: DatabaseConfig::default(),
             join: Join::default(),
             host_lease_ms: policy.host_lease_ms,
             origin_stall_ms: policy.origin_stall_ms,
@@ -181,6 +197,12 @@ impl std::fmt::Debug for ManagerConfig {
     }
 }
 
+impl std::fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatabaseConfig").field("url", &self.url.as_ref().map(|_| "redacted")).finish()
+    }
+}
+
 impl Config {
     /// All defaults without a `path`; then the environment.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
@@ -221,11 +243,20 @@ impl Config {
         policy
     }
 
-    /// What may be downloaded, as long as no manager has said it.
-    pub fn rules(&self) -> Result<Rules, InvalidSetting> {
+    /// What is in force as long as no manager has said otherwise.
+    pub fn settings(&self) -> Result<Settings, InvalidSetting> {
         self.cluster.weights.check()?;
         let (_, seeds, peers) = self.cluster.parts();
-        Ok(Rules::compile(&seeds.block_list, &peers.block_list, &self.cluster.applications, 0)?)
+        let applications = self.cluster.applications.clone();
+        let rules = RuleSet { seeds: seeds.block_list, peers: peers.block_list, applications };
+        Rules::compile(rules.clone(), 0)?;
+        Ok(Settings { policy: self.policy(), rules })
+    }
+
+    /// Where the state is, if it is not in this process alone.
+    pub fn journal(&self) -> Result<Option<Journal>, InvalidSetting> {
+        let url = self.database.url.as_deref().map(str::trim).filter(|url| !url.is_empty());
+        Ok(url.map(|url| Journal::new(url, self.manager.scheduler_cluster_id)).transpose()?)
     }
 
     /// As a URL, whichever way it is written.

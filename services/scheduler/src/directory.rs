@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use df_api::HostId;
 use df_api::rendezvous::rank;
 use df_api::scheduler::{HOSTS_TOLD_MAX, HostList, HostReport, KnownHost};
+use serde::{Deserialize, Serialize};
 
 /// Seed peers first, then by [`rank`].
 type Place = (bool, [u8; 8], HostId);
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Directory {
     version: u64,
     hosts: BTreeMap<Place, KnownHost>,

@@ -1,11 +1,11 @@
 //! Forgets hosts whose lease has run out, and what only they knew.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use df_http::worker::Worker;
 
+use crate::ensemble::Unreachable;
 use crate::swarm::Swarm;
 
 /// Not busier than this when leases are very short.
@@ -17,9 +17,9 @@ pub struct Expiry {
 
 impl Worker for Expiry {
     const NAME: &'static str = "expiry";
-    type Error = Infallible;
+    type Error = Unreachable;
 
-    async fn round(&mut self) -> Result<Duration, Infallible> {
-        Ok(self.swarm.expire().max(PAUSE_MIN))
+    async fn round(&mut self) -> Result<Duration, Unreachable> {
+        Ok(self.swarm.expire().await?.max(PAUSE_MIN))
     }
 }

@@ -7,11 +7,12 @@ use std::ops::Bound;
 
 use df_api::scheduler::{Duty, HostReport};
 use df_api::{HostId, TaskId};
+use serde::{Deserialize, Serialize};
 
 use crate::task::Sources;
 
 /// A host that has announced itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Host {
     /// As last reported; `tasks` and `duties_taken` are moved out of it.
     pub report: HostReport,
@@ -26,7 +27,7 @@ pub struct Host {
     pub expires_ms: u64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Hosts {
     pub announced: HashMap<HostId, Host>,
     seeds: BTreeSet<HostId>,

@@ -6,18 +6,19 @@
 use std::collections::HashMap;
 
 use df_api::{HostId, TaskId};
+use serde::{Deserialize, Serialize};
 
 /// A request may have been on its way for this long.
 const LATE_MS: u64 = 10_000;
 const LEFT_MAX: usize = 100_000;
 
 /// Hosts, and peers of tasks.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Left {
     of: HashMap<(HostId, Option<TaskId>), Gone>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Gone {
     seq: u64,
     until_ms: u64,

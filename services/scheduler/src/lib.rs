@@ -7,17 +7,23 @@
 pub mod config;
 
 mod admit;
+mod answers;
 mod api;
 mod bells;
 mod complaints;
 mod directory;
 mod doors;
+mod ensemble;
+mod event;
 mod expiry;
+mod follow;
 mod host;
+mod journal;
 mod left;
 mod pace;
 mod policy;
 mod register;
+mod replica;
 mod routes;
 mod rules;
 mod select;
@@ -29,9 +35,9 @@ mod views;
 
 /// What is decided here without a network or a clock: `tests/sim` runs it in virtual time.
 pub mod decisions {
+    pub use crate::answers::{Pending, host_decision, peer_decision};
     pub use crate::policy::Policy;
     pub use crate::state::{Refused, Ring, State};
-    pub use crate::swarm::{Pending, host_decision, peer_decision};
 }
 
 use std::future::Future;
@@ -48,7 +54,9 @@ use tokio_util::sync::CancellationToken;
 pub use crate::config::Config;
 use crate::config::{InvalidSetting, Join};
 use crate::doors::Doors;
+use crate::ensemble::Ensemble;
 use crate::expiry::Expiry;
+use crate::follow::Follow;
 use crate::register::{Register, Registration};
 pub use crate::routes::openapi;
 use crate::swarm::Swarm;
@@ -63,6 +71,8 @@ struct Inner {
     config: Config,
     gate: Gate,
     swarm: Arc<Swarm>,
+    /// Where the state is shared with other schedulers.
+    ensemble: Option<Ensemble>,
     doors: Doors,
     registration: Option<Registration>,
     /// Ends the long polls.
@@ -78,10 +88,14 @@ impl App {
         let gate = if alone || config.join == Join::Open { Gate::open() } else { Gate::closed() };
         let registration = Registration::new(&config, gate.clone())?;
         let closing = CancellationToken::new();
-        let swarm = Arc::new(Swarm::new(config.policy(), closing.clone()));
-        swarm.set_rules(config.rules()?);
+        let settings = config.settings()?;
+        let ensemble = config.journal()?.map(|journal| Ensemble::new(journal, settings.clone(), alone));
+        let swarm = Arc::new(match ensemble.clone() {
+            Some(ensemble) => Swarm::together(ensemble, closing.clone()),
+            None => Swarm::alone(settings, closing.clone()),
+        });
         let doors = Doors::new(config.host_request_rate_limit);
-        Ok(Self { inner: Arc::new(Inner { config, gate, swarm, doors, registration, closing }) })
+        Ok(Self { inner: Arc::new(Inner { config, gate, swarm, ensemble, doors, registration, closing }) })
     }
 
     pub fn router(&self) -> Router {
@@ -104,12 +118,17 @@ impl App {
         &self.inner.gate
     }
 
-    /// Ready when the manager knows it, or when there is none.
+    /// Ready when the manager knows it, or there is none, and the state can be known.
     pub(crate) fn ready(&self) -> Ready {
         let (gate, alone) = (self.inner.gate.clone(), self.inner.registration.is_none());
+        let swarm = self.inner.swarm.clone();
         Arc::new(move || {
             let ready = alone || gate.membership().is_some();
-            Box::pin(async move { ready.then_some(()).ok_or_else(|| "not registered at the manager yet".to_owned()) })
+            let swarm = swarm.clone();
+            Box::pin(async move {
+                swarm.catch_up().await.map_err(|error| error.to_string())?;
+                ready.then_some(()).ok_or_else(|| "not registered at the manager yet".to_owned())
+            })
         })
     }
 }
@@ -120,6 +139,9 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
     let inner = &app.inner;
     let workers = Workers::new(stop.clone());
     workers.spawn(Expiry { swarm: inner.swarm.clone() });
+    if let Some(ensemble) = inner.ensemble.clone() {
+        workers.spawn(Follow { ensemble, listener: None });
+    }
     match inner.registration.clone() {
         Some(registration) => {
             let request = SchedulerLeaseRequest {
@@ -129,7 +151,7 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
             };
             tracing::info!(%listening, url = request.url, "scheduler is listening");
             let swarm = inner.swarm.clone();
-            workers.spawn(Register { registration, swarm, request, known: None, version: 0 });
+            workers.spawn(Register { registration, swarm, request, own: inner.config.policy(), told: None });
         }
         None => {
             tracing::info!(%listening, "scheduler is listening, without a manager: open to everybody who reaches it")

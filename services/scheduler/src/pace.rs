@@ -1,6 +1,7 @@
 //! How fast peers go, from the bytes of their reports.
 
 use df_api::scheduler::PeerReport;
+use serde::{Deserialize, Serialize};
 
 /// A rate is that of the last span at least so long: one report may come right after another.
 const SPAN_MS: u64 = 500;
@@ -14,7 +15,7 @@ const LINKS_MIN: usize = 4;
 const WEAK_PART: u64 = 2;
 
 /// Of one peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
     from_ms: u64,
     from_bytes: u64,
@@ -23,14 +24,14 @@ pub struct Pace {
 }
 
 /// Of all running peers of a task.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Median {
     due_ms: u64,
     bytes_per_s: Option<u64>,
 }
 
 /// What is usual among the upload links of a task's hosts, of those that are known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     due_ms: u64,
     bytes_per_s: Option<u64>,

@@ -3,6 +3,7 @@
 use df_api::manager::{PeerClusterConfig, SchedulerClusterConfig, SeedPeerClusterConfig};
 use df_api::rules::Weights;
 use df_api::scheduler::HostReport;
+use serde::{Deserialize, Serialize};
 
 /// Tasks known at once; more are refused until some are forgotten.
 pub const TASKS_MAX: usize = 200_000;
@@ -20,7 +21,7 @@ pub const LIST_MAX: usize = 1_000;
 pub const CANDIDATE_PARENT_LIMIT: u32 = 4;
 pub const FILTER_PARENT_LIMIT: u32 = 15;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     /// So many of those who have the whole content serve the first row. The others read from rows, whose width is their own.
     pub candidate_parent_limit: usize,
@@ -87,6 +88,11 @@ impl Policy {
     /// Two reports fit into a lease, so that one may get lost. Also the longest that any answer is held back.
     pub fn host_refresh_ms(&self) -> u64 {
         self.host_lease_ms / 2
+    }
+
+    /// The silent are looked for at least so often.
+    pub fn expiry_ms(&self) -> u64 {
+        self.host_lease_ms / 4
     }
 
     /// The longest that a peer that reads from parents may be silent.

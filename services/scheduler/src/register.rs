@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use df_api::manager::{SchedulerLease, SchedulerLeaseRequest};
-use df_api::rules::{ApplicationRule, BlockList};
 use df_client::{ClientError, InvalidUrl, ManagerClient, Transport, http_client};
 use df_http::credential::Gate;
 use df_http::worker::Worker;
 use parking_lot::Mutex;
 
 use crate::config::Config;
-use crate::rules::Rules;
+use crate::ensemble::Unreachable;
+use crate::event::Settings;
+use crate::policy::Policy;
+use crate::rules::RuleSet;
 use crate::swarm::Swarm;
 
 /// For one call; a manager that hangs must not stop the renewals.
@@ -35,16 +37,9 @@ pub struct Register {
     pub registration: Registration,
     pub swarm: Arc<Swarm>,
     pub request: SchedulerLeaseRequest,
-    /// The manager's rules, and how often they have changed.
-    pub known: Option<Known>,
-    pub version: u64,
-}
-
-#[derive(PartialEq)]
-pub struct Known {
-    seeds: BlockList,
-    peers: BlockList,
-    applications: Vec<ApplicationRule>,
+    /// As in its file: of what the manager does not say.
+    pub own: Policy,
+    pub told: Option<Settings>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +48,8 @@ pub enum RegisterError {
     Client(#[from] ClientError),
     #[error("the manager did not answer within {CALL_TIMEOUT:?}")]
     Timeout,
+    #[error(transparent)]
+    Shared(#[from] Unreachable),
 }
 
 // === impl Registration ===
@@ -103,17 +100,20 @@ impl Registration {
 // === impl Register ===
 
 impl Register {
-    /// What cannot be compiled leaves the former rules in force.
-    fn follow_rules(&mut self, told: Known) {
-        if self.known.as_ref() == Some(&told) {
-            return;
+    async fn follow(&mut self, lease: &SchedulerLease) -> Result<(), RegisterError> {
+        let mut policy = self.own.clone();
+        policy.follow(&lease.config, &lease.seed_peer_config, &lease.peer_config);
+        let rules = RuleSet {
+            seeds: lease.seed_peer_config.block_list.clone(),
+            peers: lease.peer_config.block_list.clone(),
+            applications: lease.applications.clone(),
+        };
+        let settings = Settings { policy, rules };
+        if self.told.as_ref() != Some(&settings) {
+            self.swarm.follow(settings.clone()).await?;
+            self.told = Some(settings);
         }
-        self.version += 1;
-        match Rules::compile(&told.seeds, &told.peers, &told.applications, self.version) {
-            Ok(rules) => self.swarm.set_rules(rules),
-            Err(error) => tracing::error!(%error, "the rules of the manager are not followed"),
-        }
-        self.known = Some(told);
+        Ok(())
     }
 }
 
@@ -128,13 +128,9 @@ impl Worker for Register {
             let (cluster, url) = (&lease.membership.cluster_name, &self.request.url);
             tracing::info!(cluster, url, "registered at the manager");
         }
-        self.swarm.change_policy(|policy| policy.follow(&lease.config, &lease.seed_peer_config, &lease.peer_config));
-        self.follow_rules(Known {
-            seeds: lease.seed_peer_config.block_list,
-            peers: lease.peer_config.block_list,
-            applications: lease.applications,
-        });
+        let followed = self.follow(&lease).await;
         self.registration.gate.admit(lease.membership);
+        followed?;
         Ok(Duration::from_millis(lease.refresh_after_ms.max(100)))
     }
 }

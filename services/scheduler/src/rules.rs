@@ -9,41 +9,59 @@ use std::collections::HashMap;
 use df_api::rules::{ApplicationRule, BlockList, Blocked, Priority};
 use df_api::task::Origin;
 use regex::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
 
 /// A pattern that compiles to more is refused, as the manager does.
 const REGEX_BYTES_MAX: usize = 256 * 1024;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Rules {
     /// Tells these rules from earlier ones.
     pub version: u64,
+    /// What they are compiled of.
+    set: RuleSet,
     seeds: Kind,
     peers: Kind,
     applications: HashMap<String, Ranks>,
 }
 
+/// As people have written them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RuleSet {
+    pub seeds: BlockList,
+    pub peers: BlockList,
+    pub applications: Vec<ApplicationRule>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    version: u64,
+    set: RuleSet,
+}
+
 /// Of one kind of host.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Kind {
     download: Matcher,
     upload: Matcher,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Matcher {
     listed: Blocked,
     urls: Vec<Regex>,
 }
 
 /// Of one application.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Ranks {
     otherwise: Priority,
     urls: Vec<(Regex, Priority)>,
 }
 
 /// What of the rules concerns one peer of a task.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admission {
     pub version: u64,
     pub priority: Priority,
@@ -78,19 +96,19 @@ type Hit = (&'static str, String);
 // === impl Rules ===
 
 impl Rules {
-    pub fn compile(
-        seeds: &BlockList,
-        peers: &BlockList,
-        applications: &[ApplicationRule],
-        version: u64,
-    ) -> Result<Self, InvalidPattern> {
-        let ranks = applications.iter().map(|rule| Ok((rule.name.clone(), Ranks::compile(rule)?)));
+    pub fn compile(set: RuleSet, version: u64) -> Result<Self, InvalidPattern> {
+        let ranks = set.applications.iter().map(|rule| Ok((rule.name.clone(), Ranks::compile(rule)?)));
         Ok(Self {
             version,
-            seeds: Kind::compile("seed_peer_cluster_config.block_list", seeds)?,
-            peers: Kind::compile("peer_cluster_config.block_list", peers)?,
+            seeds: Kind::compile("seed_peer_cluster_config.block_list", &set.seeds)?,
+            peers: Kind::compile("peer_cluster_config.block_list", &set.peers)?,
             applications: ranks.collect::<Result<_, _>>()?,
+            set,
         })
+    }
+
+    pub fn set(&self) -> &RuleSet {
+        &self.set
     }
 
     pub fn is_empty(&self) -> bool {
@@ -129,6 +147,20 @@ impl Rules {
         };
         let by_url = ranks.urls.iter().find(|(pattern, _)| pattern.is_match(&wish.url));
         by_url.map_or(ranks.otherwise, |(_, priority)| *priority)
+    }
+}
+
+impl TryFrom<Written> for Rules {
+    type Error = InvalidPattern;
+
+    fn try_from(written: Written) -> Result<Self, InvalidPattern> {
+        Self::compile(written.set, written.version)
+    }
+}
+
+impl From<Rules> for Written {
+    fn from(Rules { version, set, .. }: Rules) -> Self {
+        Self { version, set }
     }
 }
 
@@ -211,7 +243,8 @@ mod tests {
             tags: text("t1"),
             priorities: vec![priority(6)],
         };
-        let rules = Rules::compile(&BlockList::default(), &list(download, Blocked::default()), &[], 1).unwrap();
+        let rules =
+            Rules::compile(RuleSet { peers: list(download, Blocked::default()), ..RuleSet::default() }, 1).unwrap();
         let urgent = Origin { priority: priority(6), ..wish("https://a", "", "") };
         for (wish, list, entry) in [
             (wish("https://a", "miner", ""), "applications", "miner"),
@@ -237,7 +270,8 @@ mod tests {
     #[test]
     fn what_is_filtered_out_of_the_identity_is_looked_at() {
         let download = Blocked { urls: text("team=a"), ..Blocked::default() };
-        let rules = Rules::compile(&BlockList::default(), &list(download, Blocked::default()), &[], 1).unwrap();
+        let rules =
+            Rules::compile(RuleSet { peers: list(download, Blocked::default()), ..RuleSet::default() }, 1).unwrap();
         let filtered_query_params = text("team");
         assert!(rules.judge(&Origin { filtered_query_params, ..wish("https://a?team=a", "", "") }, false).is_err());
     }
@@ -246,7 +280,7 @@ mod tests {
     fn a_blocked_upload_is_no_refusal() {
         let upload = Blocked { tags: text("t"), ..Blocked::default() };
         let both = list(Blocked { tags: text("t2"), ..Blocked::default() }, upload);
-        let rules = Rules::compile(&both, &BlockList::default(), &[], 1).unwrap();
+        let rules = Rules::compile(RuleSet { seeds: both, ..RuleSet::default() }, 1).unwrap();
         let of = |tag: &str| rules.judge(&wish("https://a", "", tag), false).unwrap();
         assert!(of("t").seeds_give_nothing && !of("t").peers_give_nothing && !of("t").seeds_fetch_nothing);
         assert!(of("t2").seeds_fetch_nothing && !of("t2").seeds_give_nothing);
@@ -262,7 +296,7 @@ mod tests {
             name: "app".to_owned(),
             priority: ApplicationPriority { value: Priority::CACHED_ONLY, urls },
         };
-        let rules = Rules::compile(&BlockList::default(), &BlockList::default(), &[app], 1).unwrap();
+        let rules = Rules::compile(RuleSet { applications: vec![app], ..RuleSet::default() }, 1).unwrap();
         let of = |wish: &Origin| rules.judge(wish, false).map(|admission| u8::from(admission.priority));
         assert_eq!(of(&wish("https://a/models/x", "app", "")), Ok(3));
         assert_eq!(of(&wish("https://a/x", "app", "")), Ok(2));
@@ -280,7 +314,7 @@ mod tests {
     #[test]
     fn a_pattern_that_cannot_be_is_named_with_its_list() {
         let broken = list(Blocked::default(), Blocked { urls: text("["), ..Blocked::default() });
-        let said = Rules::compile(&broken, &BlockList::default(), &[], 1).unwrap_err().to_string();
+        let said = Rules::compile(RuleSet { seeds: broken, ..RuleSet::default() }, 1).unwrap_err().to_string();
         assert!(said.starts_with("seed_peer_cluster_config.block_list.task.upload.urls has a pattern"), "{said}");
     }
 }

@@ -3,6 +3,8 @@
 //! **Invariant.** Everything here is rebuilt from reports: a state that has just been made knows everything again when
 //! each host and each running peer has reported once.
 
+mod expire;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use df_api::scheduler::{
@@ -10,8 +12,10 @@ use df_api::scheduler::{
 };
 use df_api::task::TaskSpec;
 use df_api::{HostId, TaskId};
+use serde::{Deserialize, Serialize};
 
 use crate::directory::Directory;
+use crate::event::Settings;
 use crate::host::{Host, Hosts};
 use crate::left::Left;
 use crate::pace::Pace;
@@ -20,7 +24,7 @@ use crate::rules::{Forbidden, Rules};
 use crate::select::{Effect, Selection, Verdict, View, select};
 use crate::task::{Demotion, Lease, Peer, Rest, Task};
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct State {
     pub policy: Policy,
     pub rules: Rules,
@@ -33,6 +37,9 @@ pub struct State {
     next_seat: u64,
     next_duty: u64,
     first_row: u64,
+    expired_ms: u64,
+    next_expiry_ms: u64,
+    #[serde(skip)]
     rings: Vec<Ring>,
 }
 
@@ -77,6 +84,8 @@ impl State {
             next_seat: 1,
             next_duty: first,
             first_row: first,
+            expired_ms: 0,
+            next_expiry_ms: u64::MAX,
             rings: Vec::new(),
         }
     }
@@ -85,10 +94,22 @@ impl State {
         std::mem::take(&mut self.rings)
     }
 
-    /// Hosts are told at once whether there are rules; who is at something that they forbid, with its next report.
-    pub fn set_rules(&mut self, rules: Rules) {
-        self.rules = rules;
+    /// Hosts are told at once whether there are rules; who is at something that they forbid, with its next report. What
+    /// cannot be compiled leaves the former rules in force.
+    pub fn follow(&mut self, settings: Settings) {
+        self.policy = settings.policy;
+        if *self.rules.set() == settings.rules {
+            return;
+        }
+        match Rules::compile(settings.rules, self.rules.version + 1) {
+            Ok(rules) => self.rules = rules,
+            Err(error) => return tracing::error!(%error, "the rules of the cluster are not followed"),
+        }
         self.rings.extend(self.hosts.announced.keys().cloned().map(Ring::Host));
+    }
+
+    pub fn is_following(&self, settings: &Settings) -> bool {
+        self.policy == settings.policy && *self.rules.set() == settings.rules
     }
 
     // --- hosts ---
@@ -298,13 +319,15 @@ impl State {
         }
     }
 
+    /// What would be decided for a peer. `None` when it has left.
+    pub fn select(&self, now_ms: u64, id: &TaskId, asker: &HostId) -> Option<Selection> {
+        let task = self.tasks.get(id).filter(|task| task.peers.contains_key(asker))?;
+        Some(select(View { now_ms, task, hosts: &self.hosts, policy: &self.policy }, asker))
+    }
+
     /// Decides for a peer, applies what follows, and remembers the answer. `None` when it has left.
     pub fn decide(&mut self, now_ms: u64, id: &TaskId, asker: &HostId) -> Option<Selection> {
-        let task = self.tasks.get(id)?;
-        if !task.peers.contains_key(asker) {
-            return None;
-        }
-        let selection = select(View { now_ms, task, hosts: &self.hosts, policy: &self.policy }, asker);
+        let selection = self.select(now_ms, id, asker)?;
         for effect in &selection.effects {
             self.apply(now_ms, id, asker, effect);
         }
@@ -368,33 +391,6 @@ impl State {
             None => self.rings.push(Ring::Task(id.clone())),
             Some(concerned) => self.ring_peers(id, concerned.into_iter().filter(|host| host != asker)),
         }
-    }
-
-    // --- time ---
-
-    /// Forgets who has been silent for too long. Says when the next host may be due.
-    pub fn expire(&mut self, now_ms: u64) -> Option<u64> {
-        self.left.expire(now_ms);
-        let dead = self.hosts.announced.iter().filter(|(_, host)| host.expires_ms <= now_ms);
-        // In one order, so that what follows from it can be repeated.
-        for id in dead.map(|(id, _)| id.clone()).collect::<BTreeSet<_>>() {
-            tracing::info!(host = %id, "silent beyond its lease: gone, with its peers");
-            self.delete_host(&id);
-        }
-        let silent_since = now_ms.saturating_sub(self.policy.peer_silence_ms());
-        let mut silent = Vec::new();
-        for task in self.tasks.values_mut() {
-            task.resting.retain(|_, rest| rest.until_ms > now_ms);
-            let peers = task.peers.iter().filter(|(id, peer)| {
-                let holds = peer.report.state == PeerState::Complete && self.hosts.announced.contains_key(*id);
-                !holds && peer.seen_ms < silent_since
-            });
-            silent.extend(peers.map(|(id, _)| (task.id.clone(), id.clone())));
-        }
-        for (task, host) in silent {
-            self.delete_peer(&task, &host);
-        }
-        self.hosts.announced.values().map(|host| host.expires_ms).min()
     }
 
     /// A host that shares nothing is nobody's relay.

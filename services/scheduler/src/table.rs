@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use df_api::HostId;
 use df_api::scheduler::{Row, RowPlace};
+use serde::{Deserialize, Serialize};
 
 /// Slots of a row at most; also of what a peer claims to have been told.
 const WIDTH_MAX: u32 = 32;
@@ -19,7 +20,7 @@ const ROW_MAX: u64 = 1 << 53;
 /// Newest rows of a chain that are looked at for an empty slot: older ones are ahead of any newcomer.
 const OPEN_ROWS: usize = 4;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Table {
     /// Of all rows; means nothing while there is none.
     width: u32,
@@ -35,14 +36,14 @@ pub struct Table {
 /// In lower case.
 pub type Idc = Option<String>;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stand {
     Slot(RowPlace),
     /// It only reads.
     Reads(u64),
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Relays {
     idc: Idc,
     slots: BTreeMap<u32, HostId>,

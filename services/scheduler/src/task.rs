@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use df_api::rendezvous::weight;
 use df_api::scheduler::{DemotionReason, ParentRole, PeerReport, PeerState, RestReason, Row, RowPlace, TaskFacts};
 use df_api::{HostId, PeerId, TaskId};
+use serde::{Deserialize, Serialize};
 
 use crate::complaints::Complaints;
 use crate::pace::{Median, Pace, Reference};
 use crate::rules::Admission;
 use crate::table::{Idc, Table};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
     pub id: TaskId,
     pub facts: TaskFacts,
@@ -36,7 +37,7 @@ pub struct Task {
     pub resting: BTreeMap<HostId, Rest>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Peer {
     /// Join order.
     pub seat: u64,
@@ -51,14 +52,14 @@ pub struct Peer {
 }
 
 /// Whom a peer reads from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sources {
     pub row: Row,
     /// Mates, then those above, then the reserve. Never empty.
     pub parents: Vec<Source>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     pub id: HostId,
     pub role: ParentRole,
@@ -66,7 +67,7 @@ pub struct Source {
 }
 
 /// The cluster's one right to read this task from its origin.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     pub holder: HostId,
     pub granted_ms: u64,
@@ -76,14 +77,14 @@ pub struct Lease {
     pub duty_pending: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rest {
     pub until_ms: u64,
     pub why: RestReason,
 }
 
 /// A relay no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demotion {
     pub at_ms: u64,
     pub why: DemotionReason,

@@ -9,7 +9,7 @@ use df_http::extract::{Json, Path, Query, Wait};
 use df_http::{ApiError, Problems};
 use http::StatusCode;
 
-use super::{Farewell, check_length, check_url, refused};
+use super::{Farewell, check_length, check_url, unanswered, unreachable};
 use crate::App;
 
 /// Announce a host, and wait for duties
@@ -46,7 +46,7 @@ pub async fn report_host(
     if let Some(held) = report.tasks.iter().flatten().find(|held| held.piece_length == 0) {
         return Err(ApiError::unprocessable(format!("tasks: piece_length of task {} is 0", held.id)));
     }
-    let decision = app.swarm().report_host(&id, report, wait).await.map_err(refused)?;
+    let decision = app.swarm().report_host(&id, report, wait).await.map_err(unanswered)?;
     decision.map(Json).ok_or_else(|| ApiError::not_found(format!("host {id} left while it waited")))
 }
 
@@ -66,7 +66,7 @@ pub async fn delete_host(
     Query(farewell): Query<Farewell>,
 ) -> Result<StatusCode, ApiError> {
     member.must_be(&id)?;
-    app.swarm().delete_host(&id, farewell.seq);
+    app.swarm().delete_host(id, farewell.seq).await.map_err(unreachable)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -78,6 +78,6 @@ pub async fn delete_host(
     tag = "hosts",
     responses((status = 200, description = "In the order of their ids", body = Vec<HostView>), Problems)
 )]
-pub async fn list_hosts(State(app): State<App>) -> Json<Vec<HostView>> {
-    Json(app.swarm().hosts())
+pub async fn list_hosts(State(app): State<App>) -> Result<Json<Vec<HostView>>, ApiError> {
+    app.swarm().hosts().await.map(Json).map_err(unreachable)
 }

@@ -10,9 +10,10 @@ use df_api::{HostId, PeerId, TaskId};
 use df_http::credential::Member;
 use df_http::extract::{Json, Path, Query, Wait};
 use df_http::{ApiError, Problems};
+use futures_util::future::join_all;
 use http::StatusCode;
 
-use super::{Farewell, check_length, check_url, refused};
+use super::{Farewell, check_length, check_url, unanswered, unreachable};
 use crate::App;
 use crate::task::host_of;
 
@@ -46,7 +47,7 @@ pub async fn report_peer(
     app.doors().pass(&host_of(&peer_id))?;
     check(&host_of(&peer_id), &report)?;
     let host_id = report.host_id.clone();
-    let decision = app.swarm().report_peer(&task_id, &host_id, report, wait).await.map_err(refused)?;
+    let decision = app.swarm().report_peer(&task_id, &host_id, report, wait).await.map_err(unanswered)?;
     answer(&task_id, &host_id, decision).map(Json)
 }
 
@@ -75,12 +76,13 @@ pub async fn report_peers(
         let count = body.reports.len();
         return Err(ApiError::unprocessable(format!("reports has {count} entries; at most {REPORTS_MAX} are taken")));
     }
-    let report_one = |TaskReport { task_id, report }: TaskReport| {
+    let report_one = async |TaskReport { task_id, report }: TaskReport| {
         check(&host_id, &report)?;
-        let decision = app.swarm().report_peer_at_once(&task_id, &host_id, report).map_err(refused)?;
+        let decision = app.swarm().report_peer_at_once(&task_id, &host_id, report).await.map_err(unanswered)?;
         answer(&task_id, &host_id, decision)
     };
-    let answers = body.reports.into_iter().map(|report| match report_one(report) {
+    let answers = join_all(body.reports.into_iter().map(report_one)).await;
+    let answers = answers.into_iter().map(|answer| match answer {
         Ok(decision) => PeerAnswer::Decision(decision),
         Err(refusal) => PeerAnswer::Refused(refusal.into_problem()),
     });
@@ -110,7 +112,7 @@ pub async fn delete_peer(
 ) -> Result<StatusCode, ApiError> {
     let host_id = host_of(&peer_id);
     member.must_be(&host_id)?;
-    app.swarm().delete_peer(&task_id, &host_id, farewell.seq);
+    app.swarm().delete_peer(task_id, host_id, farewell.seq).await.map_err(unreachable)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -124,7 +126,7 @@ pub async fn delete_peer(
     responses((status = 200, description = "Peers in join order", body = TaskView), Problems)
 )]
 pub async fn get_task(State(app): State<App>, Path(id): Path<TaskId>) -> Result<Json<TaskView>, ApiError> {
-    let task = app.swarm().task(&id);
+    let task = app.swarm().task(&id).await.map_err(unreachable)?;
     task.map(Json).ok_or_else(|| ApiError::not_found(format!("nobody in this cluster has a part in task {id}")))
 }
 

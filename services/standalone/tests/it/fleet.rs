@@ -26,6 +26,7 @@ pub struct Fleet {
 /// A scheduler, and the way to it.
 pub struct Line {
     pub line: FaultProxy,
+    config: scheduler::Config,
     address: SocketAddr,
     running: Option<(CancellationToken, JoinHandle<std::io::Result<()>>)>,
 }
@@ -33,33 +34,44 @@ pub struct Line {
 impl Fleet {
     /// The first `seeds` of the daemons are seed peers. Returns when all schedulers know all of them.
     pub async fn start(schedulers: usize, daemons: usize, seeds: usize, layers: &[usize]) -> Self {
+        let mut lines = Vec::new();
+        for _ in 0..schedulers {
+            lines.push(Line::start(scheduler::Config::default()).await);
+        }
+        let addresses: Vec<_> = lines.iter().map(|line| line.line.address()).collect();
+        Self::with_schedulers(lines, &addresses, [daemons, seeds], layers).await
+    }
+
+    /// `addresses`: what daemons know of these schedulers.
+    pub async fn with_schedulers(
+        lines: Vec<Line>,
+        addresses: &[SocketAddr],
+        [daemons, seeds]: [usize; 2],
+        layers: &[usize],
+    ) -> Self {
         let registry = FakeRegistry::start(RegistryAccess::Open).await.unwrap();
         let layers: Vec<_> = layers.iter().map(|bytes| Layer::tar(*bytes)).collect();
         let image = Image::build(1, &layers).unwrap();
         registry.add(REPOSITORY, "v1", &image);
         let (dir, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
-        let mut lines = Vec::new();
-        for _ in 0..schedulers {
-            lines.push(Line::start().await);
-        }
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let layers = image.layers.clone();
         let daemons_wanted = daemons;
         let mut fleet = Self { daemons: Vec::new(), schedulers: lines, registry, layers, http, stop, _dir: dir };
         for number in 0..daemons_wanted {
-            let config = fleet.config(&format!("node-{number}"), number < seeds);
+            let config = fleet.config(addresses, &format!("node-{number}"), number < seeds);
             fleet.daemons.push(Dfdaemon::start(config, fleet.stop.clone()).await.unwrap());
         }
         fleet.until_known().await;
         fleet
     }
 
-    fn config(&self, name: &str, seed: bool) -> DaemonConfig {
+    fn config(&self, schedulers: &[SocketAddr], name: &str, seed: bool) -> DaemonConfig {
         let mut config = DaemonConfig::default();
         config.host.hostname = name.to_owned();
         config.host.advertise_ip = "127.0.0.1".to_owned();
-        let address = |line: &Line| NetAddr { kind: "tcp".to_owned(), addr: line.line.address().to_string() };
-        config.scheduler.net_addrs = self.schedulers.iter().map(address).collect();
+        let address = |address: &SocketAddr| NetAddr { kind: "tcp".to_owned(), addr: address.to_string() };
+        config.scheduler.net_addrs = schedulers.iter().map(address).collect();
         config.scheduler.manager.seed_peer.enable = seed;
         config.proxy.listen = "127.0.0.1:0".parse().unwrap();
         config.upload.listen = "127.0.0.1:0".parse().unwrap();
@@ -148,17 +160,17 @@ impl Drop for Fleet {
 // === impl Line ===
 
 impl Line {
-    async fn start() -> Self {
+    pub async fn start(config: scheduler::Config) -> Self {
         let listener = df_http::serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let line = FaultProxy::start(address).await.unwrap();
-        let mut started = Self { line, address, running: None };
+        let mut started = Self { line, config, address, running: None };
         started.run(listener);
         started
     }
 
     fn run(&mut self, listener: tokio::net::TcpListener) {
-        let app = scheduler::App::new(scheduler::Config::default()).unwrap();
+        let app = scheduler::App::new(self.config.clone()).unwrap();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(scheduler::serve(app, listener, stop.clone()));
         self.running = Some((stop, serving));

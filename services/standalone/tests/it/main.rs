@@ -16,6 +16,7 @@ mod imports;
 mod ipv6;
 mod lab;
 mod liars;
+mod one_url;
 mod outage;
 mod peers_only;
 mod rows;

@@ -3,7 +3,7 @@
 use df_api::rules::{ApplicationPriority, ApplicationRule, BlockList, Blocked, Priority, TaskBlockList};
 
 use super::*;
-use crate::rules::{Forbidden, Rules};
+use crate::rules::{Forbidden, RuleSet, Rules};
 use crate::state::Refused;
 
 fn blocked(application: &str) -> Blocked {
@@ -21,7 +21,7 @@ fn upload(application: &str) -> BlockList {
 impl Sim {
     fn rule(&mut self, seeds: BlockList, peers: BlockList) {
         let version = self.state.rules.version + 1;
-        self.state.rules = Rules::compile(&seeds, &peers, &[], version).unwrap();
+        self.state.rules = Rules::compile(RuleSet { seeds, peers, applications: Vec::new() }, version).unwrap();
     }
 
     fn wish(&mut self, name: &str, application: &str, change: impl FnOnce(&mut PeerReport)) -> Result<Told, Refused> {
@@ -107,7 +107,7 @@ fn only_what_the_cluster_has_also_while_somebody_is_getting_it() {
         name: "app".to_owned(),
         priority: ApplicationPriority { value: Priority::CACHED_ONLY, urls: Vec::new() },
     };
-    sim.state.rules = Rules::compile(&BlockList::default(), &BlockList::default(), &[rule], 1).unwrap();
+    sim.state.rules = Rules::compile(RuleSet { applications: vec![rule], ..RuleSet::default() }, 1).unwrap();
     assert_eq!(sim.wish("a", "app", |_| {}), Ok(Told::Nobody));
     assert_eq!(sim.ask("b"), Told::Origin);
     assert_eq!(sim.wish("a", "app", |_| {}), Ok(rows("", "b", "")));

@@ -1,0 +1,125 @@
+//! Whatever changes the state, as data.
+//!
+//! **Invariant.** The same events at the same times make the same state and the same answers, wherever they are applied.
+
+use df_api::scheduler::{HostDecision, HostReport, PeerDecision, PeerReport};
+use df_api::{HostId, TaskId};
+use serde::{Deserialize, Serialize};
+
+use crate::answers::{Pending, host_answer, host_decision, peer_answer, peer_decision};
+use crate::policy::Policy;
+use crate::rules::RuleSet;
+use crate::select::Verdict;
+use crate::state::{Refused, State};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Event {
+    /// A report, and the question in it.
+    Host(HostId, Box<HostReport>),
+    Peer(TaskId, HostId, Box<PeerReport>),
+    /// Somebody who waits for news asks again.
+    AskHost(HostId),
+    AskPeer(TaskId, HostId),
+    /// With the number of the farewell.
+    EndHost(HostId, u64),
+    EndPeer(TaskId, HostId, u64),
+    Settings(Box<Settings>),
+    /// Nothing but time.
+    Tick,
+}
+
+/// What people have said of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    pub policy: Policy,
+    pub rules: RuleSet,
+}
+
+/// What an event leads to. `None`: who asked is not there.
+#[derive(Debug)]
+pub enum Outcome {
+    Done,
+    Refused(Refused),
+    Host(Option<Pending<HostDecision>>),
+    Peer(Option<Pending<PeerDecision>>),
+}
+
+// === impl Event ===
+
+impl Event {
+    /// Time does not run backwards from one event to the next.
+    pub fn apply(self, state: &mut State, now_ms: u64) -> Outcome {
+        state.expire_when_due(now_ms);
+        match self {
+            Self::Host(id, report) => match state.report_host(now_ms, &id, *report) {
+                Ok(()) => Outcome::Host(host_decision(state, &id)),
+                Err(refused) => Outcome::Refused(refused),
+            },
+            Self::Peer(task, host, report) => match state.report_peer(now_ms, &task, &host, *report) {
+                Ok(()) => Outcome::Peer(peer_decision(state, now_ms, &task, &host)),
+                Err(refused) => Outcome::Refused(refused),
+            },
+            Self::AskHost(id) => Outcome::Host(host_decision(state, &id)),
+            Self::AskPeer(task, host) => Outcome::Peer(peer_decision(state, now_ms, &task, &host)),
+            Self::EndHost(id, seq) => {
+                state.end_host(now_ms, &id, seq);
+                Outcome::Done
+            }
+            Self::EndPeer(task, host, seq) => {
+                state.end_peer(now_ms, &task, &host, seq);
+                Outcome::Done
+            }
+            Self::Settings(settings) => {
+                state.follow(*settings);
+                Outcome::Done
+            }
+            Self::Tick => Outcome::Done,
+        }
+    }
+
+    /// The outcome of a question that changes nothing, so that nobody else has to hear of it.
+    pub fn foresee(&self, state: &State, now_ms: u64) -> Option<Outcome> {
+        match self {
+            Self::AskHost(id) => {
+                let told = state.hosts.announced.get(id).map(|host| host.told_rules);
+                let answer = host_answer(state, id);
+                let same = answer.as_ref().map(|pending| pending.answer.ask_first) == told;
+                same.then_some(Outcome::Host(answer))
+            }
+            Self::AskPeer(task, host) => {
+                let Some(selection) = state.select(now_ms, task, host) else { return Some(Outcome::Peer(None)) };
+                let told = state.tasks.get(task)?.peers.get(host)?.told.as_ref();
+                let same = match &selection.verdict {
+                    Verdict::Parents(sources) => told == Some(sources),
+                    Verdict::Origin | Verdict::Wait | Verdict::Nobody => told.is_none(),
+                };
+                let quiet = same && selection.effects.is_empty();
+                quiet.then(|| Outcome::Peer(peer_answer(state, task, host, selection, told.is_some())))
+            }
+            _ => None,
+        }
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    pub fn into_host(self) -> Result<Option<Pending<HostDecision>>, Refused> {
+        match self {
+            Self::Host(pending) => Ok(pending),
+            Self::Refused(refused) => Err(refused),
+            Self::Done | Self::Peer(_) => Ok(None),
+        }
+    }
+
+    pub fn into_peer(self) -> Result<Option<Pending<PeerDecision>>, Refused> {
+        match self {
+            Self::Peer(pending) => Ok(pending),
+            Self::Refused(refused) => Err(refused),
+            Self::Done | Self::Host(_) => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
