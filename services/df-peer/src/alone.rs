@@ -243,7 +243,6 @@ impl Order {
     /// Seed peers first, then by rendezvous. A host that others are not told of is behind all that they are told of.
     fn of(task: &TaskId, mut hosts: Vec<KnownHost>, own: &HostId) -> Self {
         hosts.sort_by_cached_key(|host| (Reverse(host.seed), Reverse(weight(task, &host.id)), host.id.clone()));
-        hosts.dedup_by(|one, other| one.id == other.id);
         let before = hosts.iter().position(|host| host.id == *own).unwrap_or(hosts.len());
         hosts.retain(|host| host.id != *own);
         Self { hosts, before }

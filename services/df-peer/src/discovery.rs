@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use df_api::manager::{DiscoveryRequest, DiscoveryResponse, SeedPeer};
-use df_api::scheduler::{Parent, ParentRole};
-use df_api::{HostId, PeerId};
+use df_api::manager::{DiscoveryRequest, DiscoveryResponse};
 use df_http::worker::Worker;
 
 use crate::announce::{AnnounceError, ManagerAccess, manager_client};
@@ -72,15 +70,15 @@ impl Discovery {
             at: Instant::now(),
             refresh_after: Duration::from_millis(found.refresh_after_ms),
         });
-        let former = self.peer.gate().membership();
-        if former.as_ref().is_none_or(|former| former.cluster_id != found.membership.cluster_id) {
+        let (former, cluster_id) = (self.peer.gate().membership(), found.membership.cluster_id);
+        if former.as_ref().is_none_or(|former| former.cluster_id != cluster_id) {
             tell(former.map(|former| former.cluster_name.clone()), &found);
-            self.remember(found.membership.cluster_id);
+            self.remember(cluster_id);
         }
         // The credential first: whoever hears of a scheduler announces this host there at once.
         self.peer.gate().admit(found.membership);
         self.peer.schedulers().set(found.schedulers.into_iter().map(|scheduler| scheduler.url).collect());
-        self.peer.set_seeds(found.seed_peers.into_iter().filter_map(seed).collect());
+        self.peer.known().set_seeds(Some(cluster_id), found.seed_peers);
         news
     }
 
@@ -133,12 +131,6 @@ fn tell(former: Option<String>, found: &DiscoveryResponse) {
         None => tracing::info!(cluster, reason, considered, schedulers, "joined a cluster"),
         Some(former) => tracing::info!(cluster, former, reason, considered, schedulers, "moved to another cluster"),
     }
-}
-
-fn seed(seed: SeedPeer) -> Option<Parent> {
-    let id = seed.host_name;
-    let (peer_id, host_id) = (PeerId::try_from(id.clone()).ok()?, HostId::try_from(id).ok()?);
-    Some(Parent { peer_id, host_id, url: seed.url, seed: true, role: ParentRole::Reserve, slot: 0 })
 }
 
 /// Holds the cluster's id, and no secret.

@@ -30,8 +30,8 @@ const UNTOLD_KEPT: Duration = Duration::from_secs(600);
 pub(crate) struct Known {
     path: PathBuf,
     hosts: Mutex<Hosts>,
-    /// Of the last discovery.
-    seeds: Mutex<Vec<KnownHost>>,
+    /// Of the last discovery, and of its cluster.
+    seeds: Mutex<(Option<i64>, Vec<KnownHost>)>,
     changed: Notify,
     /// Its bytes as last written.
     written: Mutex<Vec<u8>>,
@@ -91,12 +91,25 @@ impl Known {
         self.note_change();
     }
 
+    /// Seed peers of the cluster, as the manager knows them.
+    pub fn set_seeds(&self, cluster_id: Option<i64>, seeds: Vec<KnownHost>) {
+        *self.seeds.lock() = (cluster_id, seeds);
+        self.note_change();
+    }
+
+    /// Each once, in no order. A seed peer is one even where a scheduler has not heard of it yet.
     pub fn hosts(&self, cluster_id: Option<i64>) -> Vec<KnownHost> {
-        let hosts = self.hosts.lock();
-        if hosts.cluster_id != cluster_id {
-            return Vec::new();
+        let (of, mut all) = self.seeds.lock().clone();
+        if of != cluster_id {
+            all.clear();
         }
-        hosts.hosts.iter().map(|known| known.host.clone()).collect()
+        let hosts = self.hosts.lock();
+        if hosts.cluster_id == cluster_id {
+            let told = hosts.hosts.iter().map(|known| &known.host);
+            let others: Vec<_> = told.filter(|host| all.iter().all(|seed| seed.id != host.id)).cloned().collect();
+            all.extend(others);
+        }
+        all
     }
 
     /// Something that is kept may be different now.
@@ -170,18 +183,9 @@ impl Peer {
         self.known().tell(self.cluster_id(), hosts);
     }
 
-    /// Seed peers of the cluster, as the manager knows them.
-    pub(crate) fn set_seeds(&self, seeds: Vec<Parent>) {
-        let seeds = seeds.into_iter().map(|seed| KnownHost { id: seed.host_id, url: seed.url, seed: true });
-        *self.known().seeds.lock() = seeds.collect();
-        self.known().note_change();
-    }
-
     /// Of this cluster, in no order.
-    pub(crate) fn known_hosts(&self) -> Vec<KnownHost> {
-        let mut hosts = self.known().hosts(self.cluster_id());
-        hosts.extend(self.known().seeds.lock().iter().cloned());
-        hosts
+    pub fn known_hosts(&self) -> Vec<KnownHost> {
+        self.known().hosts(self.cluster_id())
     }
 
     pub(crate) fn is_seed(&self, id: &HostId) -> bool {
@@ -266,13 +270,25 @@ mod tests {
     }
 
     #[test]
+    fn a_seed_peer_that_manager_and_scheduler_tell_of_is_one_host() {
+        let known = Known::open(Path::new("/nowhere"), "").0;
+        let seed = KnownHost { seed: true, ..host("seed") };
+        known.tell(Some(1), vec![seed.clone(), host("a")]);
+        known.set_seeds(Some(1), vec![seed.clone()]);
+        assert_eq!(known.hosts(Some(1)), [seed.clone(), host("a")]);
+        known.tell(Some(1), vec![host("seed"), host("a")]);
+        assert_eq!(known.hosts(Some(1)), [seed, host("a")], "what it is, the manager says");
+    }
+
+    #[test]
     fn another_cluster_begins_with_nobody() {
         let known = Known::open(Path::new("/nowhere"), "").0;
         known.tell(Some(1), vec![host("a")]);
+        known.set_seeds(Some(1), vec![host("seed")]);
         assert!(known.hosts(Some(2)).is_empty() && known.hosts(None).is_empty());
         known.tell(Some(2), vec![host("b")]);
         assert_eq!(known.hosts(Some(2)), [host("b")]);
-        assert!(known.hosts(Some(1)).is_empty());
+        assert_eq!(known.hosts(Some(1)), [host("seed")]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What a component may say of itself: where it stands, and the URL others reach it at.
 //! **Invariant:** every address that discovery hands out passed here, so no peer is ever sent to a strange URL.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use df_api::HostId;
 use df_api::cluster::Place;
 use url::Url;
 
@@ -24,6 +25,15 @@ pub fn check_place(place: &Place) -> Result<(), Refused> {
     })?;
     at_most("place.idc", idc, IDC_CHARS_MAX)?;
     check_location("place.location", location)
+}
+
+/// A daemon's name is part of the id that it is known by in its cluster.
+pub fn check_daemon(place: &Place, port: u16) -> Result<(), Refused> {
+    let address = |ip: IpAddr| SocketAddr::new(ip, port);
+    let named = place.ip.parse().is_ok_and(|ip| HostId::of(&place.hostname, address(ip)).is_ok());
+    ensure(named, "place.hostname", quoted(&place.hostname), || {
+        "letters, digits and . _ : - only, short enough to be part of a host's id".to_owned()
+    })
 }
 
 /// Its port.
@@ -74,6 +84,9 @@ mod tests {
             let said = check_place(&Place { ip: ip.into(), ..place.clone() }).unwrap_err().to_string();
             assert!(said.starts_with("place.ip"), "{said}");
         }
+        assert_eq!(check_daemon(&place, 65002), Ok(()));
+        let said = check_daemon(&Place { hostname: "no/de".into(), ..place.clone() }, 65002).unwrap_err().to_string();
+        assert!(said.starts_with("place.hostname"), "{said}");
         assert!(check_place(&Place { hostname: "a b".into(), ..place.clone() }).is_err());
         assert!(check_place(&Place { location: "a|b|c|d|e|f".into(), ..place }).is_err());
     }

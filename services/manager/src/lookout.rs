@@ -8,12 +8,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use df_api::manager::{InstanceState, Scheduler, SeedPeer};
+use df_api::manager::{InstanceState, Scheduler};
+use df_api::scheduler::KnownHost;
 use moka::future::Cache;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::db::instances::{InstanceFilter, Kind};
+use crate::db::instances::{Instance, InstanceFilter, Kind};
 use crate::db::{Db, DbError, Page, fleet::Mark, now_ms};
 use crate::match_clusters::Candidate;
 use crate::paging::PER_PAGE_WHOLE;
@@ -49,7 +50,8 @@ pub struct Fleet {
 #[derive(Debug)]
 pub struct Roster {
     pub schedulers: Vec<Scheduler>,
-    pub seed_peers: Vec<SeedPeer>,
+    pub seed_peers: Vec<KnownHost>,
+    marks: Vec<String>,
 }
 
 // === impl Lookout ===
@@ -117,9 +119,12 @@ impl Lookout {
         let page = Page { page: 1, per_page: PER_PAGE_WHOLE };
         let schedulers = self.db.list_instances(Kind::Scheduler, &active, page, now).await?.items;
         let seed_peers = self.db.list_instances(Kind::SeedPeer, &active, page, now).await?.items;
+        let of = |kind: &str, all: &[Instance]| all.iter().map(|one| mark(kind, one.id, one.updated_at_ms)).collect();
+        let marks: [Vec<String>; 2] = [of("scheduler", &schedulers), of("seed_peer", &seed_peers)];
         Ok(Arc::new(Roster {
+            marks: marks.concat(),
             schedulers: schedulers.into_iter().map(|row| row.into_scheduler(now)).collect(),
-            seed_peers: seed_peers.into_iter().map(|row| row.into_seed_peer(now)).collect(),
+            seed_peers: seed_peers.into_iter().filter_map(Instance::into_known_host).collect(),
         }))
     }
 
@@ -142,10 +147,7 @@ impl Lookout {
 impl Roster {
     /// As [`Fleet::instances`].
     pub fn instances(&self) -> impl Iterator<Item = String> {
-        let schedulers = self.schedulers.iter().map(|one| ("scheduler", one.id, one.updated_at));
-        let seed_peers = self.seed_peers.iter().map(|one| ("seed_peer", one.id, one.updated_at));
-        let all = schedulers.chain(seed_peers);
-        all.map(|(kind, id, updated_at)| format!("{kind} {id} {}", updated_at.timestamp_millis()))
+        self.marks.iter().cloned()
     }
 }
 
@@ -160,8 +162,12 @@ impl Fleet {
     /// Whose leases run in a cluster, as text that differs when they do.
     pub fn instances(&self, cluster_id: i64) -> impl Iterator<Item = String> {
         let own = self.marks.iter().filter(move |mark| mark.cluster_id == cluster_id && !mark.is_cluster());
-        own.map(|mark| format!("{} {} {}", mark.kind, mark.id, mark.updated_at_ms))
+        own.map(|one| mark(&one.kind, one.id, one.updated_at_ms))
     }
+}
+
+fn mark(kind: &str, id: i64, updated_at_ms: i64) -> String {
+    format!("{kind} {id} {updated_at_ms}")
 }
 
 #[cfg(test)]

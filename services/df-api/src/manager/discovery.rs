@@ -5,8 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Scheduler, SeedPeer};
+use super::Scheduler;
 use crate::cluster::{Membership, Place};
+use crate::scheduler::KnownHost;
 
 /// A daemon asks where it belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +36,8 @@ pub struct DiscoveryResponse {
     pub considered: Vec<ConsideredCluster>,
     /// Active ones, lowest id first.
     pub schedulers: Vec<Scheduler>,
-    pub seed_peers: Vec<SeedPeer>,
+    /// Active ones, named as they name themselves to schedulers.
+    pub seed_peers: Vec<KnownHost>,
     /// Changes with the cluster, the reason, and who is active there. Sent back as `If-None-Match`, it makes the next
     /// answer wait for a change. The same as `ETag`.
     #[serde(default)]

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::access::{Joiner, Reader};
 use crate::app::App;
-use crate::check_place::{check_place, check_url};
+use crate::check_place::{check_daemon, check_place, check_url};
 use crate::db::instances::{InstanceFilter, Kind, Lease};
 use crate::db::{Page, now_ms};
 use crate::paging::PER_PAGE_WHOLE;
@@ -203,6 +203,9 @@ pub async fn end_seed_peer_lease(
 async fn renew(app: &App, kind: Kind, place: &Place, url: &str, cluster_id: i64) -> Result<(i64, Cluster), ApiError> {
     check_place(place)?;
     let port = check_url(url)?;
+    if kind == Kind::SeedPeer {
+        check_daemon(place, port)?;
+    }
     let cluster = app.db().cluster(cluster_id).await?;
     let now = now_ms();
     let until = now + app.config().lease().as_millis() as i64;

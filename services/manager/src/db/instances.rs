@@ -1,10 +1,13 @@
 //! Schedulers and seed peers that hold, or held, a lease.
 //! **Invariant:** active is what the lease says at the moment of reading; no timer has to run for the truth.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use df_api::HostId;
 use df_api::cluster::Place;
 use df_api::manager::{InstanceState, Scheduler, SeedPeer};
+use df_api::scheduler::KnownHost;
 use sqlx::FromRow;
 
 use super::{Db, DbError, Listed, Page, time};
@@ -50,7 +53,7 @@ pub struct Instance {
     lease_until_ms: i64,
     last_keep_alive_at_ms: i64,
     created_at_ms: i64,
-    updated_at_ms: i64,
+    pub updated_at_ms: i64,
 }
 
 // === impl Kind ===
@@ -105,6 +108,12 @@ impl Instance {
             created_at: time(self.created_at_ms),
             updated_at: time(self.updated_at_ms),
         }
+    }
+
+    /// A seed peer, in the name that its daemon gives itself. `None` for a name that no daemon has.
+    pub fn into_known_host(self) -> Option<KnownHost> {
+        let address = SocketAddr::new(self.ip.parse().ok()?, self.port);
+        Some(KnownHost { id: HostId::of(&self.host_name, address).ok()?, url: self.url, seed: true })
     }
 }
 

@@ -4,6 +4,7 @@ use df_api::cluster::{Place, Role};
 use df_api::manager::{
     CreateClusterRequest, CreateJoinTokenRequest, DiscoveryRequest, DiscoveryResponse, InstanceState, Scopes,
 };
+use df_api::scheduler::KnownHost;
 use df_client::ManagerClient;
 use df_http::credential::verify;
 use manager::Join;
@@ -140,10 +141,9 @@ async fn discovery_names_the_active_ones_of_that_cluster_only() {
 
     let answer = discover(&component, place("n1", "10.9.9.9")).await;
     let names: Vec<_> = answer.schedulers.iter().map(|one| one.host_name.as_str()).collect();
-    assert_eq!(
-        (names.as_slice(), answer.seed_peers.len(), answer.refresh_after_ms),
-        (["s1", "s4"].as_slice(), 1, 60_000)
-    );
+    assert_eq!((names.as_slice(), answer.refresh_after_ms), (["s1", "s4"].as_slice(), 60_000));
+    let id = "p1-10.0.0.2-65001".parse().unwrap();
+    assert_eq!(answer.seed_peers, [KnownHost { id, url: "http://p1.svc:65001".into(), seed: true }]);
     let claims = verify(&answer.membership.credential, &answer.membership.jwks, 1).unwrap();
     assert_eq!((claims.role, claims.exp - claims.iat), (Role::Peer, 7 * 24 * 3600));
     assert_eq!(manager.anonymous().get_jwks().await.unwrap(), answer.membership.jwks);

@@ -84,6 +84,10 @@ async fn what_one_node_holds_is_pulled_by_all_others_without_the_origin() {
     let layer = cluster.layer().clone();
     cluster.pull(1, &layer).await;
     until_known(&cluster, PEERS, PEERS + 1).await;
+    for peer in &cluster.platform.peers {
+        let known = peer.peer.known_hosts();
+        assert_eq!(known.len(), PEERS + 1, "whom manager and scheduler tell of is one host: {known:?}");
+    }
     stop_control_plane(&cluster).await;
     stop_seed(&cluster).await;
     let sent = cluster.served_bytes(&layer);
