@@ -338,7 +338,7 @@ pub struct SchedulerLeaseRequest {
     pub scheduler_cluster_id: i64,
 }
 
-/// A seed peer says that it is there. Idempotent.
+/// A seed peer says that it is there. Idempotent. Its credential is discovery's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -370,5 +370,4 @@ pub struct SeedPeerLease {
     pub id: i64,
     pub lease_ms: u64,
     pub refresh_after_ms: u64,
-    pub membership: Membership,
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use df_api::cluster::{CredentialClaims, ISSUER, Jwks, Membership, audience};
+use df_api::cluster::{CredentialClaims, ISSUER, Jwks, Membership, Role, audience};
 use df_api::{Code, HostId};
 use http::header::AUTHORIZATION;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -101,6 +101,18 @@ impl Member {
             Some(claims) if !host.is_of(&claims.sub) => Err(ApiError::forbidden(format!(
                 "the credential is of {:?}, and host {host} is another: a host reports for itself only",
                 claims.sub
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Others send a seed peer their origin's tokens, and read the first bytes of it: it takes a join token to become one.
+    pub fn must_be_seed(&self, host: &HostId) -> Result<(), ApiError> {
+        match &self.claims {
+            Some(claims) if claims.role != Role::SeedPeer => Err(ApiError::forbidden(format!(
+                "host {host} says that it is a seed peer, and its credential is of a {:?}: a seed peer asks the manager for \
+                 its own (scheduler.manager.seedPeer.enable, with a join token)",
+                claims.role
             ))),
             Some(_) | None => Ok(()),
         }

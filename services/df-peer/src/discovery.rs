@@ -59,6 +59,7 @@ impl Discovery {
             place: config.place.clone(),
             scheduler_cluster_id: self.access.scheduler_cluster_id.or(config.seed_peer_cluster_id),
             member_of: member_of.or(self.remembered),
+            seed_peer: config.seed_peer_cluster_id.is_some(),
         }
     }
 

@@ -21,6 +21,9 @@ pub struct DiscoveryRequest {
     /// The cluster it is a member of already. Its schedulers being down moves no member; changed scopes do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_of: Option<i64>,
+    /// It is a seed peer there: its credential says so, and schedulers believe nobody else who says it.
+    #[serde(default)]
+    pub seed_peer: bool,
 }
 
 /// Where it belongs, and why.

@@ -115,7 +115,7 @@ fn find(app: &App, joiner: &Joiner, asked: &DiscoveryRequest, fleet: &Arc<Fleet>
             )),
         })?;
     let cluster = found.cluster;
-    joiner.may_join(cluster.id, Role::Peer).map_err(|refusal| {
+    joiner.may_join(cluster.id, role(asked)).map_err(|refusal| {
         ApiError::forbidden(format!(
             "{} belongs to {} ({}): {}",
             place.hostname,
@@ -126,6 +126,10 @@ fn find(app: &App, joiner: &Joiner, asked: &DiscoveryRequest, fleet: &Arc<Fleet>
     })?;
     let version = version(app.jwks(), cluster, &found.reason, fleet.instances(cluster.id));
     Ok(Found { cluster: cluster.clone(), reason: found.reason, considered: found.considered, version })
+}
+
+fn role(asked: &DiscoveryRequest) -> Role {
+    if asked.seed_peer { Role::SeedPeer } else { Role::Peer }
 }
 
 /// The same at every manager; other clusters do not matter to it.
@@ -153,7 +157,7 @@ async fn answer(
     // Of what is told: somebody may have come or gone since the look.
     let version = self::version(app.jwks(), &cluster, &reason, roster.instances());
     Ok(DiscoveryResponse {
-        membership: app.membership(&cluster, &asked.place.hostname, Role::Peer).map_err(ApiError::internal)?,
+        membership: app.membership(&cluster, &asked.place.hostname, role(asked)).map_err(ApiError::internal)?,
         reason,
         considered,
         version,

@@ -155,13 +155,8 @@ pub async fn renew_seed_peer_lease(
     Json(body): Json<SeedPeerLeaseRequest>,
 ) -> Result<Json<SeedPeerLease>, ApiError> {
     joiner.may_join(body.seed_peer_cluster_id, Role::SeedPeer)?;
-    let (id, cluster) = renew(&app, Kind::SeedPeer, &body.place, &body.url, body.seed_peer_cluster_id).await?;
-    Ok(Json(SeedPeerLease {
-        id,
-        lease_ms: app.config().lease_ms,
-        refresh_after_ms: app.config().lease_ms / RENEWALS,
-        membership: app.membership(&cluster, &body.place.hostname, Role::SeedPeer).map_err(ApiError::internal)?,
-    }))
+    let (id, _) = renew(&app, Kind::SeedPeer, &body.place, &body.url, body.seed_peer_cluster_id).await?;
+    Ok(Json(SeedPeerLease { id, lease_ms: app.config().lease_ms, refresh_after_ms: app.config().lease_ms / RENEWALS }))
 }
 
 /// A scheduler leaves

@@ -55,7 +55,6 @@ async fn who_leaves_is_inactive_at_once() {
     let manager = Running::start().await;
     let (root, component) = (manager.root().await, manager.component().await);
     let lease = component.renew_seed_peer_lease(&seed_peer("p1", 1)).await.unwrap();
-    assert_eq!(verify(&lease.membership.credential, manager.app.jwks(), 1).unwrap().role, Role::SeedPeer);
     assert_eq!(root.list_seed_peers().await.unwrap()[0].state, InstanceState::Active);
     component.end_seed_peer_lease(lease.id).await.unwrap();
     assert_eq!(root.list_seed_peers().await.unwrap()[0].state, InstanceState::Inactive);
@@ -196,8 +195,20 @@ async fn a_credential_renews_itself_but_not_as_something_else() {
     let component = manager.component().await;
     let peer = manager.with(&discover(&component, place("n1", "10.9.9.9")).await.membership.credential);
     discover(&peer, place("n1", "10.9.9.9")).await;
-    let (status, detail) = refusal(peer.renew_scheduler_lease(&scheduler("n1", 1)).await);
-    assert!(status == 403 && detail.contains("takes a join token"), "{detail}");
+    let as_seed = DiscoveryRequest { seed_peer: true, ..asking("n1") };
+    for refused in [
+        refusal(peer.renew_scheduler_lease(&scheduler("n1", 1)).await),
+        refusal(peer.renew_seed_peer_lease(&seed_peer("n1", 1)).await),
+        refusal(ask(&peer, &as_seed).await),
+    ] {
+        assert!(refused.0 == 403 && refused.1.contains("takes a join token"), "{refused:?}");
+    }
+
+    let joined = ask(&component, &as_seed).await.unwrap().membership;
+    let renewed = ask(&manager.with(&joined.credential), &as_seed).await.unwrap().membership;
+    for membership in [joined, renewed] {
+        assert_eq!(verify(&membership.credential, &membership.jwks, 1).unwrap().role, Role::SeedPeer);
+    }
 
     let lease = component.renew_scheduler_lease(&scheduler("s1", 1)).await.unwrap();
     let itself = manager.with(&lease.membership.credential);

@@ -16,7 +16,7 @@ use crate::App;
 ///
 /// The answer renews the lease. With `Prefer: wait=N` it is held back until there are duties, at most for
 /// `refresh_after_ms`. Duties are repeated until `duties_taken` names them. A report with a smaller `seq` than a former
-/// one changes nothing.
+/// one changes nothing. A host that says to be a seed peer must have the credential of one.
 #[utoipa::path(
     put,
     path = "/v1/hosts/{host_id}",
@@ -37,6 +37,9 @@ pub async fn report_host(
     Json(report): Json<HostReport>,
 ) -> Result<Json<HostDecision>, ApiError> {
     member.must_be(&id)?;
+    if report.seed {
+        member.must_be_seed(&id)?;
+    }
     app.doors().pass(&id)?;
     check_url("url", &report.url)?;
     check_length("duties_taken", report.duties_taken.len())?;

@@ -35,6 +35,32 @@ async fn a_host_reports_for_itself_only() {
 }
 
 #[tokio::test]
+async fn only_a_seed_peer_is_believed_to_be_one() {
+    let manager = FakeManager::start().await;
+    let scheduler = start_under(&manager, Join::Token).await;
+    let name = "red-10.0.0.1-65002";
+    let as_seed = || HostReport { seed: true, ..host_report(name) };
+    let reported = async |role: Role, report: HostReport| {
+        let red = client(&scheduler.url, Some(&manager.credential_of("red", 2, role)));
+        let answered = red.report_host(&host(name), &report, Duration::ZERO).await;
+        answered.map(|_| red.list_hosts())?.await
+    };
+    for role in [Role::Peer, Role::Scheduler] {
+        let refused = reported(role, as_seed()).await.unwrap_err();
+        assert_eq!(refused.status(), Some(403));
+        let said = &refused.problem().unwrap().detail;
+        assert!(said.contains(name) && said.contains("seedPeer.enable"), "{said}");
+    }
+    assert!(!reported(Role::Peer, host_report(name)).await.unwrap()[0].seed);
+    assert!(reported(Role::SeedPeer, as_seed()).await.unwrap()[0].seed);
+
+    // Who asks nobody for a credential believes everybody.
+    let open = start_under(&manager, Join::Open).await;
+    open.client.report_host(&host(name), &as_seed(), Duration::ZERO).await.unwrap();
+    assert!(open.client.list_hosts().await.unwrap()[0].seed);
+}
+
+#[tokio::test]
 async fn an_address_belongs_to_one_host_as_long_as_it_lives() {
     let scheduler = Running::start(|_| {}).await;
     scheduler.announce("a").await;

@@ -181,13 +181,13 @@ fn config_again(cluster: &Cluster, daemon: &Dfdaemon, number: usize) -> DaemonCo
     config
 }
 
-/// With the credential of peer 1, which is good for any address of that name.
+/// With the credential of the seed peer, which is good for any address of that name.
 async fn announce_seed(cluster: &Cluster, address: SocketAddr) {
     let transport = Transport::new(&format!("http://{}", cluster.platform.scheduler_addr), http_client()).unwrap();
-    let scheduler = SchedulerClient::new(transport.with_bearer(cluster.peer(1).peer.gate().credential()));
+    let scheduler = SchedulerClient::new(transport.with_bearer(cluster.platform.seed.peer.gate().credential()));
     let report = HostReport {
         seq: 1,
-        place: Place { hostname: "peer-1".to_owned(), ip: "127.0.0.1".to_owned(), ..Place::default() },
+        place: Place { hostname: "seed-peer".to_owned(), ip: "127.0.0.1".to_owned(), ..Place::default() },
         url: format!("http://{address}"),
         seed: true,
         sharing_off: false,
@@ -199,5 +199,5 @@ async fn announce_seed(cluster: &Cluster, address: SocketAddr) {
         duties_taken: Vec::new(),
         hosts_known: 0,
     };
-    scheduler.report_host(&HostId::of("peer-1", address).unwrap(), &report, Duration::ZERO).await.unwrap();
+    scheduler.report_host(&HostId::of("seed-peer", address).unwrap(), &report, Duration::ZERO).await.unwrap();
 }

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use df_api::cluster::Role;
 use df_api::manager::{CreateClusterRequest, InstanceState, Scopes, UpdateClusterRequest};
 use df_client::{DfdaemonClient, Transport, http_client};
+use df_http::credential::verify;
 use df_testkit::until;
 use dfdaemon::config::Config as DaemonConfig;
 
@@ -118,4 +120,24 @@ async fn an_outage_moves_nobody_not_even_who_is_restarted_in_it() {
 
     let _second = ground.scheduler(2).await;
     until_member(&newcomer, 2).await;
+}
+
+/// The second time by what it has on disk: the manager is asked later.
+#[tokio::test]
+async fn a_seed_peer_is_believed_to_be_one_and_still_is_after_a_restart() {
+    let ground = Ground::start(IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
+    let scheduler = ground.scheduler(1).await;
+    for is_first in [true, false] {
+        let stop = ground.stop();
+        let seed = ground.daemon("seed", &stop, |config| config.scheduler.manager.seed_peer.enable = true).await;
+        if is_first {
+            until_member(&seed, 1).await;
+        }
+        let own = seed.peer.gate().membership().expect("it is kept");
+        assert_eq!(verify(&own.credential, &own.jwks, 1).unwrap().role, Role::SeedPeer);
+        scheduler.until_hosts(&seed, &["seed"]).await;
+        assert!(scheduler.client(&seed).list_hosts().await.unwrap()[0].seed);
+        stop.cancel();
+        seed.stopped().await;
+    }
 }
