@@ -1,6 +1,7 @@
 //! Cluster credentials: schedulers and piece ports accept only members of their own cluster.
 //!
-//! **Invariant.** A signature is checked once per credential and set of keys; an expired credential opens nothing.
+//! **Invariants.** A signature is checked once per credential and set of keys; an expired credential opens nothing. What was
+//! checked is remembered together with the cluster and the keys that it was checked under, and forgotten with them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,8 +21,14 @@ use crate::ApiError;
 #[derive(Clone)]
 pub struct Gate {
     open: bool,
-    membership: Arc<RwLock<Option<Arc<Membership>>>>,
-    /// Credentials whose signature was checked, under the keys in force.
+    admitted: Arc<RwLock<Option<Admitted>>>,
+}
+
+/// A membership, and the credentials whose signature was checked under it. Whoever checks one while the membership
+/// changes remembers it in the former's, which nobody looks at any more.
+#[derive(Clone)]
+struct Admitted {
+    membership: Arc<Membership>,
     checked: Arc<RwLock<HashMap<String, Arc<CredentialClaims>>>>,
 }
 
@@ -40,24 +47,29 @@ pub struct Member {
 impl Gate {
     /// Closed to all until a membership arrives.
     pub fn closed() -> Self {
-        Self { open: false, membership: Arc::default(), checked: Arc::default() }
+        Self { open: false, admitted: Arc::default() }
     }
 
     /// `join: open`, for closed networks: nobody is asked for anything.
     pub fn open() -> Self {
-        Self { open: true, membership: Arc::default(), checked: Arc::default() }
+        Self { open: true, admitted: Arc::default() }
     }
 
     pub fn admit(&self, membership: Membership) {
-        let former = self.membership.write().replace(Arc::new(membership));
-        let rules = |membership: &Membership| (membership.cluster_id, membership.jwks.clone());
-        if former.map(|former| rules(&former)) != self.membership().map(|new| rules(&new)) {
-            self.checked.write().clear();
-        }
+        let mut admitted = self.admitted.write();
+        let same = admitted.take().filter(|former| {
+            former.membership.cluster_id == membership.cluster_id && former.membership.jwks == membership.jwks
+        });
+        let checked = same.map(|former| former.checked).unwrap_or_default();
+        *admitted = Some(Admitted { membership: Arc::new(membership), checked });
     }
 
     pub fn membership(&self) -> Option<Arc<Membership>> {
-        self.membership.read().clone()
+        self.admitted().map(|admitted| admitted.membership)
+    }
+
+    fn admitted(&self) -> Option<Admitted> {
+        self.admitted.read().clone()
     }
 
     /// `Authorization` to show to others of the cluster.
@@ -69,7 +81,7 @@ impl Gate {
         if self.open {
             return Ok(Member { claims: None });
         }
-        let Some(membership) = self.membership() else {
+        let Some(admitted) = self.admitted() else {
             return Err(ApiError::new(
                 Code::Unavailable,
                 "not a member of a cluster yet: the manager has not answered",
@@ -78,17 +90,25 @@ impl Gate {
         let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(|| {
             ApiError::unauthenticated("a cluster credential is required; discovery at the manager gives one")
         })?;
+        Ok(Member { claims: Some(admitted.check(token)?) })
+    }
+}
+
+// === impl Admitted ===
+
+impl Admitted {
+    fn check(&self, token: &str) -> Result<Arc<CredentialClaims>, ApiError> {
         let known = self.checked.read().get(token).cloned();
         if let Some(claims) = known.filter(|claims| claims.exp > now_s()) {
-            return Ok(Member { claims: Some(claims) });
+            return Ok(claims);
         }
-        let claims = Arc::new(verify(token, &membership.jwks, membership.cluster_id)?);
+        let claims = Arc::new(verify(token, &self.membership.jwks, self.membership.cluster_id)?);
         let mut checked = self.checked.write();
         if checked.len() >= CHECKED_MAX {
             checked.clear();
         }
         checked.insert(token.to_owned(), claims.clone());
-        Ok(Member { claims: Some(claims) })
+        Ok(claims)
     }
 }
 
@@ -156,5 +176,75 @@ pub fn verify(token: &str, jwks: &Jwks, cluster_id: i64) -> Result<CredentialCla
         ))),
         Ok(data) => Ok(data.claims),
         Err(error) => Err(refuse(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use df_api::cluster::Jwk;
+    use jsonwebtoken::{EncodingKey, Header};
+
+    use super::*;
+
+    /// One key of a manager.
+    struct Signer {
+        kid: &'static str,
+        pkcs8: Vec<u8>,
+    }
+
+    impl Signer {
+        fn new(kid: &'static str) -> Self {
+            let pkcs8 = Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap().as_ref().to_vec();
+            Self { kid, pkcs8 }
+        }
+
+        fn sign(&self, cluster_id: i64) -> String {
+            let (iss, aud, sub) = (ISSUER.to_owned(), audience(cluster_id), "node-1".to_owned());
+            let claims = CredentialClaims { iss, aud, sub, role: Role::Peer, iat: now_s(), exp: now_s() + 600 };
+            let header = Header { kid: Some(self.kid.to_owned()), ..Header::new(Algorithm::EdDSA) };
+            jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(&self.pkcs8)).unwrap()
+        }
+
+        fn membership(&self, cluster_id: i64) -> Membership {
+            let pair = Ed25519KeyPair::from_pkcs8(&self.pkcs8).unwrap();
+            let [kid, kty, crv, alg, usage] = [self.kid, "OKP", "Ed25519", "EdDSA", "sig"].map(str::to_owned);
+            let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+            let jwks = Jwks { keys: vec![Jwk { kty, crv, kid, x, alg, usage }] };
+            let (cluster_name, credential) = ("one".to_owned(), self.sign(cluster_id));
+            Membership { cluster_id, cluster_name, credential, jwks }
+        }
+    }
+
+    fn is_let_in(gate: &Gate, token: &str) -> bool {
+        gate.check(Some(&format!("Bearer {token}"))).is_ok()
+    }
+
+    #[test]
+    fn what_is_checked_while_keys_or_cluster_change_is_not_remembered_under_the_new() {
+        let (old, new) = (Signer::new("old"), Signer::new("new"));
+        let token = old.sign(1);
+        for later in [new.membership(1), old.membership(2)] {
+            let gate = Gate::closed();
+            gate.admit(old.membership(1));
+            // A request has come so far as to know whom to check against, when the manager answers.
+            let checking = gate.admitted().unwrap();
+            gate.admit(later);
+            assert!(checking.check(&token).is_ok());
+            assert!(!is_let_in(&gate, &token));
+        }
+    }
+
+    #[test]
+    fn a_renewed_credential_of_its_own_makes_nobody_be_checked_anew() {
+        let signer = Signer::new("k");
+        let (gate, token) = (Gate::closed(), signer.sign(1));
+        gate.admit(signer.membership(1));
+        assert!(is_let_in(&gate, &token) && !is_let_in(&gate, &Signer::new("k").sign(1)));
+        gate.admit(signer.membership(1));
+        assert!(gate.admitted().unwrap().checked.read().contains_key(&token));
+        assert!(is_let_in(&gate, &token) && !is_let_in(&gate, &signer.sign(2)));
     }
 }
