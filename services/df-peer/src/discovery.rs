@@ -2,7 +2,6 @@
 //! **Invariant:** a peer of one cluster uses nothing of another: with a new membership go all schedulers and seed peers of
 //! the former. A manager that is down, or does not hold its answers back, changes nothing and is not asked in a tight loop.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,8 +17,6 @@ pub(crate) struct Discovery {
     access: ManagerAccess,
     http: reqwest::Client,
     last: Option<Last>,
-    /// The cluster that this host was a member of before it was restarted, until it is a member again.
-    remembered: Option<i64>,
     failed: bool,
 }
 
@@ -48,17 +45,15 @@ const TOLD: usize = 5;
 
 impl Discovery {
     pub fn new(peer: Arc<Peer>, access: ManagerAccess, http: reqwest::Client) -> Self {
-        let remembered = std::fs::read_to_string(memory(&peer)).ok().and_then(|text| text.trim().parse().ok());
-        Self { peer, access, http, last: None, remembered, failed: false }
+        Self { peer, access, http, last: None, failed: false }
     }
 
     fn request(&self) -> DiscoveryRequest {
         let config = self.peer.config();
-        let member_of = self.peer.gate().membership().map(|membership| membership.cluster_id);
         DiscoveryRequest {
             place: config.place.clone(),
             scheduler_cluster_id: self.access.scheduler_cluster_id.or(config.seed_peer_cluster_id),
-            member_of: member_of.or(self.remembered),
+            member_of: self.peer.member_of(),
             seed_peer: config.seed_peer_cluster_id.is_some(),
         }
     }
@@ -74,22 +69,12 @@ impl Discovery {
         let (former, cluster_id) = (self.peer.gate().membership(), found.membership.cluster_id);
         if former.as_ref().is_none_or(|former| former.cluster_id != cluster_id) {
             tell(former.map(|former| former.cluster_name.clone()), &found);
-            self.remember(cluster_id);
         }
         // The credential first: whoever hears of a scheduler announces this host there at once.
         self.peer.gate().admit(found.membership);
         self.peer.schedulers().set(found.schedulers.into_iter().map(|scheduler| scheduler.url).collect());
         self.peer.known().set_seeds(Some(cluster_id), found.seed_peers);
         news
-    }
-
-    /// For the next start: while no scheduler of its cluster is alive, a newcomer would be passed on to another one.
-    fn remember(&mut self, cluster_id: i64) {
-        self.remembered = None;
-        let path = memory(&self.peer);
-        if let Err(error) = std::fs::write(&path, format!("{cluster_id}\n")) {
-            tracing::warn!(%error, path = %path.display(), "the cluster is forgotten at the next start");
-        }
     }
 }
 
@@ -132,11 +117,6 @@ fn tell(former: Option<String>, found: &DiscoveryResponse) {
         None => tracing::info!(cluster, reason, considered, schedulers, "joined a cluster"),
         Some(former) => tracing::info!(cluster, former, reason, considered, schedulers, "moved to another cluster"),
     }
-}
-
-/// Holds the cluster's id, and no secret.
-fn memory(peer: &Peer) -> PathBuf {
-    peer.config().storage_dir.join("cluster")
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use df_api::rendezvous::weight;
 use df_api::scheduler::{HOSTS_TOLD_MAX, KnownHost, Parent, ParentRole};
 use df_api::{HostId, PeerId, TaskId};
 use df_http::credential::{Gate, verify};
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -29,6 +30,8 @@ const UNTOLD_KEPT: Duration = Duration::from_secs(600);
 /// Shared by announcing, which fills it, and downloads without a scheduler.
 pub(crate) struct Known {
     path: PathBuf,
+    /// The cluster of the last membership of an earlier process.
+    former_cluster: Option<i64>,
     hosts: Mutex<Hosts>,
     /// Of the last discovery, and of its cluster.
     seeds: Mutex<(Option<i64>, Vec<KnownHost>)>,
@@ -60,6 +63,9 @@ struct Acquaintance {
 pub(crate) struct Memory {
     /// The settings under which it was true.
     pub settings: String,
+    /// The last cluster, whatever has become of the settings and the credential: while no scheduler of it is alive, who
+    /// does not say that it is a member would be passed on to another one.
+    member_of: Option<i64>,
     pub membership: Option<Membership>,
     pub schedulers: Vec<String>,
     hosts: Hosts,
@@ -72,16 +78,18 @@ impl Known {
     pub fn open(dir: &Path, settings: &str) -> (Self, Option<Memory>) {
         let path = dir.join("cluster.json");
         let memory = match fs::read(&path).map(|bytes| serde_json::from_slice::<Memory>(&bytes)) {
-            Ok(Ok(memory)) => Some(memory).filter(|memory| memory.settings == settings),
+            Ok(Ok(memory)) => Some(memory),
             Ok(Err(error)) => {
                 tracing::warn!(%error, path = %path.display(), "what was known of the cluster cannot be read");
                 None
             }
             Err(_) => None,
         };
+        let former_cluster = memory.as_ref().and_then(|memory| memory.member_of);
+        let memory = memory.filter(|memory| memory.settings == settings);
         let hosts = memory.as_ref().map(|memory| memory.hosts.clone()).unwrap_or_default();
         let (seeds, changed, written) = (Mutex::default(), Notify::new(), Mutex::default());
-        (Self { path, hosts: Mutex::new(hosts), seeds, changed, written }, memory)
+        (Self { path, former_cluster, hosts: Mutex::new(hosts), seeds, changed, written }, memory)
     }
 
     /// A scheduler's list, of the cluster that this host is in now.
@@ -121,10 +129,16 @@ impl Known {
         self.changed.notified().await;
     }
 
+    /// As [`Known::changes`], for who does not wait.
+    pub fn has_changed(&self) -> bool {
+        self.changed.notified().now_or_never().is_some()
+    }
+
     /// Keeps it all, if there is anything new. Blocks.
     pub fn write(&self, settings: &str, membership: Option<&Membership>, schedulers: Vec<String>) -> io::Result<()> {
         let (settings, membership) = (settings.to_owned(), membership.cloned());
-        let memory = Memory { settings, membership, schedulers, hosts: self.hosts.lock().clone() };
+        let member_of = membership.as_ref().map(|membership| membership.cluster_id).or(self.former_cluster);
+        let memory = Memory { settings, member_of, membership, schedulers, hosts: self.hosts.lock().clone() };
         let bytes = serde_json::to_vec_pretty(&memory)?;
         let mut written = self.written.lock();
         if *written == bytes {
@@ -176,6 +190,11 @@ impl Hosts {
 impl Peer {
     fn cluster_id(&self) -> Option<i64> {
         self.gate().membership().map(|membership| membership.cluster_id)
+    }
+
+    /// The cluster that it is a member of, or was before it was restarted.
+    pub(crate) fn member_of(&self) -> Option<i64> {
+        self.cluster_id().or(self.known().former_cluster)
     }
 
     /// A scheduler has told of them.
@@ -308,5 +327,22 @@ mod tests {
         assert_eq!(again.hosts(Some(1)), [host("a")]);
         let (elsewhere, memory) = Known::open(dir.path(), "elsewhere");
         assert!(memory.is_none() && elsewhere.hosts(Some(1)).is_empty());
+    }
+
+    #[test]
+    fn the_last_cluster_outlives_settings_and_credential() {
+        let dir = tempfile::tempdir().unwrap();
+        let membership = |cluster_id| {
+            let (cluster_name, credential, jwks) = (String::new(), String::new(), Jwks::default());
+            Membership { cluster_id, cluster_name, credential, jwks }
+        };
+        let after = |settings: &str, member: Option<i64>| {
+            let known = Known::open(dir.path(), settings).0;
+            known.write(settings, member.map(membership).as_ref(), Vec::new()).unwrap();
+            Known::open(dir.path(), "new settings").0.former_cluster
+        };
+        assert_eq!(after("here", Some(2)), Some(2));
+        assert_eq!(after("elsewhere", None), Some(2), "it has not been told yet that it is another");
+        assert_eq!(after("elsewhere", Some(1)), Some(1));
     }
 }

@@ -313,11 +313,19 @@ impl Peer {
         drop(idle);
     }
 
-    /// The clean end, after everything else has stopped: what is stored reaches the disk.
+    /// The clean end, after everything else has stopped: what is stored reaches the disk, and what is known of the cluster.
     pub async fn close(self: &Arc<Self>) {
         self.intake.end();
         let peer = self.clone();
-        if let Err(panic) = tokio::task::spawn_blocking(move || peer.store.close(SYNC_PATIENCE)).await {
+        let close = move || {
+            if peer.known.has_changed()
+                && let Err(error) = peer.keep_known()
+            {
+                tracing::warn!(%error, "what is new of the cluster is forgotten at the next start");
+            }
+            peer.store.close(SYNC_PATIENCE)
+        };
+        if let Err(panic) = tokio::task::spawn_blocking(close).await {
             tracing::error!(%panic, "the store was not closed");
         }
     }

@@ -113,7 +113,13 @@ async fn an_outage_moves_nobody_not_even_who_is_restarted_in_it() {
 
     stop.cancel();
     member.stopped().await;
-    let again = ground.daemon("member", &ground.stop(), in_cluster_2).await;
+    // Its credential was of another place: it has to ask.
+    let elsewhere = |config: &mut DaemonConfig| {
+        in_cluster_2(config);
+        config.host.location = "attic".to_owned();
+    };
+    let again = ground.daemon("member", &ground.stop(), elsewhere).await;
+    assert!(again.peer.gate().membership().is_none());
     let newcomer = ground.daemon("newcomer", &ground.stop(), in_cluster_2).await;
     until_member(&again, 2).await;
     until_member(&newcomer, 1).await;
