@@ -3,7 +3,7 @@
 //! waits, one of those who wait looks for all of them every second, so that a change made at another manager, or a lease
 //! that runs out, is noticed; a change made here is looked at at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub struct Fleet {
     marks: Vec<Mark>,
 }
 
-/// Whose leases run in one cluster.
+/// Whose leases run in one cluster. Those behind one URL are told as one: nobody can choose among them.
 #[derive(Debug)]
 pub struct Roster {
     pub schedulers: Vec<Scheduler>,
@@ -123,8 +123,8 @@ impl Lookout {
         let marks: [Vec<String>; 2] = [of("scheduler", &schedulers), of("seed_peer", &seed_peers)];
         Ok(Arc::new(Roster {
             marks: marks.concat(),
-            schedulers: schedulers.into_iter().map(|row| row.into_scheduler(now)).collect(),
-            seed_peers: seed_peers.into_iter().filter_map(Instance::into_known_host).collect(),
+            schedulers: once_per_url(schedulers).into_iter().map(|row| row.into_scheduler(now)).collect(),
+            seed_peers: once_per_url(seed_peers).into_iter().filter_map(Instance::into_known_host).collect(),
         }))
     }
 
@@ -164,6 +164,13 @@ impl Fleet {
         let own = self.marks.iter().filter(move |mark| mark.cluster_id == cluster_id && !mark.is_cluster());
         own.map(|one| mark(&one.kind, one.id, one.updated_at_ms))
     }
+}
+
+/// The last that came of those, since a host that got another name is that one.
+fn once_per_url(mut instances: Vec<Instance>) -> Vec<Instance> {
+    let last: HashMap<String, i64> = instances.iter().map(|one| (one.url.clone(), one.id)).collect();
+    instances.retain(|one| last.get(&one.url) == Some(&one.id));
+    instances
 }
 
 fn mark(kind: &str, id: i64, updated_at_ms: i64) -> String {

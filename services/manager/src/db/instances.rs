@@ -46,7 +46,7 @@ pub struct Instance {
     host_name: String,
     ip: String,
     port: u16,
-    url: String,
+    pub url: String,
     idc: String,
     location: String,
     pub cluster_id: i64,

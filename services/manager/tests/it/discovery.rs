@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use df_api::cluster::Place;
 use df_api::manager::{
-    Cluster, CreateClusterRequest, CreateJoinTokenRequest, DiscoveryRequest, DiscoveryResponse, Scopes,
-    UpdateClusterRequest, Verdict,
+    Cluster, CreateClusterRequest, CreateJoinTokenRequest, DiscoveryRequest, DiscoveryResponse, SchedulerLeaseRequest,
+    Scopes, SeedPeerLeaseRequest, UpdateClusterRequest, Verdict,
 };
 use df_client::{ManagerClient, http_client};
 use manager::Join;
@@ -182,6 +182,27 @@ async fn a_lease_that_runs_out_is_a_change() {
     assert_eq!(known.schedulers.len(), 1);
     let heard = component.discover_cluster(&asked, Some(&known.version), HOLD).await.unwrap();
     assert!(heard.unwrap().schedulers.is_empty());
+}
+
+#[tokio::test]
+async fn instances_behind_one_url_are_told_once() {
+    let manager = Running::start().await;
+    let component = manager.component().await;
+    for name in ["s1", "s2", "s3"] {
+        let one = SchedulerLeaseRequest { url: "http://balancer.svc:8002".into(), ..scheduler(name, 1) };
+        component.renew_scheduler_lease(&one).await.unwrap();
+    }
+    component.renew_scheduler_lease(&scheduler("alone", 1)).await.unwrap();
+    for name in ["before", "now"] {
+        let one = SeedPeerLeaseRequest { url: "http://10.0.0.2:65001".into(), ..seed_peer(name, 1) };
+        component.renew_seed_peer_lease(&one).await.unwrap();
+    }
+    let asked = DiscoveryRequest { place: place("n1", "10.9.9.9"), ..DiscoveryRequest::default() };
+    let answer = ask(&component, &asked).await.unwrap();
+    let urls: Vec<_> = answer.schedulers.iter().map(|one| one.url.as_str()).collect();
+    assert_eq!(urls, ["http://balancer.svc:8002", "http://alone.svc:8002"]);
+    let seeds: Vec<_> = answer.seed_peers.iter().map(|one| one.id.as_str()).collect();
+    assert_eq!(seeds, ["now-10.0.0.2-65001"], "a host that got another name");
 }
 
 #[tokio::test]
