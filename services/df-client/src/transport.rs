@@ -102,10 +102,11 @@ impl Transport {
         Self::new("http://localhost/", http)
     }
 
-    /// Whether anybody answers at all within this time.
+    /// Whether it answers at all within this time.
     #[cfg(not(target_family = "wasm"))]
     pub async fn answers(&self, within: Duration) -> bool {
-        self.request(Method::GET, "/healthz").timeout(within).send().await.is_ok()
+        let asked = self.request(Method::GET, "/healthz").timeout(within).send().await;
+        asked.is_ok_and(|answer| !is_of_a_gateway(answer.status().as_u16()))
     }
 
     pub fn with_bearer(mut self, token: Option<String>) -> Self {
@@ -209,6 +210,11 @@ fn failed(method: Method, url: String, source: reqwest::Error) -> ClientError {
     ClientError::Transport { method, url, source: source.without_url() }
 }
 
+/// What somebody in between says who has reached nobody.
+fn is_of_a_gateway(status: u16) -> bool {
+    matches!(status, 502..=504)
+}
+
 /// An error of something in between that does not speak problem+json.
 fn foreign(status: StatusCode, body: &[u8]) -> Problem {
     let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
@@ -226,6 +232,16 @@ impl ClientError {
         match self {
             ClientError::Refused { problem, .. } => Some(problem.status),
             ClientError::Transport { .. } | ClientError::Malformed { .. } => None,
+        }
+    }
+
+    /// Nobody has answered, or only somebody in between who does not speak as we do and has reached nobody.
+    pub fn is_silence(&self) -> bool {
+        match self {
+            ClientError::Refused { problem, .. } => {
+                problem.code == df_api::Code::BadGateway && is_of_a_gateway(problem.status)
+            }
+            ClientError::Transport { .. } | ClientError::Malformed { .. } => true,
         }
     }
 

@@ -252,10 +252,11 @@ impl Worker for HostAnnouncement {
 }
 
 impl HostAnnouncement {
-    /// It may be another that answers next time: it is told everything.
+    /// It may be another that answers next time: it is told everything. One that cannot take a host now, because it has not
+    /// got its manager yet, say, has no advice for that host either.
     fn unheard(&mut self, error: &ClientError) {
         self.full = true;
-        if error.status().is_none() {
+        if error.is_silence() || error.status() == Some(503) {
             self.peer.schedulers().set_silent(&self.url);
         }
     }

@@ -74,7 +74,7 @@ struct Permit<'a>(&'a AtomicUsize);
 impl ReportError {
     /// Nobody has answered.
     pub fn is_silence(&self) -> bool {
-        matches!(self, Self::Client(error) if error.status().is_none())
+        matches!(self, Self::Client(error) if error.is_silence())
     }
 
     /// What the scheduler itself has said.

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use axum::http::StatusCode;
 use df_testkit::registry::{RegistryAccess, blob_name};
 use df_testkit::{Blob, Content, FakeRegistry, FaultProxy, Faults, Image, Layer, STANDSTILL, read_whole, until};
 use dfdaemon::Dfdaemon;
@@ -183,6 +184,18 @@ impl Line {
         let (stop, serving) = self.running.take().unwrap();
         stop.cancel();
         serving.await.unwrap().unwrap();
+    }
+
+    /// As [`Line::kill`]; a balancer that is still there says to everybody that it has nobody.
+    pub async fn kill_behind_a_balancer(&mut self) {
+        self.kill().await;
+        let bound = async || Ok(df_http::serve::bind(self.address).await.ok());
+        let listener = until("its port is free again", STANDSTILL, bound).await.unwrap();
+        let nobody = axum::Router::new().fallback(async || (StatusCode::SERVICE_UNAVAILABLE, "there is nobody"));
+        let stop = CancellationToken::new();
+        let serving = axum::serve(listener, nobody).with_graceful_shutdown(stop.clone().cancelled_owned());
+        self.running = Some((stop, tokio::spawn(async move { serving.await })));
+        self.line.set(Faults::default()).await.unwrap();
     }
 
     /// At the same address, with nothing in its memory.

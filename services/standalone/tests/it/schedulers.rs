@@ -157,3 +157,18 @@ async fn without_a_manager_a_seed_peer_fetches_for_all() {
     assert_eq!(fleet.origin_bytes(0, &layer), layer.size_bytes(), "the seed peer has been sent");
     assert_eq!(fleet.served_bytes(&layer), layer.size_bytes());
 }
+
+/// What it says is no more than silence: daemons find each other, and one of them asks the origin for all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balancer_that_has_no_scheduler_any_more_is_as_good_as_silent() {
+    let mut fleet = Fleet::start(1, 4, 0, &[16 * MIB]).await;
+    let layer = fleet.layers[0].clone();
+    fleet.change(&layer, |content| content.rate(8 * MIB as u64));
+    let known = async || Ok(fleet.daemons.iter().all(|daemon| daemon.peer.known_hosts().len() == 4).then_some(()));
+    until("all know each other", PATIENCE, known).await.unwrap();
+    fleet.schedulers[0].kill_behind_a_balancer().await;
+    futures_util::future::join_all((0..4).map(|daemon| fleet.pull(daemon, &layer))).await;
+    report(&fleet, &layer);
+    let sent = fleet.times_sent([&layer]);
+    assert!(sent <= 1.10, "the origin sent it {sent:.3} times");
+}
