@@ -5,7 +5,7 @@ use tests::cluster::only_environment;
 use tests::program;
 
 use crate::lab::{Lab, large_image};
-use crate::node::Node;
+use crate::node::{MIRROR, Node};
 use crate::requirements;
 use crate::traffic::{Mark, Traffic};
 use crate::upstreams::Upstream;
@@ -33,10 +33,12 @@ async fn dfget_on_a_second_node_reads_from_peers() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn dfget(node: &Node, url: &str, file: &std::path::Path, digest: &str) -> anyhow::Result<()> {
+/// Through the node's daemon; the error is what dfget says.
+pub(crate) async fn dfget(node: &Node, url: &str, file: &std::path::Path, digest: &str) -> anyhow::Result<()> {
     let mut command = command_in(Some(&node.namespace.name), program(&requirements::programs()?, "dfget")?);
     only_environment(&mut command, &[]);
-    command.args([url, "-O"]).arg(file).args(["--digest", digest]);
+    // The socket in the file system, which the nodes share, is the first daemon's.
+    command.args(["--daemon", MIRROR, url, "-O"]).arg(file).args(["--digest", digest]);
     let output = tokio::task::spawn_blocking(move || command.output()).await??;
     let said = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::Context;
+use df_api::manager::SignInRequest;
+use df_client::{ManagerClient, Transport, http_client};
 use df_testkit::{DockerRegistry, Image, Layer, push_image, skip};
-use tests::cluster::{Cluster, Home, Setting};
+use tests::cluster::{Cluster, Home, MANAGER_PORT, Setting};
 use tests::netns::{Namespace, Network};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -238,6 +240,15 @@ impl Lab {
         let (repository, tag) = name.split_once(':').context("an image without a tag")?;
         self.faults()?.registry.add(repository, tag, image);
         self.push(name, image).await
+    }
+
+    /// The manager, by the one who may do everything.
+    pub(crate) async fn root(&self) -> anyhow::Result<ManagerClient> {
+        let url = format!("http://{}:{MANAGER_PORT}", self.network.ctl().address);
+        let transport = Transport::new(&url, http_client())?;
+        let request = SignInRequest { name: "root".to_owned(), password: "dragonfly".to_owned() };
+        let token = ManagerClient::new(transport.clone()).sign_in(&request).await?.token;
+        Ok(ManagerClient::new(transport.with_bearer(Some(token))))
     }
 
     pub(crate) fn cluster_ref(&self) -> anyhow::Result<&Cluster> {

@@ -5,6 +5,7 @@
 //! program, so that `--test-threads=1` only saves waiting threads. What a test run that was killed left behind, the next
 //! one removes. `E2E_KEEP=1` keeps the folder with all logs and names it.
 
+mod block_lists;
 mod broken_mirror;
 mod challenges;
 mod command;

@@ -46,6 +46,11 @@ impl Traffic {
         self.answers.iter().filter(|answer| answer.path.ends_with(digest)).map(|answer| answer.bytes).sum()
     }
 
+    /// Answers of any status that had to do with this blob, to whomever.
+    pub(crate) fn answers_about(&self, digest: &str) -> usize {
+        self.answers.iter().filter(|answer| answer.path.ends_with(digest)).count()
+    }
+
     /// Answers with the rest of a blob to a client whose name begins so.
     pub(crate) fn resumed_by(&self, agent: &str) -> usize {
         self.answers.iter().filter(|answer| answer.status == 206 && answer.agent.starts_with(agent)).count()

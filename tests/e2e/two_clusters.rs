@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use df_api::manager::{CreateClusterRequest, InstanceState, Scopes, SignInRequest, UpdateClusterRequest};
-use df_client::{ManagerClient, Transport, http_client};
+use df_api::manager::{CreateClusterRequest, InstanceState, Scopes, UpdateClusterRequest};
+use df_client::ManagerClient;
 use df_testkit::{Image, Layer, until};
-use tests::cluster::{Cluster, Home, MANAGER_PORT, Setting};
+use tests::cluster::{Cluster, Home, Setting};
 
 use crate::lab::{Lab, other_small_image};
 use crate::pairs::Pairs;
@@ -53,7 +53,7 @@ impl Ground {
         };
         let (first, second) = (setting(0, "")?, Setting { folder, ..setting(1, IDC)? });
         lab.cluster = Some(Cluster::start(first).await?);
-        let root = sign_in(lab.network.ctl().address).await?;
+        let root = lab.root().await?;
         let scopes = Scopes { idc: IDC.to_owned(), ..Scopes::default() };
         let new = CreateClusterRequest { name: IDC.to_owned(), scopes, ..CreateClusterRequest::default() };
         assert_eq!(root.create_cluster(&new).await?.id, 2);
@@ -115,13 +115,6 @@ impl Ground {
         })
         .await
     }
-}
-
-async fn sign_in(manager: Ipv4Addr) -> anyhow::Result<ManagerClient> {
-    let transport = Transport::new(&format!("http://{manager}:{MANAGER_PORT}"), http_client())?;
-    let request = SignInRequest { name: "root".to_owned(), password: "dragonfly".to_owned() };
-    let token = ManagerClient::new(transport.clone()).sign_in(&request).await?.token;
-    Ok(ManagerClient::new(transport.with_bearer(Some(token))))
 }
 
 #[tokio::test]
