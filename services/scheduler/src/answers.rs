@@ -30,7 +30,7 @@ const CALM: Duration = Duration::from_millis(10);
 /// Remembers what the host is told.
 pub fn host_decision(state: &mut State, id: &HostId) -> Option<Pending<HostDecision>> {
     let answer = host_answer(state, id)?;
-    state.hosts.announced.get_mut(id)?.told_rules = answer.answer.ask_first;
+    state.hosts.announced.get_mut(id)?.told_rules = Some(answer.answer.ask_first);
     Some(answer)
 }
 
@@ -47,7 +47,7 @@ pub fn host_answer(state: &State, id: &HostId) -> Option<Pending<HostDecision>> 
         seq: host.report.seq,
     };
     // Other hosts to know of are no reason to wake anybody.
-    let stale = host.told_rules == ask_first && !answer.resend_tasks && answer.duties.is_empty();
+    let stale = host.told_rules == Some(ask_first) && !answer.resend_tasks && answer.duties.is_empty();
     Some(Pending { answer, stale, hold_ms: state.policy.host_refresh_ms(), recheck_ms: None, calm: Duration::ZERO })
 }
 

@@ -81,7 +81,7 @@ impl Event {
     pub fn foresee(&self, state: &State, now_ms: u64) -> Option<Outcome> {
         match self {
             Self::AskHost(id) => {
-                let told = state.hosts.announced.get(id).map(|host| host.told_rules);
+                let told = state.hosts.announced.get(id).and_then(|host| host.told_rules);
                 let answer = host_answer(state, id);
                 let same = answer.as_ref().map(|pending| pending.answer.ask_first) == told;
                 same.then_some(Outcome::Host(answer))

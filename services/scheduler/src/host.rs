@@ -18,8 +18,8 @@ pub struct Host {
     pub report: HostReport,
     /// It has told what it holds since this scheduler runs.
     pub told_tasks: bool,
-    /// It has been told that there are rules.
-    pub told_rules: bool,
+    /// It has been answered, and whether there are rules: the first answer is not held back, because it says whom to know.
+    pub told_rules: Option<bool>,
     /// Whole tasks on its disk, as it told.
     pub held: BTreeSet<TaskId>,
     /// Not acknowledged yet; sent with every answer until they are.

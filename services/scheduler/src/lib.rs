@@ -151,7 +151,7 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
             };
             tracing::info!(%listening, url = request.url, "scheduler is listening");
             let swarm = inner.swarm.clone();
-            workers.spawn(Register { registration, swarm, request, own: inner.config.policy(), told: None });
+            workers.spawn(Register { registration, swarm, request, own: inner.config.policy() });
         }
         None => {
             tracing::info!(%listening, "scheduler is listening, without a manager: open to everybody who reaches it")

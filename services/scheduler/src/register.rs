@@ -39,7 +39,6 @@ pub struct Register {
     pub request: SchedulerLeaseRequest,
     /// As in its file: of what the manager does not say.
     pub own: Policy,
-    pub told: Option<Settings>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +99,7 @@ impl Registration {
 // === impl Register ===
 
 impl Register {
-    async fn follow(&mut self, lease: &SchedulerLease) -> Result<(), RegisterError> {
+    async fn follow(&self, lease: &SchedulerLease) -> Result<(), RegisterError> {
         let mut policy = self.own.clone();
         policy.follow(&lease.config, &lease.seed_peer_config, &lease.peer_config);
         let rules = RuleSet {
@@ -109,9 +108,9 @@ impl Register {
             applications: lease.applications.clone(),
         };
         let settings = Settings { policy, rules };
-        if self.told.as_ref() != Some(&settings) {
-            self.swarm.follow(settings.clone()).await?;
-            self.told = Some(settings);
+        // Also where others have said otherwise since, or a state has been begun anew.
+        if !self.swarm.is_following(&settings) {
+            self.swarm.follow(settings).await?;
         }
         Ok(())
     }

@@ -140,7 +140,7 @@ impl State {
             None => Host {
                 report,
                 told_tasks: false,
-                told_rules: false,
+                told_rules: None,
                 held: BTreeSet::new(),
                 duties: Vec::new(),
                 expires_ms,

@@ -101,6 +101,10 @@ impl Swarm {
         self.tell(Event::EndPeer(task, host, seq)).await.map(drop)
     }
 
+    pub fn is_following(&self, settings: &Settings) -> bool {
+        self.replica.look(|state, _| state.is_following(settings))
+    }
+
     pub async fn follow(&self, settings: Settings) -> Result<(), Unreachable> {
         self.tell(Event::Settings(Box::new(settings))).await.map(drop)
     }
