@@ -98,6 +98,7 @@ impl World {
             parts,
             numbers,
             announcement,
+            silent_since_ms: None,
         });
         at
     }
@@ -144,12 +145,18 @@ impl World {
                 }
             }
             Fault::Stall { who } => {
-                self.pick(who, order).into_iter().for_each(|at| self.hosts[at].manner.stalls = true)
+                for host in self.pick(who, order) {
+                    self.silence(host);
+                }
             }
             Fault::Spoil { who } => {
-                self.pick(who, order).into_iter().for_each(|at| self.hosts[at].manner.spoils = true)
+                self.dishonest = true;
+                self.pick(who, order).into_iter().for_each(|at| self.hosts[at].manner.spoils = true);
             }
-            Fault::Lie { who } => self.pick(who, order).into_iter().for_each(|at| self.hosts[at].manner.lies = true),
+            Fault::Lie { who } => {
+                self.dishonest = true;
+                self.pick(who, order).into_iter().for_each(|at| self.hosts[at].manner.lies = true);
+            }
             Fault::Churn { part_per_minute, joins } => self.prepare_churn(part_per_minute, joins),
             Fault::Restart { at_ms, down_ms } => {
                 self.plan_deed(BEGIN_MS + at_ms, Deed::StopScheduler);
@@ -205,11 +212,18 @@ impl World {
     fn die(&mut self, host: HostIndex) {
         self.count_out(host);
         self.hosts[host].manner.dead = true;
+        self.silence(host);
         for part in self.hosts[host].parts.clone() {
             self.leave_swarm(part);
             if self.parts[part].phase != Phase::Whole {
                 self.parts[part].phase = Phase::Dead;
             }
+        }
+    }
+
+    fn silence(&mut self, host: HostIndex) {
+        for part in &self.hosts[host].parts {
+            self.parts[*part].silent = true;
         }
     }
 

@@ -49,8 +49,12 @@ impl World {
             let now_ms = self.now_ms;
             let part = &mut self.parts[p];
             let since_ms = *part.orphaned_ms.get_or_insert(now_ms);
-            let decided = matches!(part.sync.advice, Advice::Decided(_)) || part.alone;
-            if !decided || part.alone || now_ms - since_ms >= ms(NEW_ADVICE) {
+            if !matches!(part.sync.advice, Advice::Decided(_)) && part.alone.is_none() {
+                self.leave_swarm(p);
+                self.parts[p].phase = Phase::Asking;
+                return self.follow(p);
+            }
+            if now_ms - since_ms >= ms(NEW_ADVICE) {
                 self.go_to_origin(p);
             }
             return;
@@ -81,16 +85,22 @@ impl World {
         (part.hedged_bytes, part.hedged_in_vain) = (0, false);
         (part.said, part.said_since_ms) = (Vec::new(), None);
         (part.testimonies, part.from_one) = (Vec::new(), Default::default());
-        part.alone = false;
+        part.alone = None;
     }
 
     /// `false` when the advice is not to read from parents.
     fn follow_advice(&mut self, p: PartId) -> bool {
         let part = &mut self.parts[p];
-        if !std::mem::take(&mut part.sync.news) || part.alone {
+        if !std::mem::take(&mut part.sync.news) {
             return true;
         }
+        // The last answer stays valid while no scheduler answers.
         let Advice::Decided(decision) = part.sync.advice.clone() else { return true };
+        part.alone = None;
+        // Whoever delivers meanwhile is read on.
+        if decision.decision == Decision::Wait && !part.links.is_empty() {
+            return true;
+        }
         if decision.decision == Decision::Origin || decision.parents.is_empty() {
             return false;
         }
@@ -186,10 +196,10 @@ impl World {
         let mixed = |work: &Work| work.senders.iter().any(|sender| *sender != key);
         if part.from_one.contains(&piece) && part.works.get(&piece).is_some_and(mixed) {
             part.works.remove(&piece);
-            (part.landed[piece as usize], part.taint[piece as usize]) = (0, 0);
+            (part.slots[piece as usize].landed, part.taint[piece as usize]) = (0, 0);
         }
         part.works.entry(piece).or_default();
-        let at = part.landed[piece as usize];
+        let at = part.slots[piece as usize].landed;
         let rest = piece_bytes.checked_sub(at).filter(|rest| *rest > 0)?;
         part.counts.requests += 1;
         let flight = Flight { key, at, checked, ..Flight::new(p, Some(parent), piece, Kind::Piece) };
@@ -264,12 +274,13 @@ impl World {
         self.events.plan(self.now_ms + ms(TICK), Event::Look(p, series));
         self.stir(p);
         let part = &self.parts[p];
-        let advised = matches!(part.sync.advice, Advice::Decided(_)) && !part.alone;
+        let advised = matches!(part.sync.advice, Advice::Decided(_)) || part.alone.is_some();
         let patience = if advised { PATIENCE_ADVISED } else { PATIENCE };
         let young = self.now_ms - part.began_ms < ms(PATIENCE);
         if !part.is_moving_within(self.now_ms, ms(patience)) && !young {
             return self.go_to_origin(p);
         }
+        self.look_after(p);
         self.agree(p);
         self.expire_questions(p);
         self.watch(p);
@@ -285,7 +296,7 @@ impl World {
         }
         let mean = mean(part.in_flight.iter().map(|flight| &flight.meter));
         let looks = part.in_flight.iter().filter(|flight| !flight.hedge).filter_map(|flight| {
-            let rest_bytes = u64::from(piece_bytes - part.landed[flight.piece as usize]);
+            let rest_bytes = u64::from(piece_bytes - part.slots[flight.piece as usize].landed);
             let has_told = part.links.get(flight.key).is_some_and(|link| link.has_told(flight.piece));
             let look = Look { piece: flight.piece, parent: flight.key, meter: &flight.meter, rest_bytes, has_told };
             (rest_bytes > 0).then_some(look)
@@ -387,7 +398,7 @@ impl World {
         let runs: Vec<_> = part.in_flight.iter().map(|flight| self.run_of(flight)).collect();
         let is_in = |piece: u32| runs.iter().any(|run| run.contains(&piece));
         let begun: Vec<u32> = (0..part.pieces())
-            .filter(|&piece| part.landed[piece as usize] > 0 && !part.marked.has(piece) && !is_in(piece))
+            .filter(|&piece| part.slots[piece as usize].landed > 0 && !part.marked.has(piece) && !is_in(piece))
             .collect();
         let run_pieces = (df_peer::decisions::RUN_BYTES / u64::from(piece_bytes)).max(1) as u32;
         let first = !part.described;
@@ -407,7 +418,7 @@ impl World {
         };
         let planned = if first && !runs.is_empty() { Vec::new() } else { df_peer::decisions::plan_origin(&view) };
         for run in planned {
-            let at = self.parts[p].landed[run.start as usize];
+            let at = self.parts[p].slots[run.start as usize].landed;
             let flight = Flight { at, ..Flight::new(p, None, run.start, Kind::Run(run.end)) };
             let (id, number) = self.launch_flight(flight);
             let (piece, key, hedge, meter) = (run.start, 0, false, Default::default());
@@ -428,7 +439,7 @@ const ORIGIN_STREAMS: usize = 4;
 /// Bytes of a part that is whole from the start.
 pub fn fill(part: &mut Part, piece_bytes: u32) {
     (part.phase, part.described) = (Phase::Whole, true);
-    part.landed.fill(piece_bytes);
+    part.slots.iter_mut().for_each(|slot| slot.landed = piece_bytes);
     for piece in 0..part.pieces() {
         part.marked.set(piece);
         part.log.push(piece);

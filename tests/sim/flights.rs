@@ -1,7 +1,7 @@
 //! Requests for bytes, and how bytes get from one part to another: step by step, as much as there is and the network lets
 //! through.
 
-use crate::events::{Event, FlightId, PartId};
+use crate::events::{Event, FlightId, PartId, STEP_MS};
 use crate::network::{FREE, Flow, Pipe};
 use crate::part::{Landing, NOBODY, Phase};
 use crate::world::World;
@@ -35,6 +35,8 @@ pub struct Flight {
     pub checked: bool,
     /// Its parent had checked the piece when it began to answer.
     pub told: bool,
+    /// It is known as one who has brought bytes of the piece.
+    pub noted: bool,
     pub live: bool,
     pub arrived: bool,
     pub active: bool,
@@ -63,14 +65,18 @@ impl World {
         let mut moving = std::mem::take(&mut self.flights.moving);
         flows.clear();
         moving.retain(|&id| {
-            let flow = self.flow(id);
-            flows.extend(flow);
+            if let Some(flow) = self.flow(id) {
+                flows.push(flow);
+                return true;
+            }
             let flight = &mut self.flights.all[id as usize];
-            flight.active = flow.is_some();
+            flight.active = false;
             if !flight.live {
                 self.flights.free.push(id);
+            } else if let Some(parent) = flight.parent {
+                self.parts[parent].slots[flight.piece as usize].waited_for = true;
             }
-            flow.is_some()
+            false
         });
         self.network.share(&flows, &mut given);
         for (&id, &bytes) in moving.iter().zip(&given) {
@@ -105,11 +111,11 @@ impl World {
     /// Bytes of the piece that whoever sends it may send.
     fn there(&self, flight: &Flight) -> u32 {
         let Some(parent) = flight.parent else { return self.scenario.piece_bytes };
-        let (part, manner) = (&self.parts[parent], self.host_of(parent).manner);
-        if manner.dead || manner.stalls {
+        let part = &self.parts[parent];
+        if part.silent {
             return 0;
         }
-        let landed = part.landed[flight.piece as usize];
+        let landed = part.slots[flight.piece as usize].landed;
         match flight.kind {
             Kind::Small => landed.min(SMALL_BYTES),
             _ if flight.checked && !part.marked.has(flight.piece) => 0,
@@ -118,65 +124,76 @@ impl World {
     }
 
     fn deliver(&mut self, id: FlightId, bytes: u32) {
-        let flight = self.flights.all[id as usize].clone();
-        if flight.bytes == 0 {
-            self.flights.all[id as usize].told =
-                flight.parent.is_some_and(|at| self.parts[at].marked.has(flight.piece));
-        }
-        let moved = &mut self.flights.all[id as usize];
-        moved.at += bytes;
-        moved.bytes += u64::from(bytes);
-        let (at, told) = (moved.at, moved.told);
-        let taint = self.taint_of(&flight);
-        if let Some(parent) = flight.parent {
+        let flight = &mut self.flights.all[id as usize];
+        let first = flight.bytes == 0;
+        flight.at += bytes;
+        flight.bytes += u64::from(bytes);
+        let (child, parent, piece, at) = (flight.child, flight.parent, flight.piece, flight.at);
+        if let Some(parent) = parent {
             self.parts[parent].counts.sent_bytes += u64::from(bytes);
         }
         if flight.kind == Kind::Small {
-            if flight.bytes == 0 {
-                self.events.plan(self.soon_ms(), Event::NotSmall(id, flight.number));
-                self.no_more_small(flight.child);
+            if first {
+                self.events.plan(self.now_ms + STEP_MS, Event::NotSmall(id, flight.number));
+                self.no_more_small(child);
             }
             return;
         }
-        let now_ms = self.now_ms;
-        let part = &mut self.parts[flight.child];
+        let part = &mut self.parts[child];
         part.counts.received_bytes += u64::from(bytes);
-        if flight.parent.is_none() {
+        part.moved_ms = self.now_ms;
+        let landed = &mut part.slots[piece as usize].landed;
+        let new = at > *landed;
+        *landed = at.max(*landed);
+        if parent.is_none() {
             part.counts.origin_bytes += u64::from(bytes);
         }
-        let news = flight.parent.is_none() && !std::mem::replace(&mut part.described, true);
-        part.moved_ms = now_ms;
-        part.times.first_byte_ms.get_or_insert(now_ms);
-        if news {
-            self.tell_listeners(flight.child);
-            self.stir(flight.child);
+        if first {
+            self.begins_to_arrive(id);
         }
-        let part = &mut self.parts[flight.child];
-        let landed = &mut part.landed[flight.piece as usize];
-        if at <= *landed {
+        if !new {
             return;
         }
-        *landed = at;
-        let known = &mut part.taint[flight.piece as usize];
-        *known = match (*known, taint) {
-            (0, taint) | (taint, 0) => taint,
-            (one, other) => {
-                if one == other {
-                    one
-                } else {
-                    u8::MAX - 1
-                }
-            }
-        };
-        if let Some(work) = part.works.get_mut(&flight.piece) {
-            if !work.senders.contains(&flight.key) {
-                work.senders.push(flight.key);
-            }
-            work.unchecked |= !(flight.checked || told);
+        if !self.flights.all[id as usize].noted || self.dishonest {
+            self.note_sender(id);
         }
-        self.wake_requests(flight.child, flight.piece);
+        self.wake_requests(child, piece);
         if at == self.scenario.piece_bytes {
             self.piece_landed(id);
+        }
+    }
+
+    fn begins_to_arrive(&mut self, id: FlightId) {
+        let flight = &self.flights.all[id as usize];
+        let (child, parent) = (flight.child, flight.parent);
+        let told = parent.is_some_and(|at| self.parts[at].marked.has(flight.piece));
+        self.flights.all[id as usize].told = told;
+        let part = &mut self.parts[child];
+        part.times.first_byte_ms.get_or_insert(self.now_ms);
+        if parent.is_none() && !std::mem::replace(&mut part.described, true) {
+            self.tell_listeners(child);
+            self.stir(child);
+        }
+    }
+
+    /// Who has brought bytes of a piece, and whether they were right.
+    fn note_sender(&mut self, id: FlightId) {
+        self.flights.all[id as usize].noted = true;
+        let flight = &self.flights.all[id as usize];
+        let (piece, key, checked) = (flight.piece, flight.key, flight.checked || flight.told);
+        let taint = if self.dishonest { self.taint_of(flight) } else { 0 };
+        let part = &mut self.parts[flight.child];
+        let known = &mut part.taint[piece as usize];
+        *known = match (*known, taint) {
+            (0, taint) | (taint, 0) => taint,
+            (one, other) if one == other => one,
+            _ => u8::MAX - 1,
+        };
+        if let Some(work) = part.works.get_mut(&piece) {
+            if !work.senders.contains(&key) {
+                work.senders.push(key);
+            }
+            work.unchecked |= !checked;
         }
     }
 
@@ -204,7 +221,8 @@ impl World {
 
     /// Whoever waits for bytes of this piece gets on.
     pub fn wake_requests(&mut self, part: PartId, piece: u32) {
-        let mut next = self.parts[part].requests[piece as usize];
+        let slot = &mut self.parts[part].slots[piece as usize];
+        let mut next = if std::mem::take(&mut slot.waited_for) { slot.requests } else { NOBODY };
         while next != NOBODY {
             let flight = &mut self.flights.all[next as usize];
             if !std::mem::replace(&mut flight.active, true) {
@@ -229,7 +247,7 @@ impl World {
         let flight = &mut self.flights.all[id as usize];
         (flight.arrived, flight.active) = (true, true);
         if let Some(parent) = parent {
-            flight.next = std::mem::replace(&mut self.parts[parent].requests[piece as usize], id);
+            flight.next = std::mem::replace(&mut self.parts[parent].slots[piece as usize].requests, id);
         }
         self.flights.moving.push(id);
     }
@@ -263,9 +281,9 @@ impl World {
             self.flights.free.push(id);
         }
         let Some(parent) = parent.filter(|_| arrived) else { return };
-        let head = self.parts[parent].requests[piece as usize];
+        let head = self.parts[parent].slots[piece as usize].requests;
         if head == id {
-            self.parts[parent].requests[piece as usize] = next;
+            self.parts[parent].slots[piece as usize].requests = next;
             return;
         }
         let mut at = head;
@@ -297,6 +315,7 @@ impl Flight {
             through: [FREE; 4],
             checked: false,
             told: false,
+            noted: false,
             live: true,
             arrived: false,
             active: false,

@@ -44,15 +44,15 @@ pub struct Part {
     pub phase: Phase,
     /// It knows how long the content is.
     pub described: bool,
-    /// Bytes of each piece.
-    pub landed: Vec<u32>,
+    /// By piece.
+    pub slots: Vec<Slot>,
+    /// It sends nothing, whatever it is asked for.
+    pub silent: bool,
     /// Who has put wrong bytes into a piece; 0 is nobody.
     pub taint: Vec<u8>,
     pub marked: Bitmap,
     /// Marked pieces in their order.
     pub log: Vec<u32>,
-    /// First of the requests of others, by piece; [`NOBODY`] without any. They are linked through the flights.
-    pub requests: Vec<FlightId>,
     /// Who waits for news of pieces.
     pub listeners: Vec<Question>,
     pub works: BTreeMap<u32, Work>,
@@ -75,8 +75,8 @@ pub struct Part {
     /// When bytes came last, or it began to wait for them.
     pub moved_ms: u64,
     pub sync: Sync,
-    /// It reads from the seeds it knows, because no scheduler answers.
-    pub alone: bool,
+    /// It reads from hosts it knows, because no scheduler answers.
+    pub alone: Option<Alone>,
     /// It was told to go to the origin.
     pub sent: bool,
     pub small: Small,
@@ -84,6 +84,27 @@ pub struct Part {
     pub stirred: bool,
     pub times: Times,
     pub counts: Counts,
+}
+
+/// A peer without a scheduler.
+#[derive(Clone, Debug)]
+pub struct Alone {
+    /// Whom it reads from.
+    pub told: Vec<Parent>,
+    /// When it looks for better ones, and after which pause then.
+    pub next_ms: u64,
+    pub pause_ms: u64,
+}
+
+/// What every step of everything that moves looks at of a piece, side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    /// Bytes of it.
+    pub landed: u32,
+    /// First of the requests of others; [`NOBODY`] without any. They are linked through the flights.
+    pub requests: FlightId,
+    /// One of them waits for more to land.
+    pub waited_for: bool,
 }
 
 /// Whether the seed is asked if the content is small.
@@ -178,8 +199,8 @@ pub struct Sync {
     pub asked_ms: u64,
     pub poked: bool,
     pub hold_ms: u64,
-    /// The last word, and how often it is still tried.
-    pub last_word: Option<u32>,
+    /// The last word is said.
+    pub over: bool,
 }
 
 // === impl Digests ===
@@ -211,11 +232,11 @@ impl Part {
             task,
             phase: Phase::Absent,
             described: false,
-            landed: vec![0; count],
+            slots: vec![Slot { landed: 0, requests: NOBODY, waited_for: false }; count],
+            silent: false,
             taint: vec![0; count],
             marked: Bitmap::default(),
             log: Vec::new(),
-            requests: vec![NOBODY; count],
             listeners: Vec::new(),
             works: BTreeMap::new(),
             links: Links::default(),
@@ -234,7 +255,7 @@ impl Part {
             tries: 0,
             moved_ms: 0,
             sync: Sync::new(),
-            alone: false,
+            alone: None,
             sent: false,
             small: Small::No,
             stirred: false,
@@ -244,15 +265,15 @@ impl Part {
     }
 
     pub fn pieces(&self) -> u32 {
-        self.landed.len() as u32
+        self.slots.len() as u32
     }
 
     pub fn is_whole(&self) -> bool {
-        self.log.len() == self.landed.len()
+        self.log.len() == self.slots.len()
     }
 
     pub fn landed_bytes(&self) -> u64 {
-        self.landed.iter().map(|bytes| u64::from(*bytes)).sum()
+        self.slots.iter().map(|slot| u64::from(slot.landed)).sum()
     }
 
     /// As a list of pieces counts them: the description is the first event.
@@ -264,7 +285,7 @@ impl Part {
     pub fn readers(&self) -> (Vec<u32>, Vec<u32>) {
         let front = self.marked.first_missing(0).min(self.pieces());
         let mut readers: Vec<u32> =
-            (0..).zip(&self.requests).filter(|(_, at)| **at != NOBODY).map(|(i, _)| i).collect();
+            (0..).zip(&self.slots).filter(|(_, slot)| slot.requests != NOBODY).map(|(i, _)| i).collect();
         if let Err(at) = readers.binary_search(&front) {
             readers.insert(at, front);
         }
@@ -327,7 +348,7 @@ impl Sync {
             asked_ms: 0,
             poked: false,
             hold_ms: 0,
-            last_word: None,
+            over: false,
         }
     }
 

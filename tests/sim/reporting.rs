@@ -4,12 +4,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use df_api::PeerId;
-use df_api::scheduler::{
-    Decision, HeldTask, HostDecision, HostReport, Parent, ParentRole, PeerDecision, PeerReport, PeerState, Wants,
-};
+use df_api::scheduler::{Decision, HeldTask, HostDecision, HostReport, PeerDecision, PeerReport, PeerState, Wants};
 use df_api::task::Origin;
-use df_peer::decisions::{FIRST_ADVICE, PATIENCE_ADVISED, RETRY, hold_after, pause_after};
+use df_peer::decisions::{FIRST_ADVICE, LAST_ANSWERED_WITHIN, PATIENCE_ADVISED, RETRY, hold_after, pause_after};
 
 use crate::events::{Call, Event, HostIndex, PartId};
 use crate::flights::{Flight, Kind};
@@ -18,12 +15,14 @@ use crate::world::World;
 
 /// Longer than the scheduler, the seed may take.
 const GRACE_MS: u64 = 30;
-/// A client gives up so much later than an answer is due.
+/// An announcement is given up so much later than its answer is due.
 const CLIENT_PATIENCE_MS: u64 = 5_000;
+/// Longer than this it is not waited until an announcement is repeated.
+const AGAIN_MAX_MS: u64 = 1_000;
 /// After a change of what a host holds.
 const SETTLING_MS: u64 = 1_000;
 /// A host's long poll.
-const HOLD_MS: u64 = 20_000;
+const HOLD_MS: u64 = 5_000;
 
 fn ms(duration: Duration) -> u64 {
     duration.as_millis() as u64
@@ -83,7 +82,7 @@ impl World {
 
     /// What the cluster says is done, once it has said something.
     pub fn follow(&mut self, p: PartId) {
-        let (now_ms, task) = (self.now_ms, self.parts[p].task);
+        let now_ms = self.now_ms;
         let part = &mut self.parts[p];
         if part.small != Small::No {
             let knows = matches!(&part.sync.advice, Advice::Decided(it) if it.decision != Decision::Wait);
@@ -95,15 +94,7 @@ impl World {
         }
         match part.sync.advice.clone() {
             Advice::Pending if now_ms - part.began_ms < ms(FIRST_ADVICE) => {}
-            Advice::Pending | Advice::Alone => {
-                let seeds: Vec<Parent> = self.seeds_holding(task, self.parts[p].host);
-                if seeds.is_empty() {
-                    return self.go_to_origin(p);
-                }
-                self.parts[p].alone = true;
-                self.link(p, seeds, None);
-                self.begin_swarm(p);
-            }
+            Advice::Pending | Advice::Alone => self.begin_alone(p),
             Advice::Decided(decision) => match decision.decision {
                 Decision::Origin => self.go_to_origin(p),
                 _ if decision.parents.is_empty() => {
@@ -117,16 +108,10 @@ impl World {
     }
 
     fn seed_of(&self, task: usize) -> Option<(HostIndex, PartId)> {
-        let seeds = self.hosts.iter().enumerate().filter(|(_, host)| host.seed && !host.manner.dead);
+        let seeds = self.hosts[..self.scenario.seeds].iter().enumerate().filter(|(_, host)| !host.manner.dead);
         let id = self.control.task_id(task);
         let (host, _) = seeds.max_by_key(|(_, host)| df_api::rendezvous::weight(id, &host.id))?;
         Some((host, *self.places.get(&(host, task))?))
-    }
-
-    fn seeds_holding(&self, task: usize, own: HostIndex) -> Vec<Parent> {
-        let seeds = self.hosts.iter().enumerate().filter(|(at, host)| host.seed && !host.manner.dead && *at != own);
-        let holding = seeds.filter(|(at, _)| self.places.get(&(*at, task)).is_some_and(|p| self.parts[*p].described));
-        holding.map(|(_, host)| parent(&host.id)).collect()
     }
 
     pub fn complete(&mut self, p: PartId) {
@@ -135,7 +120,7 @@ impl World {
         let part = &mut self.parts[p];
         part.phase = Phase::Whole;
         part.times.whole_ms = Some(now_ms);
-        (part.sync.at_origin, part.sync.last_word) = (false, Some(3));
+        (part.sync.at_origin, part.sync.over) = (false, true);
         let host = part.host;
         self.report(p);
         if !self.hosts[host].seed && !self.hosts[host].manner.uncounted {
@@ -163,6 +148,9 @@ impl World {
     }
 
     fn report(&mut self, p: PartId) {
+        if self.is_passed_over(self.parts[p].host) {
+            return self.goes_unreported(p);
+        }
         let (host_id, now_ms) = (self.host_of(p).id.clone(), self.now_ms);
         let seq = self.next_number(self.parts[p].host);
         let origin = Origin::new(self.control.origin_url(self.parts[p].task));
@@ -172,7 +160,7 @@ impl World {
         part.counts.reports += 1;
         part.sync.serial += 1;
         (part.sync.calling, part.sync.poked, part.sync.asked_ms) = (true, false, now_ms);
-        let over = part.sync.last_word.is_some();
+        let over = part.sync.over;
         let report = PeerReport {
             host_id,
             seq,
@@ -193,7 +181,19 @@ impl World {
         let serial = part.sync.serial;
         let call = Rc::new(Call { report, serial, wait_ms });
         self.send(|| Event::Report(p, call.clone()));
-        self.events.plan(self.now_ms + wait_ms + CLIENT_PATIENCE_MS, Event::Decided(p, serial, None));
+        self.events.plan(self.now_ms + wait_ms + ms(LAST_ANSWERED_WITHIN), Event::Decided(p, serial, None));
+    }
+
+    /// There is no scheduler that it would be worth to ask.
+    fn goes_unreported(&mut self, p: PartId) {
+        let sync = &mut self.parts[p].sync;
+        sync.serial += 1;
+        (sync.calling, sync.poked) = (false, false);
+        if !sync.over {
+            (sync.advice, sync.known, sync.news) = (Advice::Alone, None, true);
+            self.events.plan(self.now_ms + ms(RETRY), Event::ReportDue(p, self.parts[p].sync.serial));
+            self.stir(p);
+        }
     }
 
     /// Rises with each report of a host.
@@ -209,17 +209,16 @@ impl World {
             return;
         }
         part.sync.calling = false;
-        if let Some(tries) = part.sync.last_word {
-            part.sync.last_word = Some(tries - 1);
-            if decision.is_none() && tries > 1 {
-                self.events.plan(now_ms + ms(RETRY), Event::ReportDue(p, serial));
-            }
+        // What the host holds is told by its announcement, too.
+        if part.sync.over {
             return;
         }
         let pause = match decision {
             None => {
                 part.sync.advice = Advice::Alone;
                 part.sync.known = None;
+                let host = part.host;
+                self.doubt(host);
                 RETRY
             }
             Some(decision) => {
@@ -228,16 +227,17 @@ impl World {
                 let news = decision.decision != Decision::Unchanged;
                 if news {
                     (part.sync.known, part.sync.row) = (Some(decision.version), decision.row);
-                    part.sync.hold_ms = ms(hold_after(decision.decision));
+                    part.sync.hold_ms = ms(hold_after(&decision));
                 }
                 let took = Duration::from_millis(now_ms - part.sync.asked_ms);
                 let pause = pause_after(&decision, Duration::from_millis(part.sync.hold_ms), took);
                 if news {
-                    part.sync.advice = Advice::Decided(decision);
+                    self.parts[p].sync.advice = Advice::Decided(decision);
                 }
                 pause
             }
         };
+        let part = &mut self.parts[p];
         part.sync.news = true;
         let poked = part.sync.poked;
         self.stir(p);
@@ -273,11 +273,11 @@ impl World {
         let whole = host.parts.iter().filter(|p| self.parts[**p].phase == Phase::Whole);
         let held = whole.map(|p| self.control.task_id(self.parts[*p].task).clone());
         let held: Vec<HeldTask> = held.map(|id| HeldTask { id, length, piece_length }).collect();
-        let (now_ms, seq) = (self.now_ms, self.next_number(at));
+        let (now_ms, seq, doubted) = (self.now_ms, self.next_number(at), self.is_passed_over(at));
         let host = &mut self.hosts[at];
         let it = &mut host.announcement;
         it.serial += 1;
-        it.wait_ms = if it.full { 0 } else { HOLD_MS };
+        it.wait_ms = if it.full || doubted { 0 } else { HOLD_MS };
         (it.calling, it.asked_ms, it.sent_full) = (true, now_ms, it.full);
         let report = HostReport {
             seq,
@@ -307,13 +307,18 @@ impl World {
             return;
         }
         it.calling = false;
+        self.hosts[at].silent_since_ms = if decision.is_some() { None } else { Some(now_ms) };
+        let it = &mut self.hosts[at].announcement;
         let Some(decision) = decision else {
             it.full = true;
             it.failures += 1;
-            let pause_ms = (250u64 << it.failures.min(8)).min(15_000);
+            let pause_ms = (250u64 << it.failures.min(8)).min(AGAIN_MAX_MS);
             return self.events.plan(now_ms + pause_ms, Event::HostDue(at, serial));
         };
         it.failures = 0;
+        if let Some(list) = &decision.hosts {
+            self.directory = list.hosts.as_slice().into();
+        }
         it.duties_taken.clear();
         it.told |= it.sent_full;
         it.full |= decision.resend_tasks && it.sent_full;
@@ -328,13 +333,4 @@ impl World {
             }
         }
     }
-}
-
-fn parent(id: &df_api::HostId) -> Parent {
-    let url = format!("http://{id}");
-    let peer_id = match PeerId::try_from(id.as_str().to_owned()) {
-        Ok(peer_id) => peer_id,
-        Err(error) => unreachable!("both follow one rule: {error}"),
-    };
-    Parent { peer_id, host_id: id.clone(), url, seed: true, role: ParentRole::Reserve, slot: 0 }
 }

@@ -160,7 +160,7 @@ impl World {
         let (now_ms, piece_bytes) = (self.now_ms, self.scenario.piece_bytes);
         let part = &mut self.parts[p];
         for (piece, work) in &mut part.works {
-            if work.whole_ms.is_none() && part.landed[*piece as usize] == piece_bytes {
+            if work.whole_ms.is_none() && part.slots[*piece as usize].landed == piece_bytes {
                 work.whole_ms = Some(now_ms);
             }
         }
@@ -178,7 +178,7 @@ impl World {
                 self.settle(p, piece, &found);
                 continue;
             }
-            (part.landed[piece as usize], part.taint[piece as usize]) = (0, 0);
+            (part.slots[piece as usize].landed, part.taint[piece as usize]) = (0, 0);
             match work.senders[..] {
                 [sender] => {
                     let checked = !work.unchecked;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use df_api::HostId;
 use df_api::cluster::Place;
+use df_api::scheduler::KnownHost;
 
 use crate::build::Deed;
 use crate::control::Control;
@@ -35,7 +36,11 @@ pub struct World {
     /// Numbers questions.
     pub serial: u64,
     pub origin: Pipe,
+    /// The hosts that schedulers have told all others of.
+    pub directory: Rc<[KnownHost]>,
     pub circles: Circles,
+    /// Somebody lies, or sends wrong bytes: then it matters who has sent what.
+    pub dishonest: bool,
     pub deeds: Vec<Deed>,
 }
 
@@ -51,6 +56,8 @@ pub struct Host {
     /// Of its reports, whatever they are about.
     pub numbers: u64,
     pub announcement: Announcement,
+    /// Since when the scheduler is passed over, because it did not answer.
+    pub silent_since_ms: Option<u64>,
 }
 
 /// How a host behaves.
@@ -59,8 +66,6 @@ pub struct Manner {
     pub dead: bool,
     /// When it has everything is of no interest.
     pub uncounted: bool,
-    /// Sends nothing that it is asked for.
-    pub stalls: bool,
     /// Sends wrong bytes.
     pub spoils: bool,
     /// Says of every piece that it is something else.
@@ -112,7 +117,9 @@ impl World {
             unfinished: 0,
             serial: 0,
             origin,
+            directory: Rc::default(),
             circles: Circles::default(),
+            dishonest: false,
             deeds: Vec::new(),
             scenario,
         }

@@ -41,12 +41,12 @@ const SCHEDULERS_CHECKED: usize = 4;
 const SCHEDULER_CHECK: Duration = Duration::from_millis(500);
 /// How often it is looked whether those read from have failed, and whether there are better ones, rarer and rarer.
 const TICK: Duration = Duration::from_millis(100);
-const LOOK_MIN: Duration = Duration::from_secs(1);
-const LOOK_MAX: Duration = Duration::from_secs(8);
+pub const LOOK_MIN: Duration = Duration::from_secs(1);
+pub const LOOK_MAX: Duration = Duration::from_secs(8);
 
 /// The hosts besides this one.
 #[derive(Debug, PartialEq, Eq)]
-struct Order {
+pub struct Order {
     hosts: Vec<KnownHost>,
     /// So many of them stand before this one.
     before: usize,
@@ -54,7 +54,7 @@ struct Order {
 
 /// What a host says of a task.
 #[derive(Debug)]
-enum Heard {
+pub enum Heard {
     List(PieceList),
     /// It has nothing of it.
     Nothing,
@@ -64,7 +64,7 @@ enum Heard {
 
 /// Whom to read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Found {
+pub enum Found {
     /// Who has it or brings it, and who is read through, so that it has to send little.
     Parents(Vec<Parent>, Vec<Parent>),
     /// The first who lives, and has to be asked to begin; and who is read through.
@@ -165,7 +165,7 @@ async fn parents(peer: &Peer, task: &Task, sync: &Sync) -> Option<Vec<Parent>> {
 }
 
 /// Each relay brings a part of the pieces, and those above what the relays do not; without relays, those above alike.
-fn arranged(above: Vec<Parent>, relays: Vec<Parent>) -> Vec<Parent> {
+pub fn arranged(above: Vec<Parent>, relays: Vec<Parent>) -> Vec<Parent> {
     if relays.is_empty() || above.is_empty() {
         return [above, relays].concat();
     }
@@ -175,7 +175,7 @@ fn arranged(above: Vec<Parent>, relays: Vec<Parent>) -> Vec<Parent> {
 }
 
 /// As of one who only reads.
-fn row_of(parents: &[Parent]) -> Option<Row> {
+pub fn row_of(parents: &[Parent]) -> Option<Row> {
     let width = parents.iter().map(|parent| parent.slot + 1).max()?;
     parents.iter().any(|parent| parent.role == ParentRole::Mate).then_some(Row { width, place: None })
 }
@@ -210,7 +210,7 @@ fn passed_on(origin: &Origin, to_seed: bool) -> Option<Origin> {
 }
 
 /// The decision. Pure.
-fn choose(order: &Order, mut heard: Vec<(KnownHost, Heard)>) -> Found {
+pub fn choose(order: &Order, mut heard: Vec<(KnownHost, Heard)>) -> Found {
     let place = |host: &KnownHost| order.hosts.iter().position(|known| known.id == host.id).unwrap_or(usize::MAX);
     heard.sort_by_key(|(host, _)| place(host));
     let is_before = |host: &KnownHost| place(host) < order.before;
@@ -241,14 +241,14 @@ fn choose(order: &Order, mut heard: Vec<(KnownHost, Heard)>) -> Found {
 
 impl Order {
     /// Seed peers first, then by rendezvous. A host that others are not told of is behind all that they are told of.
-    fn of(task: &TaskId, mut hosts: Vec<KnownHost>, own: &HostId) -> Self {
+    pub fn of(task: &TaskId, mut hosts: Vec<KnownHost>, own: &HostId) -> Self {
         hosts.sort_by_cached_key(|host| (Reverse(host.seed), Reverse(weight(task, &host.id)), host.id.clone()));
         let before = hosts.iter().position(|host| host.id == *own).unwrap_or(hosts.len());
         hosts.retain(|host| host.id != *own);
         Self { hosts, before }
     }
 
-    fn to_ask(&self) -> Vec<KnownHost> {
+    pub fn to_ask(&self) -> Vec<KnownHost> {
         let nearest = self.before.saturating_sub(NEAREST_ASKED).max(FIRST_ASKED);
         let first = self.hosts.iter().take(FIRST_ASKED);
         let near = self.hosts.iter().take(self.before).skip(nearest);

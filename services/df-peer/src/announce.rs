@@ -33,8 +33,8 @@ const SETTLING: Duration = Duration::from_secs(1);
 const AGAIN_MAX: Duration = Duration::from_secs(1);
 /// Many changes at once are one.
 const WRITTEN_EVERY: Duration = Duration::from_secs(1);
-/// A host's long poll at a scheduler.
-const HOLD: Duration = Duration::from_secs(20);
+/// A host's long poll at a scheduler. One that gets lost, and is given up five seconds later, is repeated within the lease.
+const HOLD: Duration = Duration::from_secs(5);
 
 /// Starts all that keeps the peer known. Returns at once: nothing waits for a manager.
 pub fn start(peer: &Arc<Peer>, manager: Option<ManagerAccess>, workers: &Workers, stop: &CancellationToken) {

@@ -44,11 +44,13 @@ mod wanted;
 
 /// What is decided here without a network, a disk or a clock: `tests/sim` runs it in virtual time.
 pub mod decisions {
+    pub use crate::alone::{Found as FoundAlone, Heard, LOOK_MAX, LOOK_MIN, Order, arranged, choose, row_of};
     pub use crate::download::FIRST_ADVICE;
     pub use crate::from_origin::{AHEAD, RUN_BYTES, View as OriginView, plan_origin};
     pub use crate::from_parents::*;
     pub use crate::plan::{Flying, Key, Stalled, Step, View, hedge, plan};
-    pub use crate::sync::{RETRY, hold_after, pause_after};
+    pub use crate::schedulers::SILENT_FOR;
+    pub use crate::sync::{LAST_ANSWERED_WITHIN, RETRY, hold_after, pause_after};
 }
 
 pub use import::{ImportError, import};

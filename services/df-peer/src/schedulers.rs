@@ -19,7 +19,7 @@ pub struct Schedulers {
 
 /// One that did not answer is passed over for this long, unless it answers the host's announcement before: that is sent at
 /// once, and again and again.
-const SILENT_FOR: Duration = Duration::from_secs(10);
+pub const SILENT_FOR: Duration = Duration::from_secs(10);
 
 // === impl Schedulers ===
 

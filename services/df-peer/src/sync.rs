@@ -28,13 +28,14 @@ pub(crate) enum Advice {
     Decided(Arc<PeerDecision>),
 }
 
-/// How long a scheduler may hold back an answer that says nothing new; it has limits of its own.
-const HOLD: Duration = Duration::from_secs(10);
+/// How long a scheduler may hold back an answer that says nothing new; it has limits of its own. An answer that gets lost
+/// is missed for so long.
+const HOLD: Duration = Duration::from_secs(5);
 /// A scheduler that cannot be reached is tried again after this.
 pub const RETRY: Duration = Duration::from_secs(1);
 /// One that has not answered by then, besides the time it may hold an answer back, is passed over: the next is asked.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(1200);
-const LAST_ANSWERED_WITHIN: Duration = Duration::from_secs(3);
+pub const LAST_ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 const REFRESH_MIN: Duration = Duration::from_millis(100);
 const REFRESH_MAX: Duration = Duration::from_secs(5);
 /// More parents than a task ever has.
@@ -68,19 +69,25 @@ struct Last {
 
 /// How long the scheduler may hold back its answer to the report after this decision. It answers sooner when the row
 /// changes: whoever knows its new mates half a second late reads meanwhile what they would have brought.
-pub fn hold_after(told: Decision) -> Duration {
-    match told {
-        Decision::Wait | Decision::Parents => HOLD,
+pub fn hold_after(told: &PeerDecision) -> Duration {
+    match told.decision {
+        Decision::Wait => HOLD,
+        // The scheduler does not hold it back for longer.
+        Decision::Parents => refresh(told).min(HOLD),
         Decision::Origin | Decision::Nobody | Decision::Unchanged => Duration::ZERO,
     }
 }
 
 /// After which pause to report again. The answer took so long, and may be held back for `hold` the next time.
 pub fn pause_after(decision: &PeerDecision, hold: Duration, took: Duration) -> Duration {
-    let refresh = Duration::from_millis(decision.refresh_after_ms).clamp(REFRESH_MIN, REFRESH_MAX);
+    let refresh = refresh(decision);
     // A poll that was not held back, of one task among many, is not repeated at once.
     let in_time = decision.decision != Decision::Unchanged || took >= refresh;
     if !hold.is_zero() && in_time { REFRESH_MIN } else { refresh }
+}
+
+fn refresh(decision: &PeerDecision) -> Duration {
+    Duration::from_millis(decision.refresh_after_ms).clamp(REFRESH_MIN, REFRESH_MAX)
 }
 
 // === impl Sync ===
@@ -247,7 +254,7 @@ impl Shared {
                 }
                 Some(Ok(decision)) => {
                     if decision.decision != Decision::Unchanged {
-                        let (version, hold) = (Some(decision.version), hold_after(decision.decision));
+                        let (version, hold) = (Some(decision.version), hold_after(&decision));
                         last = Last { version, row: decision.row, hold };
                     }
                     let pause = pause_after(&decision, last.hold, asked.elapsed());
@@ -347,5 +354,24 @@ fn nobody() -> PeerDecision {
         refresh_after_ms: 0,
         version: 0,
         seq: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_gets_lost_is_not_missed_for_longer_than_it_may_be_held_back() {
+        let told = |decision, refresh_after_ms| PeerDecision { decision, refresh_after_ms, ..nobody() };
+        let hold = |decision, refresh_after_ms| hold_after(&told(decision, refresh_after_ms)).as_millis();
+        assert_eq!((hold(Decision::Parents, 500), hold(Decision::Parents, 60_000)), (500, 5_000));
+        assert_eq!((hold(Decision::Wait, 500), hold(Decision::Origin, 500)), (5_000, 0));
+        let pause = |decision, took_ms| {
+            let took = Duration::from_millis(took_ms);
+            pause_after(&told(decision, 500), Duration::from_millis(500), took).as_millis()
+        };
+        assert_eq!((pause(Decision::Parents, 0), pause(Decision::Unchanged, 500)), (100, 100));
+        assert_eq!(pause(Decision::Unchanged, 0), 500, "it was not held back");
     }
 }
