@@ -15,6 +15,10 @@ use df_api::rows::Surroundings;
 /// How far parents may run ahead of the slowest that moves: so many pieces of each, and so many in all.
 const ROUNDS_AHEAD: u32 = 4;
 const PIECES_AHEAD_MIN: u32 = 8;
+/// A parent that is so many rounds ahead of the slowest that moves is asked for one piece at a time. When what was late
+/// comes at last, several at each of the others would take most of the link from it: after one relay had died, all below
+/// went at three quarters of their speed for the rest.
+const ROUNDS_TOGETHER: u32 = 2;
 
 /// Names a parent within one download.
 pub type Key = u32;
@@ -101,6 +105,7 @@ pub fn plan(view: &View<'_>) -> Vec<Step> {
             continue;
         }
         if let Some(parent) = view.source(piece)
+            && (room.is_idle(parent) || !view.is_ahead(piece))
             && room.take(parent)
         {
             fetches.push(Step::Fetch { piece, parent });
@@ -182,13 +187,20 @@ impl View<'_> {
     /// on as fast as each can would take the link from the slowest, which has what the whole row waits for in the end;
     /// one that does not move at all holds nobody up.
     fn is_far(&self, piece: u32) -> bool {
-        if self.readers.contains(&piece) {
-            return false;
-        }
-        let start = self.fronts.iter().copied().filter(|front| *front <= piece).max().unwrap_or(0);
         let ahead = self.linked.width.saturating_mul(ROUNDS_AHEAD).max(PIECES_AHEAD_MIN);
+        !self.readers.contains(&piece) && self.slowest(piece).is_some_and(|slow| slow.saturating_add(ahead) < piece)
+    }
+
+    fn is_ahead(&self, piece: u32) -> bool {
+        let together = self.linked.width.saturating_mul(ROUNDS_TOGETHER);
+        !self.readers.contains(&piece) && self.slowest(piece).is_some_and(|slow| slow.saturating_add(together) <= piece)
+    }
+
+    /// The first piece that is moving, of those for the same front.
+    fn slowest(&self, piece: u32) -> Option<u32> {
+        let start = self.fronts.iter().copied().filter(|front| *front <= piece).max().unwrap_or(0);
         let moving = self.in_flight.iter().filter(|flying| flying.moving && !flying.hedge && flying.piece >= start);
-        moving.map(|flying| flying.piece).min().is_some_and(|first| first.saturating_add(ahead) < piece)
+        moving.map(|flying| flying.piece).min()
     }
 
     /// In either view: a parent that is only suspected keeps what it was asked.

@@ -52,6 +52,14 @@ impl Pace {
             *self = Self { from_ms: now_ms, from_bytes: report.received_bytes, bytes_per_s: Some(rate) };
         }
     }
+
+    /// Less than a `part`th of the median of others. Nobody is slow beside fewer than two.
+    pub fn is_slow_beside(&self, others: impl Iterator<Item = Pace>, part: u64) -> bool {
+        let known: Vec<_> = others.filter_map(|pace| pace.bytes_per_s).collect();
+        let enough = known.len() > 1;
+        let both = self.bytes_per_s.zip(median(known));
+        enough && both.is_some_and(|(own, median)| own.saturating_mul(part) < median)
+    }
 }
 
 // === impl Median ===
@@ -93,7 +101,7 @@ impl Reference {
 }
 
 /// `None` of nothing.
-fn median(mut values: Vec<u64>) -> Option<u64> {
+pub fn median(mut values: Vec<u64>) -> Option<u64> {
     let middle = values.len() / 2;
     (!values.is_empty()).then(|| *values.select_nth_unstable(middle).1)
 }

@@ -5,6 +5,8 @@ use df_api::rules::Weights;
 use df_api::scheduler::HostReport;
 use serde::{Deserialize, Serialize};
 
+use crate::table::BRANCHING_WIDTH;
+
 /// Tasks known at once; more are refused until some are forgotten.
 pub const TASKS_MAX: usize = 200_000;
 /// Peers of one task.
@@ -107,13 +109,18 @@ impl Policy {
 
     /// Slots of a row. Narrow rows make long chains, wide ones many connections: no more than a peer may have children.
     pub fn row_width(&self, hosts: usize) -> u32 {
-        let wanted = if hosts < 200 { 4 } else { 8 };
+        let wanted = match hosts {
+            0..200 => 4,
+            200..3_000 => 8,
+            _ => BRANCHING_WIDTH,
+        };
         wanted.min(self.peer_load_limit.div_ceil(2).max(1))
     }
 
-    /// Children of one that stands in a row: the others of the row, and a row below.
+    /// Children of one that stands in a row: the others of the row, and the rows below.
     pub fn children_in_rows(width: u32) -> u32 {
-        (2 * width).saturating_sub(1)
+        let rows_below = if width < BRANCHING_WIDTH { 1 } else { 2 };
+        (width + rows_below * width).saturating_sub(1)
     }
 
     /// Of the peer at the origin: its progress is what keeps the lease.

@@ -1,7 +1,8 @@
 //! The table of a task: who stands where in its rows of relays (see [`df_api::rows`]).
 //!
-//! The rows of one IDC are a chain: each reads from the one before. The first of a chain reads from the first of the chain
-//! that began before it, so that one copy crosses between two IDCs; the first of all reads from who has the content.
+//! The rows of one IDC are a chain: each reads from the one before, or, where rows are wide, from one half as far from the
+//! start. The first of a chain reads from the first of the chain that began before it, so that one copy crosses between two
+//! IDCs; the first of all reads from who has the content.
 //!
 //! **Invariants.** A row reads from a row with a smaller number, so nothing goes round in circles. A host stands in one
 //! slot, or reads from one row, or neither. A row has a member; the last that leaves takes it away. New rows get numbers
@@ -17,6 +18,9 @@ use serde::{Deserialize, Serialize};
 const WIDTH_MAX: u32 = 32;
 /// Row numbers stay below: exact in a JavaScript number, with room above.
 const ROW_MAX: u64 = 1 << 53;
+/// From this width on, two rows read from each. That costs one part in `width` of everybody's link, and then a content
+/// passes ten rows on its way to ten thousand peers, instead of a thousand.
+pub const BRANCHING_WIDTH: u32 = 10;
 /// Newest rows of a chain that are looked at for an empty slot: older ones are ahead of any newcomer.
 const OPEN_ROWS: usize = 4;
 
@@ -26,15 +30,24 @@ pub struct Table {
     width: u32,
     rows: BTreeMap<u64, Relays>,
     /// Rows by IDC. `None`: no member's host has announced itself yet.
-    chains: BTreeMap<Idc, BTreeSet<u64>>,
+    chains: BTreeMap<Idc, Chain>,
     /// The first row of each chain.
     heads: BTreeSet<u64>,
     stands: HashMap<HostId, Stand>,
+    /// Places that somebody has left whom others read from.
+    vacant: BTreeSet<(u64, u32)>,
     next_row: u64,
 }
 
 /// In lower case.
 pub type Idc = Option<String>;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Chain {
+    /// The lowest number that any row of it has had: who reads from whom does not change when the first row goes.
+    base: u64,
+    rows: BTreeSet<u64>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stand {
@@ -50,6 +63,27 @@ struct Relays {
     readers: BTreeSet<HostId>,
 }
 
+// === impl Chain ===
+
+impl Chain {
+    /// The row that a row reads from, of those that are there.
+    fn up(&self, row: u64, branches: bool) -> Option<u64> {
+        let half = if branches { self.base + row.saturating_sub(self.base) / 2 } else { row };
+        let above = self.rows.range(..=half.min(row.checked_sub(1)?)).next_back();
+        above.or_else(|| self.rows.range(..row).next()).copied()
+    }
+
+    /// The rows that read from a row.
+    fn below(&self, row: u64, branches: bool) -> impl Iterator<Item = u64> {
+        let reads = move |below: &u64| self.up(*below, branches) == Some(row);
+        // They are together: none reads from an earlier row than one before it.
+        let twice = self.base + 2 * row.saturating_sub(self.base);
+        let is_first = self.rows.first().is_none_or(|first| *first >= row);
+        let from = if branches && !is_first { twice.max(row + 1) } else { row + 1 };
+        self.rows.range(from..).copied().take_while(reads)
+    }
+}
+
 // === impl Table ===
 
 impl Table {
@@ -61,6 +95,7 @@ impl Table {
             chains: BTreeMap::new(),
             heads: BTreeSet::new(),
             stands: HashMap::new(),
+            vacant: BTreeSet::new(),
             next_row: first_row,
         }
     }
@@ -92,8 +127,9 @@ impl Table {
 
     /// The row that a row reads from, or would if it were there. `None` for the first of all.
     pub fn up(&self, row: u64, idc: &Idc) -> Option<u64> {
-        let before = |rows: &BTreeSet<u64>| rows.range(..row).next_back().copied();
-        self.chains.get(idc).and_then(before).or_else(|| before(&self.heads))
+        let branches = self.width >= BRANCHING_WIDTH;
+        let in_chain = self.chains.get(idc).and_then(|chain| chain.up(row, branches));
+        in_chain.or_else(|| self.heads.range(..row).next_back().copied())
     }
 
     /// The row above an existing one.
@@ -120,7 +156,7 @@ impl Table {
 
     /// An empty slot of a row whose members are all at the start, in a chain.
     pub fn open_slot(&self, idc: &Idc, at_start: impl Fn(&HostId) -> bool) -> Option<RowPlace> {
-        let newest = self.chains.get(idc)?.iter().rev().take(OPEN_ROWS);
+        let newest = self.chains.get(idc)?.rows.iter().rev().take(OPEN_ROWS);
         let empty = newest.filter_map(|&row| {
             let slots = &self.rows.get(&row)?.slots;
             let slot = (0..self.width).find(|slot| !slots.contains_key(slot))?;
@@ -129,13 +165,29 @@ impl Table {
         empty.last()
     }
 
+    /// For who stands in the last row, from which nobody reads: the first place further up that has been left.
+    pub fn vacancy(&self, place: RowPlace) -> Option<RowPlace> {
+        if self.vacant.is_empty() || self.last_beside(place.row) != Some(place.row) {
+            return None;
+        }
+        let idc = self.idc(place.row)?;
+        let fits = |(row, _): &&(u64, u32)| *row < place.row && self.idc(*row) == Some(idc);
+        self.vacant.iter().find(fits).map(|(row, slot)| RowPlace { row: *row, slot: *slot })
+    }
+
+    /// The last row of the chain of a row.
+    fn last_beside(&self, row: u64) -> Option<u64> {
+        self.chains.get(self.idc(row)?)?.rows.last().copied()
+    }
+
     pub fn new_row(&self) -> RowPlace {
         RowPlace { row: self.next_row, slot: 0 }
     }
 
     /// Some row for one that only reads, of its own IDC if there is one; `spread` shares them out.
     pub fn row_to_read(&self, idc: &Idc, spread: u64) -> Option<u64> {
-        let near = |row: u64| self.chains.get(idc).and_then(|rows| rows.range(row..).next().or_else(|| rows.last()));
+        let rows = self.chains.get(idc).map(|chain| &chain.rows);
+        let near = |row: u64| rows.and_then(|rows| rows.range(row..).next().or_else(|| rows.last()));
         let (first, last) = (*self.rows.first_key_value()?.0, *self.rows.last_key_value()?.0);
         let row = first + spread % (last - first + 1);
         near(row).copied().or_else(|| self.rows.range(row..).next().map(|(row, _)| *row))
@@ -144,7 +196,7 @@ impl Table {
     /// Rows of one IDC, from one of them on, and then those before it.
     pub fn rows_from(&self, row: u64) -> impl Iterator<Item = u64> {
         let chain = self.rows.get(&row).and_then(|relays| self.chains.get(&relays.idc)).into_iter();
-        let around = chain.flat_map(move |rows| rows.range(row..).chain(rows.range(..row)));
+        let around = chain.flat_map(move |chain| chain.rows.range(row..).chain(chain.rows.range(..row)));
         around.copied()
     }
 
@@ -163,6 +215,7 @@ impl Table {
             self.chain(place.row, idc);
         }
         self.next_row = self.next_row.max(place.row + 1);
+        self.vacant.remove(&(place.row, place.slot));
         concerned.extend(self.around(place.row));
         if let Some(relays) = self.rows.get_mut(&place.row) {
             relays.slots.insert(place.slot, host.clone());
@@ -196,8 +249,14 @@ impl Table {
         let Some(relays) = self.rows.get_mut(&place.row) else { return concerned };
         relays.slots.remove(&place.slot);
         if !relays.slots.is_empty() {
+            let last = self.last_beside(place.row).filter(|last| *last != place.row);
+            if let Some(last) = last {
+                self.vacant.insert((place.row, place.slot));
+                concerned.extend(self.members(last).map(|(_, host)| host.clone()));
+            }
             return concerned;
         }
+        self.vacant.retain(|(row, _)| *row != place.row);
         let Some(Relays { idc, readers, .. }) = self.rows.remove(&place.row) else { return concerned };
         for reader in &readers {
             self.stands.remove(reader);
@@ -210,18 +269,20 @@ impl Table {
 
     /// Who reads from a row, or stands in it.
     fn around(&self, row: u64) -> BTreeSet<HostId> {
-        let next = |rows: &BTreeSet<u64>| rows.range(row + 1..).next().copied();
         let chain = self.rows.get(&row).and_then(|relays| self.chains.get(&relays.idc));
-        let branch = self.heads.contains(&row).then(|| next(&self.heads)).flatten();
-        let rows = [Some(row), chain.and_then(next), branch].into_iter().flatten();
+        let below = chain.into_iter().flat_map(|chain| chain.below(row, self.width >= BRANCHING_WIDTH));
+        let branch = self.heads.contains(&row).then(|| self.heads.range(row + 1..).next()).flatten();
+        let rows = [row].into_iter().chain(below).chain(branch.copied());
         let all = rows.filter_map(|row| self.rows.get(&row));
         all.flat_map(|relays| relays.slots.values().chain(&relays.readers)).cloned().collect()
     }
 
     fn chain(&mut self, row: u64, idc: &Idc) {
-        let rows = self.chains.entry(idc.clone()).or_default();
-        let former = rows.first().copied();
-        rows.insert(row);
+        let new = || Chain { base: row, rows: BTreeSet::new() };
+        let chain = self.chains.entry(idc.clone()).or_insert_with(new);
+        let former = chain.rows.first().copied();
+        chain.base = chain.base.min(row);
+        chain.rows.insert(row);
         if former.is_none_or(|former| row < former) {
             former.map(|former| self.heads.remove(&former));
             self.heads.insert(row);
@@ -230,7 +291,7 @@ impl Table {
 
     /// Says which row begins the chain now, if it is another.
     fn unchain(&mut self, row: u64, idc: &Idc) -> Option<u64> {
-        let rows = self.chains.get_mut(idc)?;
+        let rows = &mut self.chains.get_mut(idc)?.rows;
         if !rows.remove(&row) {
             return None;
         }
@@ -251,8 +312,10 @@ impl Table {
         let mut stands = HashMap::new();
         for (&row, relays) in &self.rows {
             assert!(!relays.slots.is_empty() && row < self.next_row);
-            assert!(self.chains[&relays.idc].contains(&row));
+            assert!(self.chains[&relays.idc].rows.contains(&row));
             assert!(self.above(row).is_none_or(|above| above < row && self.rows.contains_key(&above)));
+            let is_empty = |slot: &u32| !relays.slots.contains_key(slot);
+            assert!(self.vacant.range((row, 0)..(row + 1, 0)).all(|(_, slot)| is_empty(slot)));
             for (&slot, host) in &relays.slots {
                 assert!(slot < self.width);
                 assert!(stands.insert(host.clone(), Stand::Slot(RowPlace { row, slot })).is_none());
@@ -262,8 +325,10 @@ impl Table {
             }
         }
         assert_eq!(stands, self.stands);
-        assert_eq!(self.chains.values().map(BTreeSet::len).sum::<usize>(), self.rows.len());
-        let heads: BTreeSet<u64> = self.chains.values().filter_map(|rows| rows.first().copied()).collect();
+        assert!(self.vacant.iter().all(|(row, _)| self.rows.contains_key(row)));
+        let chains = || self.chains.values().map(|chain| &chain.rows);
+        assert_eq!(chains().map(BTreeSet::len).sum::<usize>(), self.rows.len());
+        let heads: BTreeSet<u64> = chains().filter_map(|rows| rows.first().copied()).collect();
         assert_eq!(heads, self.heads);
     }
 

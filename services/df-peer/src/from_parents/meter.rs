@@ -8,7 +8,7 @@ pub const TICK: Duration = Duration::from_millis(100);
 /// Ticks of a window: the progress deadline, 500 ms.
 const TICKS: usize = 5;
 /// Ticks without a byte after which it is asked whether the parent lives: long before it is to blame for anything.
-const STOPPED_TICKS: u32 = 3;
+const STOPPED_TICKS: u32 = 2;
 /// A request is slow against the others below this part of their mean.
 const SLOW_FRACTION: u64 = 4;
 /// A request is slow in itself when the rest would take more windows than this.
@@ -117,7 +117,7 @@ mod tests {
         let probed = |ticks: u64| fed(0, ticks).is_probed_now();
         let at: Vec<u64> = (6..60).filter(|ticks| probed(*ticks)).collect();
         assert_eq!(at, [6, 11, 21, 41], "less and less often");
-        assert!((1..60).filter(|ticks| fed(0, *ticks).has_just_stopped()).eq([4]), "once, early");
+        assert!((1..60).filter(|ticks| fed(0, *ticks).has_just_stopped()).eq([3]), "once, early");
     }
 
     #[test]

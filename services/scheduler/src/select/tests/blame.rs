@@ -104,6 +104,25 @@ fn the_silent_lose_their_slot_when_most_readers_say_so_and_they_are_slow() {
     assert_eq!(sim.place("p005"), None);
 }
 
+#[test]
+fn who_lags_far_behind_its_row_mates_is_demoted_before_it_is_anybodys_bottleneck() {
+    let reported = |own: u64, mates: u64| {
+        let mut sim = joined(8);
+        for (now_ms, part) in [(100, 5), (600, 1)] {
+            sim.now_ms += now_ms;
+            for at in [4, 6, 7, 5] {
+                let bytes = if at == 5 { own } else { mates } / part;
+                sim.obey(&name(at), |report| (report.received_bytes, report.piece_length) = (bytes, Some(PIECE)));
+            }
+        }
+        sim.place("p005")
+    };
+    assert_eq!(reported(PIECE / 2, 20 * PIECE), None);
+    assert_eq!(reported(8 * PIECE, 20 * PIECE), Some((2, 1)), "not so much slower");
+    assert_eq!(reported(0, 0), Some((2, 1)), "they all wait");
+    assert_eq!(reported(0, 8 * PIECE), Some((2, 1)), "so little says nothing");
+}
+
 /// Peers that read piece after piece from whom they are told, a tick at a time; `slow` gets a hundredth.
 struct Line {
     sim: Sim,

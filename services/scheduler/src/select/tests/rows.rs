@@ -209,6 +209,7 @@ fn a_new_scheduler_knows_the_table_again_whoever_reports_first() {
         was.ask(&name(at));
     }
     was.state.delete_peer(&task(), &host(&name(5)));
+    [8, 9].iter().for_each(|at| drop(was.decide(&name(*at))));
     let places = was.places();
     assert_eq!(places.len(), 19);
     let told = was.answers();
@@ -273,7 +274,42 @@ fn a_change_rings_one_row_and_the_next() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(rung, (8..16).map(name).collect());
+    // And the last: one of them gets the place.
+    assert_eq!(rung, (8..16).chain(36..40).map(name).collect());
+}
+
+#[test]
+fn a_place_that_was_left_is_for_one_of_the_last_row_that_is_as_far() {
+    let mut sim = joined(12);
+    for at in 0..12 {
+        sim.obey(&name(at), |report| (report.received_bytes, report.piece_length) = (10 * PIECE, Some(PIECE)));
+    }
+    sim.state.delete_peer(&task(), &host(&name(1)));
+    sim.obey(&name(8), |report| report.received_bytes = 7 * PIECE);
+    assert_eq!(sim.place(&name(8)), Some((3, 0)), "the others would wait for it");
+    sim.obey(&name(6), |_| {});
+    assert_eq!(sim.place(&name(6)), Some((2, 2)), "others read from it");
+    sim.obey(&name(9), |_| {});
+    sim.obey(&name(10), |_| {});
+    assert_eq!((sim.place(&name(9)), sim.place(&name(10))), (Some((1, 1)), Some((3, 2))));
+    sim.state.tasks[&task()].table().check();
+    follow(&sim.answers(), 24);
+}
+
+#[test]
+fn from_a_wide_row_two_read() {
+    let mut sim = swarm(3_000);
+    (0..150).for_each(|at| drop(sim.ask(&name(at))));
+    let table = sim.state.tasks[&task()].table();
+    table.check();
+    let above: Vec<_> = (1..=15).map(|row| table.above(row)).collect();
+    assert_eq!(above[..4], [None, Some(1), Some(2), Some(2)]);
+    assert_eq!(above[4..], [3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8].map(Some));
+    follow(&sim.answers(), 40);
+    (0..10).for_each(|at| sim.state.delete_peer(&task(), &host(&name(at))));
+    let table = sim.state.tasks[&task()].table();
+    table.check();
+    assert_eq!((table.above(2), table.above(3), table.above(7), table.above(15)), (None, Some(2), Some(4), Some(8)));
 }
 
 /// Decisions look at a few rows however many there are: a herd of ten thousand is placed and told in no time.
@@ -283,7 +319,7 @@ fn ten_thousand_join_one_after_the_other() {
     sim.state.tasks[&task()].table().check();
     let places = sim.places();
     let rows: BTreeSet<u64> = places.values().map(|place| place.row).collect();
-    assert_eq!((places.len(), rows.len()), (10_000, 1_250));
+    assert_eq!((places.len(), rows.len()), (10_000, 1_000));
 }
 
 #[derive(Clone, Debug)]
@@ -382,7 +418,8 @@ proptest! {
         for hole in holes {
             sim.change(&Change::Leave(hole), &mut next, 1);
         }
-        for id in sim.answers().into_keys() {
+        // Until every place that was left is filled.
+        for id in (0..8).flat_map(|_| sim.answers().into_keys().collect::<Vec<_>>()).collect::<Vec<_>>() {
             sim.decide(id.as_str());
         }
         let (before, was) = (sim.answers(), sim.places());
@@ -391,10 +428,12 @@ proptest! {
         let place = was.get(&id).copied().or_else(|| sim.places().get(&id).copied());
         let Some(RowPlace { row, .. }) = place else { return Ok(()) };
         let below = was.values().map(|place| place.row).filter(|other| *other > row).min();
+        // One of whom fills a place that was left.
+        let last = was.values().map(|place| place.row).max();
         let after = sim.answers();
         for (id, sources) in before {
             let at = was.get(&id).map(|place| place.row);
-            if at.is_some() && at != Some(row) && at != below && after.contains_key(&id) {
+            if at.is_some() && ![Some(row), below, last].contains(&at) && after.contains_key(&id) {
                 prop_assert_eq!(&after[&id], &sources, "{} stands in row {:?}, the change in {}", id, at, row);
             }
         }
