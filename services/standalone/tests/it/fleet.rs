@@ -1,13 +1,16 @@
 //! Daemons with a list of schedulers and no manager. Each scheduler is behind a line that can be broken, and can be killed
 //! and started again, knowing nothing.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use df_testkit::registry::{RegistryAccess, blob_name};
 use df_testkit::{Blob, Content, FakeRegistry, FaultProxy, Faults, Image, Layer, STANDSTILL, read_whole, until};
 use dfdaemon::Dfdaemon;
 use dfdaemon::config::{Config as DaemonConfig, NetAddr};
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -187,15 +190,22 @@ impl Line {
     }
 
     /// As [`Line::kill`]; a balancer that is still there says to everybody that it has nobody.
-    pub async fn kill_behind_a_balancer(&mut self) {
+    /// Returns how often it has said so, by path.
+    pub async fn kill_behind_a_balancer(&mut self) -> Arc<Mutex<HashMap<String, u32>>> {
         self.kill().await;
         let bound = async || Ok(df_http::serve::bind(self.address).await.ok());
         let listener = until("its port is free again", STANDSTILL, bound).await.unwrap();
-        let nobody = axum::Router::new().fallback(async || (StatusCode::SERVICE_UNAVAILABLE, "there is nobody"));
+        let asked = Arc::<Mutex<HashMap<String, u32>>>::default();
+        let count = asked.clone();
+        let nobody = axum::Router::new().fallback(async move |uri: Uri| {
+            *count.lock().entry(uri.path().to_owned()).or_default() += 1;
+            (StatusCode::SERVICE_UNAVAILABLE, "there is nobody")
+        });
         let stop = CancellationToken::new();
         let serving = axum::serve(listener, nobody).with_graceful_shutdown(stop.clone().cancelled_owned());
         self.running = Some((stop, tokio::spawn(async move { serving.await })));
         self.line.set(Faults::default()).await.unwrap();
+        asked
     }
 
     /// At the same address, with nothing in its memory.
