@@ -118,8 +118,8 @@ pub struct ManagerConfig {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DatabaseConfig {
     /// `postgres://user:password@host/database`, with `?sslmode=verify-full` over networks that are not yours. Tokens for
-    /// registries are not written there: a node that needs one asks the registry itself, instead of a seed peer. Default:
-    /// none, and what is known is in this process's memory.
+    /// registries and signatures of URLs are not written there: a node that needs one asks the origin itself, instead of a
+    /// seed peer. Default: none, and what is known is in this process's memory.
     pub url: Option<String>,
 }
 

@@ -3,13 +3,14 @@
 //!
 //! **Invariants.** An answer follows from its event at that event's place in the order, so that any scheduler would give
 //! it. Only one task of a process writes and reads, with all that is asked meanwhile in one go; nobody waits for it for
-//! longer than [`PATIENCE`]. Nothing secret is written: who is sent to the origin with a token goes there itself.
+//! longer than [`PATIENCE`]. No credential is written: who would be sent to the origin with one goes there itself.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use df_api::task::content_url;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -158,16 +159,15 @@ impl Ensemble {
     }
 }
 
-/// Bearer tokens stay in memory: a seed cannot be sent with them, so the asker itself is.
-fn without_secrets(event: Event) -> Event {
-    match event {
-        Event::Peer(task, host, mut report) if report.origin.authorization.is_some() => {
-            report.origin.authorization = None;
-            report.origin.node_only = true;
-            Event::Peer(task, host, report)
-        }
-        event => event,
+/// Bearer tokens and signatures of URLs stay in memory: a seed cannot be sent with them, so the asker itself is.
+fn without_secrets(mut event: Event) -> Event {
+    if let Event::Peer(_, _, report) = &mut event {
+        let origin = &mut report.origin;
+        let url = content_url(&origin.url, &[]);
+        origin.node_only |= origin.authorization.take().is_some() || url != origin.url;
+        origin.url = url;
     }
+    event
 }
 
 /// Until nobody waits any more.

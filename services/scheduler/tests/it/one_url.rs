@@ -182,14 +182,20 @@ async fn a_history_that_nobody_can_read_is_begun_anew() {
 }
 
 #[tokio::test]
-async fn tokens_are_not_written_down_and_the_asker_goes_itself() {
+async fn credentials_are_not_written_down_and_who_has_them_goes_itself() {
     let Some(postgres) = postgres().await else { return };
     let a = instance(&postgres).await;
     a.announce("seed-1").await;
-    a.announce("node-1").await;
-    let mut report = peer_report("node-1");
-    report.origin.authorization = Some("Bearer very-secret".to_owned());
-    assert_eq!(a.report(&report, Duration::ZERO).await.decision, Decision::Origin);
+    let mut with_token = peer_report("node-1");
+    with_token.origin.authorization = Some("Bearer very-secret".to_owned());
+    let mut signed = peer_report("node-2");
+    signed.origin.url += "?X-Amz-Signature=very-secret&X-Amz-Expires=60";
+    for (number, report) in [with_token, signed].into_iter().enumerate() {
+        a.announce(report.host_id.as_str()).await;
+        let (task, peer) = (TaskId::try_from(format!("{number:064}")).unwrap(), peer(report.host_id.as_str()));
+        let told = a.client.report_peer(&task, &peer, &report, Duration::ZERO).await.unwrap();
+        assert_eq!(told.decision, Decision::Origin, "{number}");
+    }
     let found = "SELECT count(*) FROM dragonfly_scheduler.entry WHERE position('very-secret' in events) > 0";
     assert_eq!(number(&postgres, found).await, 0);
     assert!(number(&postgres, "SELECT count(*) FROM dragonfly_scheduler.entry").await > 0);
