@@ -251,10 +251,15 @@ impl Inner {
         if written.unsaved_bytes > UNSAVED_MIN.max(2 * written.saved_bytes)
             && let Some(at) = *at
         {
-            let state = self.replica.look(|state, _| rmp_serde::to_vec_named(state))?;
-            self.journal.save(at, &state).await?;
+            // Who asked has an answer all the same, and the next entry tries again.
+            self.save(at).await.unwrap_or_else(|error| tracing::warn!(%error, "the state of the cluster is not saved"));
         }
         Ok(outcomes)
+    }
+
+    async fn save(&self, at: Mark) -> Result<(), JournalError> {
+        let state = self.replica.look(|state, _| rmp_serde::to_vec_named(state))?;
+        Ok(self.journal.save(at, &state).await?)
     }
 
     async fn append(&self, at: &mut Option<Mark>, bytes: &[u8]) -> Result<Written, JournalError> {

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::answers::{Pending, host_answer, host_decision, peer_answer, peer_decision};
 use crate::policy::Policy;
 use crate::rules::RuleSet;
-use crate::select::Verdict;
 use crate::state::{Refused, State};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -89,11 +88,7 @@ impl Event {
             Self::AskPeer(task, host) => {
                 let Some(selection) = state.select(now_ms, task, host) else { return Some(Outcome::Peer(None)) };
                 let told = state.tasks.get(task)?.peers.get(host)?.told.as_ref();
-                let same = match &selection.verdict {
-                    Verdict::Parents(sources) => told == Some(sources),
-                    Verdict::Origin | Verdict::Wait | Verdict::Nobody => told.is_none(),
-                };
-                let quiet = same && selection.effects.is_empty();
+                let quiet = told == selection.verdict.sources() && selection.effects.is_empty();
                 quiet.then(|| Outcome::Peer(peer_answer(state, task, host, selection, told.is_some())))
             }
             _ => None,

@@ -126,6 +126,18 @@ enum At {
     Nowhere,
 }
 
+// === impl Verdict ===
+
+impl Verdict {
+    /// Whom to read from, where that is the verdict.
+    pub fn sources(&self) -> Option<&Sources> {
+        match self {
+            Self::Parents(sources) => Some(sources),
+            Self::Origin | Self::Wait | Self::Nobody => None,
+        }
+    }
+}
+
 // === impl Question ===
 
 impl<'a> Question<'a> {

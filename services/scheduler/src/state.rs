@@ -21,7 +21,7 @@ use crate::left::Left;
 use crate::pace::Pace;
 use crate::policy::{HOSTS_MAX, PEERS_MAX, Policy, TASKS_MAX};
 use crate::rules::{Forbidden, Rules};
-use crate::select::{Effect, Selection, Verdict, View, select};
+use crate::select::{Effect, Selection, View, select};
 use crate::task::{Demotion, Lease, Peer, Rest, Task};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -331,10 +331,7 @@ impl State {
         for effect in &selection.effects {
             self.apply(now_ms, id, asker, effect);
         }
-        let told = match &selection.verdict {
-            Verdict::Parents(sources) => Some(sources),
-            Verdict::Origin | Verdict::Wait | Verdict::Nobody => None,
-        };
+        let told = selection.verdict.sources();
         let peer = self.tasks.get_mut(id)?.peers.get_mut(asker)?;
         if peer.told.as_ref() != told {
             self.hosts.move_child(peer.told.as_ref(), told);
