@@ -99,15 +99,12 @@ impl World {
         if self.host_of(part).manner.dead {
             return None;
         }
-        let (length, piece_length, content_type, digest, validator) = (None, None, None, None, None);
-        let (pieces, next) = (Vec::new(), 0);
         let complete = match self.parts[part].phase {
             Phase::Absent | Phase::Dead => return Some(Heard::Nothing),
             phase => phase == Phase::Whole,
         };
-        let running = !complete;
-        let list = PieceList { length, piece_length, content_type, digest, validator, pieces, next, complete, running };
-        Some(Heard::List(list))
+        let (running, at_origin) = (!complete, self.parts[part].phase == Phase::Origin);
+        Some(Heard::List(PieceList { complete, running, at_origin, ..PieceList::default() }))
     }
 
     fn part_of(&self, task: usize, host: &str) -> Option<PartId> {

@@ -33,7 +33,7 @@ pub const ERROR_TYPE_HEADER: &str = "x-dragonfly-error-type";
 pub const DEFAULT_SOCKET: &str = "/var/run/dragonfly/dfdaemon.sock";
 
 /// Which pieces a peer has, from a given point of its own history on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PieceList {
     /// `None` until the origin has answered, or as long as the origin does not tell.
@@ -58,6 +58,9 @@ pub struct PieceList {
     /// Somebody is getting all of the rest.
     #[serde(default)]
     pub running: bool,
+    /// The rest comes from the origin, so that it waits for no peer.
+    #[serde(default)]
+    pub at_origin: bool,
 }
 
 /// A finished piece.

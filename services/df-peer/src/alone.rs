@@ -1,8 +1,8 @@
 //! A task when no scheduler answers: hosts known from before are asked in an order that each of them computes alike.
 //!
-//! **Invariants.** Whom this host reads from has all of it, or stands before it in that order, so nobody waits for itself,
-//! through whomever. Who has nobody living before it is the one that goes to the origin; views that differ cost a
-//! second one, never the content. Every question has a bound, and who does not answer is left alone for a while.
+//! **Invariants.** Whom this host reads from has all of it, gets it from the origin, or stands before it in that order, so
+//! nobody waits for itself, through whomever. Who has nobody living before it is the one that goes to the origin, unless
+//! another is there; views that differ cost a second one, never the content. Every question has a bound, and who does not answer is left alone for a while.
 
 use std::cmp::Reverse;
 use std::convert::Infallible;
@@ -216,6 +216,7 @@ pub fn choose(order: &Order, mut heard: Vec<(KnownHost, Heard)>) -> Found {
     let is_before = |host: &KnownHost| place(host) < order.before;
     let complete = |heard: &Heard| matches!(heard, Heard::List(list) if list.complete);
     let running = |heard: &Heard| matches!(heard, Heard::List(list) if list.running && !list.complete);
+    let at_origin = |heard: &Heard| matches!(heard, Heard::List(list) if list.at_origin && !list.complete);
     let relays = heard.iter().rev().filter(|(host, heard)| running(heard) && is_before(host)).take(RELAYS_MAX);
     let relays: Vec<Parent> = relays.filter_map(|(host, _)| as_parent(host)).collect();
     let whole = heard.iter().filter(|(_, heard)| complete(heard)).take(PARENTS_MAX);
@@ -226,7 +227,9 @@ pub fn choose(order: &Order, mut heard: Vec<(KnownHost, Heard)>) -> Found {
     if !whole.is_empty() {
         return Found::Parents(whole, relays);
     }
+    let there = heard.iter().find(|(_, heard)| at_origin(heard));
     let first = heard.iter().find(|(host, heard)| is_before(host) && !matches!(heard, Heard::Refused));
+    let first = there.or(first);
     let Some((host, said)) = first else { return Found::Nobody };
     // What it says of pieces is what the origin has sent: it stands in for a seed peer.
     let Some(first) = as_parent(host).map(|parent| Parent { seed: true, ..parent }) else { return Found::Nobody };
@@ -327,10 +330,11 @@ mod tests {
     }
 
     fn list(running: bool, complete: bool) -> Heard {
-        let (length, piece_length, content_type, digest, validator) = (Some(1), Some(1), None, None, None);
-        let (pieces, next) = (Vec::new(), 0);
-        let list = PieceList { length, piece_length, content_type, digest, validator, pieces, next, complete, running };
-        Heard::List(list)
+        Heard::List(PieceList { running, complete, ..PieceList::default() })
+    }
+
+    fn at_origin() -> Heard {
+        Heard::List(PieceList { running: true, at_origin: true, ..PieceList::default() })
     }
 
     fn names(parents: &[Parent]) -> Vec<&str> {
@@ -350,24 +354,30 @@ mod tests {
             prop_assert!(places.into_iter().eq(0..all.len()));
         }
 
-        /// Whatever each of them is told by whom, and whoever is dead.
+        /// Whatever each of them is told by whom, and whoever is dead or at the origin.
         #[test]
-        fn nobody_waits_for_itself(number in 0..1000u32, dead in proptest::collection::vec(any::<bool>(), 20)) {
+        fn nobody_waits_for_itself(
+            number in 0..1000u32,
+            dead in proptest::collection::vec(any::<bool>(), 20),
+            there in proptest::collection::vec(proptest::bool::weighted(0.1), 20),
+        ) {
             let all: Vec<KnownHost> = (0..20).map(|i| host(i, i < 2)).collect();
             let place = |id: &HostId| {
                 all.iter().position(|host| host.id == *id).map(|_| Order::of(&task(number), all.clone(), id).before)
             };
-            for own in &all {
+            let is_there = |id: &HostId| all.iter().position(|host| host.id == *id).is_some_and(|at| there[at]);
+            for own in all.iter().filter(|own| !is_there(&own.id)) {
                 let order = Order::of(&task(number), all.clone(), &own.id);
                 let living = order.to_ask().into_iter().filter(|host| !dead[all.iter().position(|h| h == host).unwrap()]);
-                let heard = living.map(|host| (host, list(true, false))).collect();
+                let said = |id: &HostId| if is_there(id) { at_origin() } else { list(true, false) };
+                let heard = living.map(|host| (host.clone(), said(&host.id))).collect();
                 let parents = match choose(&order, heard) {
                     Found::Parents(above, relays) => arranged(above, relays),
                     Found::ToSend(..) => unreachable!("they all run"),
                     Found::Nobody => Vec::new(),
                 };
                 for parent in parents {
-                    prop_assert!(place(&parent.host_id) < place(&own.id));
+                    prop_assert!(is_there(&parent.host_id) || place(&parent.host_id) < place(&own.id));
                 }
             }
         }
@@ -396,6 +406,16 @@ mod tests {
         let Found::Parents(above, relays) = choose(&order, asked) else { panic!("it has it") };
         assert_eq!((names(&above), relays), (vec![&*holder], Vec::new()));
         assert!(above[0].seed, "the only one answers for itself");
+    }
+
+    #[test]
+    fn who_is_at_the_origin_is_read_from_wherever_it_stands() {
+        let all: Vec<KnownHost> = (0..4).map(|i| host(i, false)).collect();
+        let first = Order::of(&task(1), all.clone(), &all[0].id).hosts;
+        let order = Order::of(&task(1), all, &first[0].id);
+        let asked = vec![(first[1].clone(), list(true, false)), (first[2].clone(), at_origin())];
+        let Found::Parents(above, relays) = choose(&order, asked) else { panic!("one is there") };
+        assert_eq!((names(&above), relays), (vec![first[2].id.as_str()], Vec::new()));
     }
 
     #[test]

@@ -83,7 +83,8 @@ pub(crate) async fn run(peer: Arc<Peer>, task: Arc<Task>, start: Start) {
     if task.stored().is_complete() {
         return task.ended(None);
     }
-    let sync = Sync::start(peer.clone(), task.clone(), start == Start::Duty);
+    task.set_at_origin(start == Start::Duty);
+    let sync = Sync::start(peer.clone(), task.clone());
     let result = turns(&peer, &task, &sync, start).await;
     task.stored().pause();
     let Some(result) = result else { return sync.leave().await };
@@ -265,13 +266,15 @@ async fn follow(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetch
 
 /// Tells the cluster, and asks the origin itself, until the right to it has passed on.
 async fn at_origin(peer: &Arc<Peer>, task: &Arc<Task>, sync: &Sync) -> Result<Fetched, Failure> {
-    sync.set_at_origin(true);
+    task.set_at_origin(true);
+    sync.poke();
     tokio::select! {
         fetched = from_origins(peer, task) => return fetched.map(|()| Fetched::All),
         () = dismissed(task, sync) => {}
     }
     tracing::info!(task = %task.id(), "somebody else brings the rest from the origin");
-    sync.set_at_origin(false);
+    task.set_at_origin(false);
+    sync.poke();
     task.stored().without_writers().await;
     Ok(Fetched::Part)
 }

@@ -209,6 +209,7 @@ mod tests {
             next,
             complete: false,
             running: true,
+            at_origin: false,
         }
     }
 

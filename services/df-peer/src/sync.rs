@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use df_api::scheduler::{
@@ -51,7 +50,6 @@ pub(crate) struct Sync {
 struct Shared {
     peer: Arc<Peer>,
     task: Arc<Task>,
-    at_origin: AtomicBool,
     complaints: Mutex<Vec<Complaint>>,
     /// Who has brought any marked piece.
     suppliers: Mutex<BTreeMap<PeerId, Parent>>,
@@ -93,8 +91,8 @@ fn refresh(decision: &PeerDecision) -> Duration {
 // === impl Sync ===
 
 impl Sync {
-    pub fn start(peer: Arc<Peer>, task: Arc<Task>, at_origin: bool) -> Self {
-        let shared = Arc::new(Shared::new(peer, task, at_origin));
+    pub fn start(peer: Arc<Peer>, task: Arc<Task>) -> Self {
+        let shared = Arc::new(Shared::new(peer, task));
         let (sender, advice) = watch::channel(Advice::Pending);
         let reporting = tokio::spawn(shared.clone().run(sender).in_current_span());
         Self { shared, advice, task: reporting.abort_handle() }
@@ -102,12 +100,6 @@ impl Sync {
 
     pub fn advice(&self) -> watch::Receiver<Advice> {
         self.advice.clone()
-    }
-
-    /// Whether this peer reads from the origin from now on.
-    pub fn set_at_origin(&self, at_origin: bool) {
-        self.shared.at_origin.store(at_origin, Ordering::Relaxed);
-        self.shared.poke.notify_one();
     }
 
     /// Something has changed that the cluster should know at once.
@@ -176,7 +168,8 @@ impl Sync {
 
 /// Tells the cluster that this host has all of a task, wherever it is from.
 pub(crate) async fn tell_complete(peer: &Arc<Peer>, task: &Arc<Task>) {
-    Shared::new(peer.clone(), task.clone(), false).end(PeerState::Complete).await;
+    task.set_at_origin(false);
+    Shared::new(peer.clone(), task.clone()).end(PeerState::Complete).await;
 }
 
 /// Tells the cluster that this host has nothing of a task any more.
@@ -199,15 +192,8 @@ impl Drop for Sync {
 // === impl Shared ===
 
 impl Shared {
-    fn new(peer: Arc<Peer>, task: Arc<Task>, at_origin: bool) -> Self {
-        Self {
-            peer,
-            task,
-            at_origin: AtomicBool::new(at_origin),
-            complaints: Mutex::default(),
-            suppliers: Mutex::default(),
-            poke: Notify::new(),
-        }
+    fn new(peer: Arc<Peer>, task: Arc<Task>) -> Self {
+        Self { peer, task, complaints: Mutex::default(), suppliers: Mutex::default(), poke: Notify::new() }
     }
 
     async fn end(&self, state: PeerState) {
@@ -301,7 +287,7 @@ impl Shared {
             pieces: snapshot.pieces,
             received_bytes: snapshot.landed_bytes,
             complaints: self.complaints.lock().clone(),
-            at_origin: self.at_origin.load(Ordering::Relaxed),
+            at_origin: self.task.is_at_origin(),
             known: last.version,
             row: last.row,
             wants: self.wants(),

@@ -87,6 +87,7 @@ pub struct Task {
 #[derive(Debug)]
 struct Run {
     running: bool,
+    at_origin: bool,
     failure: Option<Arc<Failure>>,
     verdict: Verdict,
     wanted: Wanted,
@@ -143,7 +144,7 @@ impl NoOrigin {
 
 impl Run {
     fn new(running: bool, wanted: Wanted) -> Self {
-        Self { running, failure: None, verdict: Verdict::Allowed, wanted, others: Others::default() }
+        Self { running, at_origin: false, failure: None, verdict: Verdict::Allowed, wanted, others: Others::default() }
     }
 }
 
@@ -223,6 +224,15 @@ impl Task {
     pub fn is_getting_all(&self) -> bool {
         let run = self.run.lock();
         run.running && run.wanted == Wanted::Whole
+    }
+
+    /// What it gets comes from the origin: it waits for no peer.
+    pub fn is_at_origin(&self) -> bool {
+        self.run.lock().at_origin
+    }
+
+    pub(crate) fn set_at_origin(&self, at_origin: bool) {
+        self.run.lock().at_origin = at_origin;
     }
 
     pub fn received(&self) -> ReceivedBytes {

@@ -206,6 +206,7 @@ pub async fn list_pieces(
 
 fn piece_list(task: &Task, since: u64) -> PieceList {
     let (stored, running) = (task.stored(), task.is_getting_all());
+    let at_origin = running && task.is_at_origin();
     // In this order: a piece that is told of is never ahead of what is said of the whole.
     let complete = stored.is_complete();
     let (pieces, next) = stored.events_since(since);
@@ -221,6 +222,7 @@ fn piece_list(task: &Task, since: u64) -> PieceList {
         next,
         complete,
         running,
+        at_origin,
     }
 }
 

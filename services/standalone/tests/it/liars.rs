@@ -128,6 +128,7 @@ impl Liar {
             next,
             complete: true,
             running: false,
+            at_origin: false,
         };
         let first = pieces[0].clone();
         match self.lie {
