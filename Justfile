@@ -60,7 +60,7 @@ bench *args: (setup "bench")
     cargo build --workspace --release --bins
     @"$CARGO_TARGET_DIR/release/bench" "$@"
 
-# Broadcasts to up to 10,000 peers in virtual time, with faults: a table beside the bound; `just sim --help`
+# Broadcasts to up to 100,000 peers in virtual time, with faults: a table beside the bound; `just sim --help`
 sim *args:
     @cargo build --workspace --release --bin sim
     @"$CARGO_TARGET_DIR/release/sim" "$@"

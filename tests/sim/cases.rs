@@ -54,6 +54,7 @@ fn at_once() -> Vec<Case> {
         case(100, 1.01).completion(1.05, 1.02),
         case(1_000, 1.00).completion(1.1, 1.02),
         case(10_000, 1.13).completion(1.25, 1.1),
+        Case::new("64 MiB", 100_000, |it| Scenario { pieces: 16, ..it }),
         Case::new("connections 25 % apart", 100, |it| Scenario { uneven: 0.25, ..it }),
     ]
 }

@@ -1,5 +1,5 @@
 //! `just sim`: the scheduler's and the peers' own decisions in virtual time, without sockets, threads or a clock: how a
-//! content reaches up to 10,000 peers, beside the bound, and what faults cost. A table; it fails when somebody does not
+//! content reaches up to 100,000 peers, beside the bound, and what faults cost. A table; it fails when somebody does not
 //! get the content, or gets a wrong one, not when a goal is missed.
 //!
 //! **Invariants.** A run follows from its case and its seed alone. What decides is the code of `scheduler` and `df-peer`;

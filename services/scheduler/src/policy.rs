@@ -10,9 +10,9 @@ use crate::table::BRANCHING_WIDTH;
 /// Tasks known at once; more are refused until some are forgotten.
 pub const TASKS_MAX: usize = 200_000;
 /// Peers of one task.
-pub const PEERS_MAX: usize = 20_000;
+pub const PEERS_MAX: usize = 120_000;
 /// Hosts of one cluster.
-pub const HOSTS_MAX: usize = 50_000;
+pub const HOSTS_MAX: usize = 120_000;
 /// Duties queued for one host; a seed with so many is not given more.
 pub const DUTIES_MAX: usize = 1_000;
 /// Complaints, parents or acknowledged duties in one report, each.
