@@ -1,6 +1,6 @@
 //! The one client of all sides: HTTP/1.1 on a raw connection, with a large buffer, that throws away what it reads.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,13 @@ impl Connection {
 
     /// A small answer in JSON.
     pub(crate) fn json(&mut self, method: &str, target: &str, headers: &str, body: &str) -> anyhow::Result<Value> {
-        let head = self.ask(method, target, headers, body)?;
+        self.send(method, target, headers, body)?;
+        self.hear_json().with_context(|| format!("{method} {target}"))
+    }
+
+    /// The answer to what was sent.
+    pub(crate) fn hear_json(&mut self) -> anyhow::Result<Value> {
+        let head = self.hear(Instant::now())?;
         let mut text = self.buffer[head.begun].to_vec();
         let begun = text.len();
         text.resize(usize::try_from(head.length)?, 0);
@@ -74,18 +80,37 @@ impl Connection {
         Ok(serde_json::from_slice(&text)?)
     }
 
+    /// Whether an answer has begun to come. Looks, and does not wait.
+    pub(crate) fn is_answered(&mut self) -> anyhow::Result<bool> {
+        self.stream.set_nonblocking(true)?;
+        let come = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false)?;
+        match come {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            come => Ok(come.map(|_| true)?),
+        }
+    }
+
     fn ask(&mut self, method: &str, target: &str, headers: &str, body: &str) -> anyhow::Result<Head> {
+        let asked = Instant::now();
+        self.send(method, target, headers, body)?;
+        self.hear(asked).with_context(|| format!("{method} {target}"))
+    }
+
+    pub(crate) fn send(&mut self, method: &str, target: &str, headers: &str, body: &str) -> anyhow::Result<()> {
         let length = match body {
             "" => String::new(),
             body => format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()),
         };
         let request = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n{headers}{length}\r\n{body}", self.address);
-        let asked = Instant::now();
-        self.stream.write_all(request.as_bytes())?;
-        let head = self.head(asked).with_context(|| format!("{method} {target}"))?;
+        Ok(self.stream.write_all(request.as_bytes())?)
+    }
+
+    fn hear(&mut self, asked: Instant) -> anyhow::Result<Head> {
+        let head = self.head(asked)?;
         if !(200..300).contains(&head.status) {
             let said = String::from_utf8_lossy(&self.buffer[head.begun]).into_owned();
-            bail!("{method} {target} at {} is answered with {}: {said}", self.address, head.status);
+            bail!("{} answers with {}: {said}", self.address, head.status);
         }
         Ok(head)
     }

@@ -5,7 +5,6 @@
 //! report names version and row of the last answer.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -199,52 +198,65 @@ fn prepare(scheduler: &Server, options: &Options) -> anyhow::Result<Vec<Asker>> 
     Ok(askers)
 }
 
-/// Milliseconds of each answer, of so many connections in so many seconds; `pace` is asks per second, all together.
+/// Milliseconds of each answer, over so many connections for so many seconds; `pace` is asks per second, all together.
 fn ask_all(
     address: SocketAddr,
     askers: Vec<Asker>,
     seconds: f64,
     pace: Option<f64>,
 ) -> anyhow::Result<(Vec<Asker>, Vec<f64>)> {
-    let (start, each) = (Arc::new(Barrier::new(CONNECTIONS)), askers.len().div_ceil(CONNECTIONS));
-    let mut shares: Vec<Vec<Asker>> = (0..CONNECTIONS).map(|_| Vec::with_capacity(each)).collect();
-    askers.into_iter().enumerate().for_each(|(at, asker)| shares[at % CONNECTIONS].push(asker));
-    let between = pace.map(|pace| Duration::from_secs_f64(CONNECTIONS as f64 / pace));
-    let threads = shares.into_iter().enumerate().map(|(number, mut share)| {
-        let start = start.clone();
-        std::thread::spawn(move || {
-            keep_to(OUR_CORE)?;
-            let mut connection = Connection::open(address)?;
-            let mut taken = Vec::new();
-            start.wait();
-            let began = Instant::now();
-            let end = began + Duration::from_secs_f64(seconds);
-            let mut due = began + between.unwrap_or_default().mul_f64(number as f64 / CONNECTIONS as f64);
-            for at in 0.. {
-                let now = Instant::now();
-                if now >= end {
-                    break;
-                }
-                if let Some(between) = between {
-                    #[allow(clippy::disallowed_methods, reason = "a thread of its own, with nothing else to do")]
-                    std::thread::sleep(due.saturating_duration_since(now));
-                    due += between;
-                }
-                let asked = Instant::now();
-                let count = share.len();
-                share[at % count].ask(&mut connection)?;
-                taken.push(asked.elapsed().as_secs_f64() * 1e3);
-            }
-            anyhow::Ok((share, taken))
-        })
+    let between = pace.map(|pace| Duration::from_secs_f64(CONNECTIONS as f64 / pace)).unwrap_or_default();
+    let asking = std::thread::spawn(move || {
+        keep_to(OUR_CORE)?;
+        ask_in_turns(address, askers, seconds, between)
     });
-    let (mut askers, mut taken) = (Vec::new(), Vec::new());
-    for thread in threads.collect::<Vec<_>>() {
-        let (share, times) = thread.join().map_err(|_| anyhow::anyhow!("a thread that asks has panicked"))??;
-        askers.extend(share);
-        taken.extend(times);
+    asking.join().map_err(|_| anyhow::anyhow!("the thread that asks has panicked"))?
+}
+
+/// One connection, over which every so many-th asks.
+struct Line {
+    connection: Connection,
+    at: usize,
+    asked: Option<Instant>,
+    due: Instant,
+}
+
+/// Never sleeps: a core that does is woken by the server, at the server's expense.
+fn ask_in_turns(
+    address: SocketAddr,
+    mut askers: Vec<Asker>,
+    seconds: f64,
+    between: Duration,
+) -> anyhow::Result<(Vec<Asker>, Vec<f64>)> {
+    let began = Instant::now();
+    let lines = (0..CONNECTIONS.min(askers.len())).map(|at| {
+        let due = began + between.mul_f64(at as f64 / CONNECTIONS as f64);
+        anyhow::Ok(Line { connection: Connection::open(address)?, at, asked: None, due })
+    });
+    let mut lines = lines.collect::<anyhow::Result<Vec<_>>>()?;
+    let (count, end, mut taken) = (askers.len(), Instant::now() + Duration::from_secs_f64(seconds), Vec::new());
+    loop {
+        let open = Instant::now() < end;
+        if !open && lines.iter().all(|line| line.asked.is_none()) {
+            return Ok((askers, taken));
+        }
+        for line in &mut lines {
+            match line.asked {
+                None if open && line.due <= Instant::now() => {
+                    line.asked = Some(Instant::now());
+                    line.due += between;
+                    askers[line.at].send(&mut line.connection)?;
+                }
+                Some(asked) if line.connection.is_answered()? => {
+                    askers[line.at].hear(&line.connection.hear_json()?)?;
+                    taken.push(asked.elapsed().as_secs_f64() * 1e3);
+                    line.asked = None;
+                    line.at = if line.at + CONNECTIONS < count { line.at + CONNECTIONS } else { line.at % CONNECTIONS };
+                }
+                _ => {}
+            }
+        }
     }
-    Ok((askers, taken))
 }
 
 fn keep_to(core: usize) -> anyhow::Result<()> {
@@ -257,13 +269,23 @@ fn keep_to(core: usize) -> anyhow::Result<()> {
 
 impl Asker {
     fn ask(&mut self, connection: &mut Connection) -> anyhow::Result<()> {
+        self.send(connection)?;
+        self.hear(&connection.hear_json()?)
+    }
+
+    /// One piece more than the last time.
+    fn send(&mut self, connection: &mut Connection) -> anyhow::Result<()> {
         self.report.seq += 1;
         if u64::from(self.pieces) < PIECES {
             self.report.pieces.set(self.pieces);
             self.pieces += 1;
         }
         self.report.received_bytes += PIECE_LENGTH;
-        let said = put(connection, &format!("/v1/tasks/{}/peers/{}", self.task, self.host), &self.report)?;
+        let target = format!("/v1/tasks/{}/peers/{}", self.task, self.host);
+        connection.send("PUT", &target, "", &serde_json::to_string(&self.report)?)
+    }
+
+    fn hear(&mut self, said: &Value) -> anyhow::Result<()> {
         if said["decision"] == "parents" {
             self.report.known = said["version"].as_u64();
             self.report.row = serde_json::from_value(said["row"].clone())?;

@@ -79,7 +79,6 @@ async fn observe(
         http.url = %target(&request),
         http.request.method = method,
         http.route = route,
-        http.response.status_code = tracing::field::Empty,
         dragonfly.task_id = tracing::field::Empty,
         request_id = request_id(),
     );
@@ -91,7 +90,8 @@ async fn observe(
     let started = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
-    span.record("http.response.status_code", status.as_u16());
+    // No log line comes after it, and a field of a span is written anew for each that might.
+    span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
         span.record("otel.status_code", "ERROR");
     }
@@ -105,6 +105,11 @@ async fn observe(
     metrics::histogram!("dragonfly_http_request_duration_seconds", "component" => component, "route" => labels[1].1.clone())
         .record(started.elapsed().as_secs_f64());
     response
+}
+
+/// Something about the request for its trace, and for no log line.
+pub fn annotate(key: &'static str, value: String) {
+    tracing::Span::current().set_attribute(key, value);
 }
 
 /// What is meant for another server goes without its query and user, which may be secrets of that server.

@@ -80,13 +80,16 @@ impl Swarm {
         report: PeerReport,
         wait: Duration,
     ) -> Result<Option<PeerDecision>, Unanswered> {
+        if wait.is_zero() {
+            return self.report_peer_at_once(task, host, report).await;
+        }
         let bell = self.replica.peer_bell(task, host);
         let first = self.tell(Event::Peer(task.clone(), host.clone(), Box::new(report))).await?.into_peer()?;
         let again = Event::AskPeer(task.clone(), host.clone());
         Ok(self.poll(bell, wait, first, &again, Outcome::into_peer).await)
     }
 
-    /// One of several of a host. Nobody waits for it: `None` when the peer has left.
+    /// Nobody waits for it: `None` when the peer has left.
     pub async fn report_peer_at_once(
         &self,
         task: &TaskId,

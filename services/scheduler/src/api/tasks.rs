@@ -9,7 +9,7 @@ use df_api::task::{PIECE_LENGTH_MAX, PIECE_LENGTH_MIN, piece_count};
 use df_api::{HostId, PeerId, TaskId};
 use df_http::credential::Member;
 use df_http::extract::{Json, Path, Query, Wait};
-use df_http::{ApiError, Problems};
+use df_http::{ApiError, Problems, layers};
 use futures_util::future::join_all;
 use http::StatusCode;
 
@@ -42,7 +42,8 @@ pub async fn report_peer(
     Wait(wait): Wait,
     Json(report): Json<PeerReport>,
 ) -> Result<Json<PeerDecision>, ApiError> {
-    tracing::Span::current().record("dragonfly.task_id", task_id.as_str());
+    // Log lines have it in `http.url`.
+    layers::annotate("dragonfly.task_id", task_id.as_str().to_owned());
     member.must_be(&host_of(&peer_id))?;
     app.doors().pass(&host_of(&peer_id))?;
     check(&host_of(&peer_id), &report)?;
