@@ -4,14 +4,16 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection};
 use tokio::sync::OnceCell;
 
 use crate::mariadb::MariaDb;
 use crate::postgres::Postgres;
 use crate::skip::skip;
+use crate::wait::until;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatabaseKind {
@@ -31,10 +33,17 @@ pub struct TestDatabase {
 /// What is in a static is never dropped: this is told by its standard input that the process is gone.
 struct Guard(#[expect(dead_code, reason = "holds the other end of its standard input")] Child);
 
-static POSTGRES: OnceCell<(Postgres, Guard)> = OnceCell::const_new();
-static MARIADB: OnceCell<(MariaDb, Guard)> = OnceCell::const_new();
+/// A server of a test's own, for what cannot be done to one that others use.
+pub enum DatabaseServer {
+    Postgres(Postgres),
+    MariaDb(MariaDb),
+}
+
+static POSTGRES: OnceCell<(DatabaseServer, Guard)> = OnceCell::const_new();
+static MARIADB: OnceCell<(DatabaseServer, Guard)> = OnceCell::const_new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
+const START_BOUND: Duration = Duration::from_secs(30);
 const GUARD: &str = r#"cat >/dev/null; kill -TERM "$1"; sleep 1; kill -KILL "$1"; rm -rf "$2""#;
 
 // === impl TestDatabase ===
@@ -42,58 +51,119 @@ const GUARD: &str = r#"cat >/dev/null; kill -TERM "$1"; sleep 1; kill -KILL "$1"
 impl TestDatabase {
     /// `None`, and the test skipped, where there is no such server.
     pub async fn new(kind: DatabaseKind) -> anyhow::Result<Option<Self>> {
-        let url = match kind {
-            DatabaseKind::Sqlite => None,
-            DatabaseKind::Postgres if Postgres::program_path().is_none() => {
-                skip("PostgreSQL is not installed");
-                return Ok(None);
-            }
-            DatabaseKind::MariaDb if MariaDb::program_path().is_none() => {
-                skip("MariaDB is not installed");
-                return Ok(None);
-            }
-            DatabaseKind::Postgres => Some(in_postgres().await?),
-            DatabaseKind::MariaDb => Some(in_mariadb().await?),
+        let server = match kind {
+            DatabaseKind::Sqlite => return Ok(Some(Self { kind, url: None })),
+            DatabaseKind::Postgres => &POSTGRES,
+            DatabaseKind::MariaDb => &MARIADB,
         };
-        Ok(Some(Self { kind, url }))
+        if !kind.is_installed() {
+            return Ok(None);
+        }
+        let (server, _) = server.get_or_try_init(async || DatabaseServer::start_guarded(kind).await).await?;
+        server.new_database().await.map(Some)
     }
 }
 
-/// In a language whose order of words is not that of their bytes.
-async fn in_postgres() -> anyhow::Result<String> {
-    let (server, _) = POSTGRES.get_or_try_init(start_postgres).await?;
-    let mut on = PgConnection::connect(&server.url()).await?;
-    let name = name();
-    let create = format!("CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'");
-    sqlx::query(AssertSqlSafe(create)).execute(&mut on).await?;
-    on.close().await?;
-    Ok(format!("{}/{name}", server.server_url()))
+// === impl DatabaseKind ===
+
+impl DatabaseKind {
+    /// Says so where it is not.
+    fn is_installed(self) -> bool {
+        let installed = match self {
+            DatabaseKind::Sqlite => true,
+            DatabaseKind::Postgres => Postgres::program_path().is_some(),
+            DatabaseKind::MariaDb => MariaDb::program_path().is_some(),
+        };
+        if !installed {
+            skip(&format!("{self:?} is not installed"));
+        }
+        installed
+    }
 }
 
-/// Its default order takes A for a.
-async fn in_mariadb() -> anyhow::Result<String> {
-    let (server, _) = MARIADB.get_or_try_init(start_mariadb).await?;
-    let mut on = MySqlConnection::connect(&server.server_url()).await?;
-    let name = name();
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut on).await?;
-    on.close().await?;
-    Ok(format!("{}/{name}", server.server_url()))
-}
+// === impl DatabaseServer ===
 
-fn name() -> String {
-    format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed))
-}
+impl DatabaseServer {
+    /// `None`, and the test skipped, where there is no such server.
+    pub async fn start(kind: DatabaseKind) -> anyhow::Result<Option<Self>> {
+        if !kind.is_installed() {
+            return Ok(None);
+        }
+        Ok(match kind {
+            DatabaseKind::Sqlite => None,
+            DatabaseKind::Postgres => Some(Self::Postgres(Postgres::start().await?)),
+            DatabaseKind::MariaDb => Some(Self::MariaDb(MariaDb::start().await?)),
+        })
+    }
 
-async fn start_postgres() -> anyhow::Result<(Postgres, Guard)> {
-    let server = Postgres::start().await?;
-    let guard = server.id_and_folder().context("it does not run").and_then(|(id, dir)| Guard::start(id, dir))?;
-    Ok((server, guard))
-}
+    async fn start_guarded(kind: DatabaseKind) -> anyhow::Result<(Self, Guard)> {
+        let server = Self::start(kind).await?.context("no such server")?;
+        let running = match &server {
+            Self::Postgres(server) => server.id_and_folder(),
+            Self::MariaDb(server) => server.id_and_folder(),
+        };
+        let (id, dir) = running.context("it does not run")?;
+        let guard = Guard::start(id, dir)?;
+        Ok((server, guard))
+    }
 
-async fn start_mariadb() -> anyhow::Result<(MariaDb, Guard)> {
-    let server = MariaDb::start().await?;
-    let guard = server.id_and_folder().context("it does not run").and_then(|(id, dir)| Guard::start(id, dir))?;
-    Ok((server, guard))
+    /// Whose own order of words is not that of their bytes, as with many servers: of some language at PostgreSQL, with A
+    /// for a at MariaDB.
+    pub async fn new_database(&self) -> anyhow::Result<TestDatabase> {
+        let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        let create = format!("CREATE DATABASE {name}");
+        Ok(match self {
+            Self::Postgres(server) => {
+                let create = format!("{create} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'");
+                // It listens before it is ready.
+                let connected = async || Ok(PgConnection::connect(&server.url()).await.ok());
+                let mut on = until("PostgreSQL is ready", START_BOUND, connected).await?;
+                on.execute(AssertSqlSafe(create)).await?;
+                on.close().await?;
+                let url = format!("{}/{name}", server.server_url());
+                TestDatabase { kind: DatabaseKind::Postgres, url: Some(url) }
+            }
+            Self::MariaDb(server) => {
+                let connected = async || Ok(MySqlConnection::connect(&server.server_url()).await.ok());
+                let mut on = until("MariaDB is ready", START_BOUND, connected).await?;
+                on.execute(AssertSqlSafe(create)).await?;
+                on.close().await?;
+                let url = format!("{}/{name}", server.server_url());
+                TestDatabase { kind: DatabaseKind::MariaDb, url: Some(url) }
+            }
+        })
+    }
+
+    /// In order, whoever is connected.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Postgres(server) => server.stop().await,
+            Self::MariaDb(server) => server.stop().await,
+        }
+    }
+
+    /// After [`DatabaseServer::stop`], at the same address.
+    pub async fn resume(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Postgres(server) => server.resume().await,
+            Self::MariaDb(server) => server.resume().await,
+        }
+    }
+
+    /// Answers nobody until [`DatabaseServer::thaw`], and keeps its connections.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Postgres(server) => server.freeze(),
+            Self::MariaDb(server) => server.freeze(),
+        }
+    }
+
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Postgres(server) => server.thaw(),
+            Self::MariaDb(server) => server.thaw(),
+        }
+    }
 }
 
 // === impl Guard ===

@@ -34,7 +34,7 @@ mod wire;
 
 pub use bytes::{random_bytes, sha256_hex};
 pub use content::{Content, ContentStats};
-pub use databases::{DatabaseKind, TestDatabase};
+pub use databases::{DatabaseKind, DatabaseServer, TestDatabase};
 pub use disk::SmallDisk;
 pub use docker_registry::{DockerRegistry, RegistryOptions};
 pub use fault_proxy::{FaultProxy, Faults};

@@ -15,6 +15,8 @@ pub mod fleet;
 pub mod instances;
 pub mod join_tokens;
 #[cfg(test)]
+mod outage;
+#[cfg(test)]
 pub mod scratch;
 
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! One connection to whichever database there is, and transactions on it: here alone a statement becomes text.
-//! **Invariants.** Every statement has a bounded time. A connection on which one was given up, or whose answer nobody
-//! waited for, is closed and never used again. Who writes is alone: by SQLite's BEGIN IMMEDIATE, elsewhere by the lock of
+//! **Invariants.** Every statement has a bounded time. A connection on which one was given up or could not be done, or
+//! whose answer nobody waited for, is closed and never used again. Who writes is alone: by SQLite's BEGIN IMMEDIATE, elsewhere by the lock of
 //! the one row of `writer`. That is the same at PostgreSQL and MySQL, ends with its transaction however that ends, and no
 //! two managers can wait for each other. To lock what is read, row by row, would miss the rows that are not there yet, and
 //! SERIALIZABLE would have every caller repeat itself. Each statement sees what was committed before it (READ COMMITTED),
@@ -45,7 +45,8 @@ impl<T> FromAnyRow for T where
 /// See the module.
 pub struct Connection {
     held: Held,
-    /// A statement runs, or ran when it was given up.
+    /// A statement runs, or ran when it was given up, or failed so that nobody knows what became of its transaction: a
+    /// disk that is full may have ended it.
     busy: bool,
 }
 
@@ -170,7 +171,7 @@ impl Connection {
     }
 
     fn settle<T>(&mut self, done: Result<T, DbError>) -> Result<T, DbError> {
-        self.busy = matches!(done, Err(DbError::Slow));
+        self.busy = done.as_ref().is_err_and(DbError::is_unavailable);
         done
     }
 }

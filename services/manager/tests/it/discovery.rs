@@ -228,12 +228,14 @@ async fn what_happens_in_another_cluster_wakes_nobody(database: TestDatabase) {
 }
 
 async fn a_manager_that_stops_lets_go_of_who_waits(database: TestDatabase) {
+    // All of them log to one place.
+    let host = format!("waits-for-the-end-of-{:?}", database.kind);
     let manager = Running::start(database).await;
     let component = manager.component().await;
-    let asked = DiscoveryRequest { place: place("waits-for-the-end", "10.9.9.9"), ..DiscoveryRequest::default() };
+    let asked = DiscoveryRequest { place: place(&host, "10.9.9.9"), ..DiscoveryRequest::default() };
     let known = ask(&component, &asked).await.unwrap().version;
     let waiting = tokio::spawn(async move { component.discover_cluster(&asked, Some(&known), HOLD).await });
-    eventually("the answer is held back", async || has_line(&["waits-for-the-end", "held back"]).then_some(())).await;
+    eventually("the answer is held back", async || has_line(&[&host, "held back"]).then_some(())).await;
     manager.restart(|_| ()).await;
     assert_eq!(waiting.await.unwrap().unwrap(), None, "answered, and not cut off");
 }
