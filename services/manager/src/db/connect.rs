@@ -65,7 +65,7 @@ const MYSQL_BOUNDS: &str = "SET SESSION innodb_lock_wait_timeout = 3, \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 /// What sqlx understands; the rest it would ignore, or write into the log with its value.
-const POSTGRES_KEYS: [&str; 19] = [
+const POSTGRES_KEYS: [&str; 18] = [
     "sslmode",
     "ssl-mode",
     "sslrootcert",
@@ -84,7 +84,6 @@ const POSTGRES_KEYS: [&str; 19] = [
     "password",
     "application_name",
     "options",
-    "fallback_application_name",
 ];
 const MYSQL_KEYS: [&str; 9] =
     ["sslmode", "ssl-mode", "sslca", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key", "socket"];
@@ -281,6 +280,18 @@ mod tests {
         }
         for url in ["postgres://a:b@c/d?sslmode=verify-full", "mysql://a:b@c/d?ssl-mode=required", "mariadb://a@c/d"] {
             assert!(Target::parse(Some(url), folder.path()).is_ok(), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_said_without_the_password() {
+        let port = df_testkit::process::free_port().unwrap();
+        for kind in ["postgres", "mysql"] {
+            let url = format!("{kind}://root:hunter2@127.0.0.1:{port}/x");
+            let target = Target::parse(Some(&url), Path::new("/nowhere")).unwrap();
+            let Err(error) = target.open().await else { panic!("{kind} is there") };
+            let said = format!("{error:?}");
+            assert!(said.contains("cannot open the database") && !said.contains("hunter2"), "{said}");
         }
     }
 }
