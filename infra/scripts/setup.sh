@@ -55,6 +55,9 @@ tests() {
   need git-lfs git-lfs
   # Its server is not in the PATH.
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need postgres postgresql
+  need mariadb-install-db mariadb-server-core
+  # What makes its tables calls a program of the client's.
+  need my_print_defaults mariadb-client-core
   need python3 python3
   python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 }

@@ -5,11 +5,13 @@
 
 pub mod bytes;
 pub mod content;
+pub mod databases;
 pub mod disk;
 pub mod docker_registry;
 pub mod fault_proxy;
 pub mod image;
 pub mod load_balancer;
+pub mod mariadb;
 pub mod moto;
 pub mod origin;
 pub mod postgres;
@@ -32,11 +34,13 @@ mod wire;
 
 pub use bytes::{random_bytes, sha256_hex};
 pub use content::{Content, ContentStats};
+pub use databases::{DatabaseKind, DatabaseServer, TestDatabase};
 pub use disk::SmallDisk;
 pub use docker_registry::{DockerRegistry, RegistryOptions};
 pub use fault_proxy::{FaultProxy, Faults};
 pub use image::{Blob, Image, Layer};
 pub use load_balancer::LoadBalancer;
+pub use mariadb::MariaDb;
 pub use moto::MotoServer;
 pub use origin::FakeOrigin;
 pub use postgres::Postgres;

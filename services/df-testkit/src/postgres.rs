@@ -50,7 +50,25 @@ impl Postgres {
 
     /// `postgres://…`, of the database that every server has.
     pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        format!("{}/postgres", self.server_url())
+    }
+
+    /// `postgres://…` up to the name of the database.
+    pub fn server_url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn id_and_folder(&self) -> Option<(u32, &Path)> {
+        Some((self.program.as_ref()?.id(), self.dir.path()))
+    }
+
+    /// Answers nobody until [`Postgres::thaw`], and keeps its connections.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.program.as_ref().context("it does not run")?.freeze()
+    }
+
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.program.as_ref().context("it does not run")?.thaw()
     }
 
     /// In order, whoever is connected.
@@ -79,7 +97,7 @@ impl Postgres {
         let mut command = server_command("postgres")?;
         command.arg("-D").arg(data(self.dir.path())).args(["-p", &self.port.to_string(), "-h", "127.0.0.1"]);
         // Faster, and only as safe as a test needs it.
-        command.args(["-c", "fsync=off", "-c", "unix_socket_directories="]);
+        command.args(["-c", "fsync=off", "-c", "unix_socket_directories=", "-c", "max_connections=500"]);
         let mut program = Program::start("postgres", &mut command, &log)?;
         program.wait_for_port(([127, 0, 0, 1], self.port).into(), START_BOUND).await?;
         Ok(program)

@@ -93,6 +93,27 @@ impl Program {
         ended
     }
 
+    /// `SIGSTOP` to it and to its children.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal_all(Signal::STOP)
+    }
+
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.signal_all(Signal::CONT)
+    }
+
+    fn signal_all(&self, signal: Signal) -> anyhow::Result<()> {
+        let own = Pid::from_child(&self.child);
+        kill_process(own, signal)?;
+        let children = format!("/proc/{0}/task/{0}/children", self.id());
+        let children = std::fs::read_to_string(&children).with_context(|| format!("cannot read {children}"))?;
+        for child in children.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)) {
+            // One that has ended meanwhile needs no signal.
+            let _ = kill_process(child, signal);
+        }
+        Ok(())
+    }
+
     /// `SIGKILL`, and gone when this returns.
     pub fn kill(&mut self) {
         // Both fail only when it has ended already.

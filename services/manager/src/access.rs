@@ -46,7 +46,7 @@ impl FromRequestParts<App> for Reader {
             )
         })?;
         let over = || ApiError::unauthenticated("the session is over or was signed out; sign in again");
-        let claims = app.keys().check_session(token).ok_or_else(over)?;
+        let claims = app.keys_for(token).await?.check_session(token).ok_or_else(over)?;
         let user = app.db().session_user(&claims.jti, now_ms()).await?.ok_or_else(over)?;
         if !user.roles.iter().any(|role| matches!(role.as_str(), "root" | "guest")) {
             return Err(ApiError::forbidden(format!("{} has no role; root gives one", user.name)));
@@ -84,7 +84,7 @@ impl FromRequestParts<App> for Joiner {
         if let Some(token) = app.db().join_token(&join_token::hash(secret)).await? {
             return Ok(Self::Token { cluster_id: token.cluster_id });
         }
-        match app.keys().check_credential(secret) {
+        match app.keys_for(secret).await?.check_credential(secret) {
             Some((cluster_id, claims)) => Ok(Self::Member { cluster_id, role: claims.role }),
             None => Err(ApiError::unauthenticated(
                 "neither a join token of this manager nor a valid cluster credential; root makes join tokens",

@@ -104,7 +104,7 @@ fn ready(app: &App) -> base::Ready {
         Box::pin(async move {
             db.check().await.map_err(|error| {
                 tracing::warn!(error = df_http::error::chain(&error), "not ready");
-                "the database does not answer".to_owned()
+                error.to_string()
             })
         })
     })

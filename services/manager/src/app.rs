@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::db::first_start::Seeds;
 use crate::db::join_tokens::Source;
-use crate::db::{Db, now_ms};
+use crate::db::{Db, DbError, now_ms};
+use crate::key_ring::KeyRing;
 use crate::keys::{self, KeyError, Keys};
 use crate::lookout::Lookout;
 use crate::password::{self, Passwords};
@@ -36,7 +37,7 @@ pub struct App(Arc<Inner>);
 struct Inner {
     config: Config,
     db: Db,
-    keys: Keys,
+    keys: Arc<KeyRing>,
     passwords: Passwords,
     lookout: Lookout,
     /// Ends the long polls.
@@ -46,7 +47,7 @@ struct Inner {
 /// Serves until `stop`, then lets open answers end and closes the database.
 pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) {
     let workers = Workers::new(stop.clone());
-    workers.spawn(Sweep::new(app.db().clone()));
+    workers.spawn(Sweep::new(app.db().clone(), app.0.keys.clone()));
     let closing = async {
         stop.cancelled().await;
         app.closing().cancel();
@@ -71,7 +72,7 @@ impl App {
                 "root has the password everybody knows; DRAGONFLY_INITIAL_ROOT_PASSWORD sets another at the first start"
             );
         }
-        let keys = Keys::new(db.signing_keys().await?)?;
+        let keys = Arc::new(KeyRing::open(db.clone()).await?);
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
             lookout: Lookout::new(db.clone(), WAITING_MAX),
@@ -94,8 +95,8 @@ impl App {
     }
 
     /// The public keys, as `/api/v1/jwks` answers them.
-    pub fn jwks(&self) -> &Jwks {
-        self.keys().jwks()
+    pub fn jwks(&self) -> Jwks {
+        self.keys().jwks().clone()
     }
 
     pub fn config(&self) -> &Config {
@@ -106,8 +107,13 @@ impl App {
         &self.0.db
     }
 
-    pub(crate) fn keys(&self) -> &Keys {
-        &self.0.keys
+    pub(crate) fn keys(&self) -> Arc<Keys> {
+        self.0.keys.current()
+    }
+
+    /// To check what the caller shows.
+    pub(crate) async fn keys_for(&self, token: &str) -> Result<Arc<Keys>, DbError> {
+        self.0.keys.for_token(token).await
     }
 
     pub(crate) fn lookout(&self) -> &Lookout {
@@ -124,11 +130,12 @@ impl App {
 
     /// What makes the host `hostname` a member of the cluster.
     pub(crate) fn membership(&self, cluster: &Cluster, hostname: &str, role: Role) -> Result<Membership, KeyError> {
+        let keys = self.keys();
         Ok(Membership {
             cluster_id: cluster.id,
             cluster_name: cluster.name.clone(),
-            credential: self.keys().sign_credential(cluster.id, hostname, role, now_ms())?,
-            jwks: self.jwks().clone(),
+            credential: keys.sign_credential(cluster.id, hostname, role, now_ms())?,
+            jwks: keys.jwks().clone(),
         })
     }
 }

@@ -11,6 +11,7 @@ use crate::check_cluster::{Refused, at_most, check_location, ensure, quoted};
 
 const HOSTNAME_CHARS_MAX: usize = 253;
 const IDC_CHARS_MAX: usize = 100;
+const URL_CHARS_MAX: usize = 1024;
 
 pub fn check_place(place: &Place) -> Result<(), Refused> {
     let Place { hostname, ip, idc, location } = place;
@@ -44,6 +45,7 @@ pub fn check_url(text: &str) -> Result<u16, Refused> {
     ensure(port.is_some(), "url", shown, || {
         "http://HOST:PORT or https://HOST:PORT, without user, path, query or fragment".to_owned()
     })?;
+    at_most("url", text, URL_CHARS_MAX)?;
     Ok(port.unwrap_or_default())
 }
 

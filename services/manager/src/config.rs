@@ -1,5 +1,6 @@
 //! The manager's settings: few, all with a default, all also from the environment (`DF_MANAGER__DATA_DIR`).
-//! **Invariant:** secrets come from the environment only, never from the file, and never show in `Debug`.
+//! **Invariant:** secrets come from the environment only, never from the file, but for a password in the URL of a database;
+//! none shows in `Debug`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -36,10 +37,12 @@ pub struct Config {
     pub join_token: Option<SecretString>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Database {
-    /// `sqlite://PATH`. Default: the file `manager.db` in `dataDir`.
+    /// `sqlite://PATH`, for one manager; `postgres://USER:PASSWORD@HOST/DATABASE` or `mysql://…` (also `mariadb://…`), for
+    /// any number of them. TLS by parameters: `sslmode=verify-full` and `sslrootcert=FILE`, at MySQL
+    /// `ssl-mode=verify_identity` and `ssl-ca=FILE`. Default: the file `manager.db` in `dataDir`.
     pub url: Option<String>,
 }
 
@@ -100,6 +103,12 @@ impl Config {
     }
 }
 
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("url", &self.url.as_ref().map(|_| "redacted")).finish()
+    }
+}
+
 /// An empty variable is one that is not set: charts and compose files write it so.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
@@ -135,7 +144,8 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let config = Config { join_token: Some("hunter2hunter2".into()), ..Config::default() };
+        let database = Database { url: Some("postgres://root:hunter2@db/x".to_owned()) };
+        let config = Config { join_token: Some("hunter2hunter2".into()), database, ..Config::default() };
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 }

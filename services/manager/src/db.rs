@@ -1,37 +1,56 @@
 //! All SQL of the manager: one file per group of tables below this one.
-//! **Invariant:** SQL is portable and nowhere else; whoever writes holds the one write connection under BEGIN IMMEDIATE,
-//! because a deferred read-then-write fails at once when another writer was quicker.
+//! **Invariant:** a statement is a value of sea-query and nowhere else; `connection.rs` writes it in the database's dialect
+//! and says how those who write are kept apart. Whatever else differs among databases is in `connect.rs` and `failure.rs`.
 
 pub mod accounts;
 pub mod applications;
 pub mod clusters;
+pub mod connect;
+pub mod connection;
+#[cfg(test)]
+mod contract;
+pub mod failure;
 pub mod first_start;
 pub mod fleet;
 pub mod instances;
 pub mod join_tokens;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+pub mod scratch;
 
 use std::path::Path;
-use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
-use df_api::Code;
-use df_http::ApiError;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sea_query::{Asterisk, Expr, Func, InsertStatement, Order, Query, SelectStatement};
+use sea_query_sqlx::SqlxBinder;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+pub use self::failure::{DbError, unavailable};
+
+use self::connect::{Pools, Target};
+use self::connection::{Connection, FromAnyRow, Held, Tx};
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
-    read: SqlitePool,
-    write: SqlitePool,
+    pools: Pools,
+    failing: Arc<AtomicBool>,
 }
 
-/// The database did not do it; the caller cannot help it.
+/// Why the manager is not ready.
 #[derive(Debug, thiserror::Error)]
-#[error("the database failed")]
-pub struct DbError(#[from] pub sqlx::Error);
+pub enum NotReady {
+    #[error("the database ({0}) does not answer")]
+    Silent(&'static str, #[source] DbError),
+    #[error("the database ({0}) can be read but takes no writes: it may be full, or only a copy")]
+    ReadOnly(&'static str, #[source] DbError),
+}
 
 /// Which part of a list, 1 is the first.
 #[derive(Clone, Copy, Debug)]
@@ -46,95 +65,130 @@ pub struct Listed<T> {
     pub total: i64,
 }
 
-const READERS: u32 = 4;
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// JSON is text to all databases: nothing in it is asked for by SQL, and their own JSON would change its spelling.
+pub struct JsonText<T>(pub T);
+
+/// For the goodbyes of all connections.
+const CLOSE_BOUND: Duration = Duration::from_secs(5);
 
 // === impl Db ===
 
 impl Db {
     /// Opens (makes, the first time) and migrates.
     pub async fn open(url: Option<&str>, data_dir: &Path) -> anyhow::Result<Self> {
-        let options = options(url, data_dir)?;
-        let path = options.get_filename().to_owned();
-        prepare(&path)?;
-        let write = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options.clone())
-            .await
-            .with_context(|| format!("cannot open the database {}", path.display()))?;
-        sqlx::migrate!("migrations/sqlite").run(&write).await.context("cannot migrate the database")?;
-        let read = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options);
-        tracing::info!(path = %path.display(), "SQLite: exactly one manager instance may use this database");
-        Ok(Self { read, write })
+        let pools = Target::parse(url, data_dir)?.open().await?;
+        Ok(Self { pools, failing: Arc::default() })
     }
 
-    pub(crate) fn read(&self) -> &SqlitePool {
-        &self.read
+    /// For one statement or more that only read.
+    pub(crate) async fn reading(&self) -> Result<Connection, DbError> {
+        let held = match &self.pools {
+            Pools::Sqlite { read, .. } => Held::Sqlite(read.acquire().await?),
+            Pools::Postgres { read, .. } => Held::Postgres(read.acquire().await?),
+            Pools::MySql { read, .. } => Held::MySql(read.acquire().await?),
+        };
+        Ok(Connection::new(held))
     }
 
-    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-        self.write.begin_with("BEGIN IMMEDIATE").await
+    /// From here to the commit nobody else writes, at whichever manager.
+    pub(crate) async fn begin(&self) -> Result<Tx, DbError> {
+        let held = match &self.pools {
+            Pools::Sqlite { write, .. } => Held::Sqlite(write.acquire().await?),
+            Pools::Postgres { write, .. } => Held::Postgres(write.acquire().await?),
+            Pools::MySql { write, .. } => Held::MySql(write.acquire().await?),
+        };
+        Tx::begin(Connection::new(held), self.failing.clone()).await
     }
 
-    pub async fn check(&self) -> Result<(), DbError> {
-        sqlx::query("SELECT 1").execute(&self.read).await?;
+    async fn fetch_all<T: FromAnyRow>(&self, statement: &impl SqlxBinder) -> Result<Vec<T>, DbError> {
+        self.reading().await?.fetch_all(statement).await
+    }
+
+    async fn fetch_optional<T: FromAnyRow>(&self, statement: &impl SqlxBinder) -> Result<Option<T>, DbError> {
+        self.reading().await?.fetch_optional(statement).await
+    }
+
+    /// One statement, all of it or nothing.
+    async fn execute(&self, statement: &impl SqlxBinder) -> Result<u64, DbError> {
+        let mut tx = self.begin().await?;
+        let rows = tx.execute(statement).await?;
+        tx.commit().await?;
+        Ok(rows)
+    }
+
+    /// A page of `of`, by id; `columns` are what is read of a row.
+    async fn list<T: FromAnyRow, const N: usize>(
+        &self,
+        of: &SelectStatement,
+        columns: [&'static str; N],
+        page: Page,
+    ) -> Result<Listed<T>, DbError> {
+        let mut on = self.reading().await?;
+        let total = on.count(of.clone().expr(Func::count(Expr::col(Asterisk)))).await?;
+        let mut of = of.clone();
+        of.columns(columns).order_by("id", Order::Asc);
+        of.limit(page.per_page.unsigned_abs()).offset(page.offset().unsigned_abs());
+        Ok(Listed { items: on.fetch_all(&of).await?, total })
+    }
+
+    /// Whether it answers; and where the last that wrote could not, whether it takes writes again.
+    pub async fn check(&self) -> Result<(), NotReady> {
+        let kind = self.kind();
+        let read = Query::select().column("id").from("writer").to_owned();
+        let row: Result<Vec<(i64,)>, _> = self.fetch_all(&read).await;
+        row.map_err(|error| NotReady::Silent(kind, error))?;
+        if self.failing.load(Ordering::Relaxed) {
+            let write = Query::update().table("writer").value("tried_at_ms", now_ms()).to_owned();
+            self.execute(&write).await.map_err(|error| NotReady::ReadOnly(kind, error))?;
+        }
         Ok(())
     }
 
-    /// Lets the last connection fold the write-ahead log into the file.
-    pub async fn close(&self) {
-        self.read.close().await;
-        self.write.close().await;
-    }
-}
-
-fn options(url: Option<&str>, data_dir: &Path) -> anyhow::Result<SqliteConnectOptions> {
-    let options = match url {
-        None => SqliteConnectOptions::new().filename(data_dir.join("manager.db")),
-        Some(url) if url.starts_with("sqlite:") && !url.contains("memory") => {
-            SqliteConnectOptions::from_str(url).context("database.url is not sqlite://PATH")?
+    fn kind(&self) -> &'static str {
+        match &self.pools {
+            Pools::Sqlite { .. } => "SQLite",
+            Pools::Postgres { .. } => "PostgreSQL",
+            Pools::MySql { .. } => "MySQL",
         }
-        // Not repeated: a URL of another database may carry a password.
-        Some(_) => bail!("database.url must be sqlite://PATH (a file: what is in memory only would be lost)"),
-    };
-    Ok(options
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal)
-        .busy_timeout(BUSY_TIMEOUT)
-        .foreign_keys(true))
+    }
+
+    /// Lets SQLite's last connection fold the write-ahead log into the file.
+    pub async fn close(&self) {
+        let close = async {
+            match &self.pools {
+                Pools::Sqlite { read, write, .. } => {
+                    read.close().await;
+                    write.close().await;
+                }
+                Pools::Postgres { read, write } => tokio::join!(read.close(), write.close()).0,
+                Pools::MySql { read, write } => tokio::join!(read.close(), write.close()).0,
+            }
+        };
+        if timeout(CLOSE_BOUND, close).await.is_err() {
+            tracing::warn!("the database does not take its leave");
+        }
+    }
 }
 
-/// The file holds the signing key and password hashes, so it is ours alone before SQLite puts anything into it; SQLite
-/// gives its side files the same mode.
-fn prepare(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+/// A row of a table, as columns and what they hold.
+fn insert(table: &'static str, row: impl IntoIterator<Item = (&'static str, Expr)>) -> InsertStatement {
+    let (columns, values): (Vec<_>, Vec<_>) = row.into_iter().unzip();
+    Query::insert().into_table(table).columns(columns).values_panic(values).to_owned()
+}
 
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    }
-    std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("cannot write the database {}", path.display()))?;
-    Ok(())
+fn json(value: &impl Serialize) -> Result<Expr, DbError> {
+    let text = serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    Ok(text.into())
 }
 
 /// As stored: milliseconds since the epoch.
 pub fn now_ms() -> i64 {
     Utc::now().timestamp_millis()
+}
+
+/// Two changes are two times, whatever the clocks of two managers say.
+fn time_after(former: i64, now: i64) -> i64 {
+    now.max(former + 1)
 }
 
 pub fn time(ms: i64) -> DateTime<Utc> {
@@ -149,45 +203,11 @@ impl Page {
     }
 }
 
-// === impl DbError ===
+// === impl JsonText ===
 
-impl From<DbError> for ApiError {
-    fn from(error: DbError) -> Self {
-        match error.0 {
-            sqlx::Error::PoolTimedOut => {
-                ApiError::new(Code::Unavailable, "the database is busy; try again").with_cause(error)
-            }
-            _ => ApiError::internal(error),
-        }
-    }
-}
-
-#[cfg(test)]
-pub async fn scratch() -> (Db, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    (Db::open(None, folder.path()).await.unwrap(), folder)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_file_is_ours_alone() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let (db, folder) = scratch().await;
-        db.check().await.unwrap();
-        for file in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
-            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", file.path());
-        }
-    }
-
-    #[tokio::test]
-    async fn another_database_is_refused_without_repeating_its_password() {
-        let folder = tempfile::tempdir().unwrap();
-        for url in ["postgres://root:hunter2@db/x", "sqlite::memory:", "hunter2"] {
-            let Err(error) = Db::open(Some(url), folder.path()).await else { panic!("{url} was taken") };
-            assert!(error.to_string().contains("database.url") && !format!("{error:?}").contains("hunter2"), "{error}");
-        }
+impl<T: DeserializeOwned> TryFrom<String> for JsonText<T> {
+    type Error = serde_json::Error;
+    fn try_from(text: String) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(&text).map(Self)
     }
 }

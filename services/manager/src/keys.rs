@@ -142,6 +142,12 @@ impl Keys {
         Ok(jsonwebtoken::encode(&header, claims, &self.signing)?)
     }
 
+    /// False when a key has signed it that is not among these.
+    pub fn may_have_signed(&self, token: &str) -> bool {
+        let kid = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid);
+        kid.is_none_or(|kid| self.checking.iter().any(|(known, _)| *known == kid))
+    }
+
     fn check<T: serde::de::DeserializeOwned + Clone>(&self, token: &str, validation: &Validation) -> Option<T> {
         let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
         let (_, key) = self.checking.iter().find(|(known, _)| *known == kid)?;
@@ -221,5 +227,6 @@ mod tests {
         assert!(after.check_credential(&token).is_some() && verify(&token, after.jwks(), 1).is_ok());
         let token = after.sign_credential(1, "n", Role::Peer, now_ms()).unwrap();
         assert!(before.check_credential(&token).is_none());
+        assert!(!before.may_have_signed(&token) && after.may_have_signed(&token) && before.may_have_signed("made up"));
     }
 }

@@ -7,6 +7,7 @@
 mod access;
 mod api;
 mod app;
+mod backup;
 mod check_cluster;
 mod check_place;
 mod check_rules;
@@ -14,6 +15,7 @@ mod config;
 mod console;
 mod db;
 mod join_token;
+mod key_ring;
 mod keys;
 mod lookout;
 mod match_clusters;
@@ -23,4 +25,5 @@ mod sweep;
 
 pub use api::{openapi, router};
 pub use app::{App, serve};
+pub use backup::{backup, restore};
 pub use config::{Config, Database, Join};

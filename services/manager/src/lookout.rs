@@ -184,7 +184,12 @@ mod tests {
 
     use super::*;
     use crate::db::instances::{Kind, Lease};
-    use crate::db::scratch;
+    use crate::db::scratch::{Scratch, on_every_database};
+
+    on_every_database! {
+        a_fleet_is_the_same_until_something_of_it_changes,
+        who_waits_sees_what_another_manager_has_changed,
+    }
 
     async fn renew(db: &Db, until: i64) {
         let place = Place { hostname: "s1".to_owned(), ip: "10.0.0.1".to_owned(), ..Place::default() };
@@ -194,29 +199,28 @@ mod tests {
         db.renew_lease(&lease).await.unwrap();
     }
 
-    #[tokio::test]
-    async fn a_fleet_is_the_same_until_something_of_it_changes() {
-        let (db, _folder) = scratch().await;
+    async fn a_fleet_is_the_same_until_something_of_it_changes(scratch: Scratch) {
+        let db = &scratch.db;
         let lookout = Lookout::new(db.clone(), 1);
         db.create_cluster(&CreateClusterRequest { name: "a".into(), ..Default::default() }, now_ms()).await.unwrap();
         let empty = lookout.look().await.unwrap();
         assert!(empty.live().is_empty() && Arc::ptr_eq(&empty, &lookout.look().await.unwrap()));
 
-        renew(&db, i64::MAX).await;
+        renew(db, i64::MAX).await;
         let manned = lookout.look().await.unwrap();
         assert_eq!(manned.live(), BTreeSet::from([1]));
         let roster = lookout.roster(1, "any", &manned).await.unwrap();
         assert!(roster.instances().eq(manned.instances(1)), "what is seen and what is told have one version");
         assert_eq!(roster.instances().count(), 1);
         assert!(Arc::ptr_eq(&manned.clusters, &empty.clusters), "no cluster has changed");
-        renew(&db, i64::MAX - 1).await;
+        renew(db, i64::MAX - 1).await;
         assert!(Arc::ptr_eq(&manned, &lookout.look().await.unwrap()), "a renewal is no change");
 
         // Within the same millisecond, too.
         let change = UpdateClusterRequest { strict: Some(true), ..Default::default() };
         db.update_cluster(1, change, 0, |_| Ok(())).await.unwrap();
         assert!(lookout.look().await.unwrap().clusters[0].cluster.strict);
-        renew(&db, 0).await;
+        renew(db, 0).await;
         let left = lookout.look().await.unwrap();
         assert!(left.live().is_empty(), "the lease has run out");
         let roster = lookout.roster(1, "any", &left).await.unwrap();
@@ -232,9 +236,8 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(20), all_wait).await.unwrap();
     }
 
-    #[tokio::test]
-    async fn who_waits_sees_what_another_manager_has_changed() {
-        let (db, _folder) = scratch().await;
+    async fn who_waits_sees_what_another_manager_has_changed(scratch: Scratch) {
+        let db = &scratch.db;
         let lookout = Arc::new(Lookout::new(db.clone(), 3));
         let known = lookout.look().await.unwrap();
         let waiting: Vec<_> = (0..3)
@@ -247,7 +250,8 @@ mod tests {
         assert!(lookout.other_than(&known).await.is_none(), "there is room for three");
         // The first one's turn ends with it, and another goes on.
         waiting[0].abort();
-        db.create_cluster(&CreateClusterRequest { name: "a".into(), ..Default::default() }, now_ms()).await.unwrap();
+        let other = scratch.second().await;
+        other.create_cluster(&CreateClusterRequest { name: "a".into(), ..Default::default() }, now_ms()).await.unwrap();
         for seen in waiting.into_iter().skip(1) {
             assert_eq!(seen.await.unwrap().unwrap().clusters.len(), 1);
         }

@@ -27,6 +27,10 @@ enum Command {
     Serve,
     /// Print the OpenAPI document as JSON.
     Openapi,
+    /// Copy the SQLite database into FILE, which must not be there yet. The manager may run.
+    Backup { file: PathBuf },
+    /// Put FILE, a backup, in place of the SQLite database, which is kept aside. The manager must not run.
+    Restore { file: PathBuf },
 }
 
 #[tokio::main]
@@ -35,6 +39,13 @@ async fn main() -> anyhow::Result<()> {
     match cli.command {
         Some(Command::Openapi) => {
             println!("{}", manager::openapi().to_pretty_json()?);
+            Ok(())
+        }
+        Some(Command::Backup { file }) => manager::backup(&Config::load(cli.config.as_deref())?, &file).await,
+        Some(Command::Restore { file }) => {
+            if let Some(former) = manager::restore(&Config::load(cli.config.as_deref())?, &file).await? {
+                println!("the former database is kept as {}", former.display());
+            }
             Ok(())
         }
         Some(Command::Serve) | None => serve(Config::load(cli.config.as_deref())?).await,

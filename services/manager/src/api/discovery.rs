@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use df_api::Code;
 use df_api::cluster::{Jwks, Role};
 use df_api::manager::{Cluster, ConsideredCluster, DiscoveryRequest, DiscoveryResponse};
 use df_http::extract::{Json, Wait};
@@ -19,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::access::Joiner;
 use crate::app::App;
 use crate::check_place::check_place;
+use crate::db::unavailable;
 use crate::lookout::Fleet;
 use crate::match_clusters::{Asker, match_clusters};
 
@@ -98,7 +98,7 @@ pub async fn discover_cluster(
     responses((status = 200, description = "All keys whose signatures are still in use", body = Jwks), Problems)
 )]
 pub async fn get_jwks(State(app): State<App>) -> Json<Jwks> {
-    Json(app.jwks().clone())
+    Json(app.jwks())
 }
 
 fn find(app: &App, joiner: &Joiner, asked: &DiscoveryRequest, fleet: &Arc<Fleet>) -> Result<Found, ApiError> {
@@ -124,7 +124,7 @@ fn find(app: &App, joiner: &Joiner, asked: &DiscoveryRequest, fleet: &Arc<Fleet>
             refusal.detail()
         ))
     })?;
-    let version = version(app.jwks(), cluster, &found.reason, fleet.instances(cluster.id));
+    let version = version(app.keys().jwks(), cluster, &found.reason, fleet.instances(cluster.id));
     Ok(Found { cluster: cluster.clone(), reason: found.reason, considered: found.considered, version })
 }
 
@@ -151,11 +151,9 @@ async fn answer(
     fleet: &Fleet,
 ) -> Result<DiscoveryResponse, ApiError> {
     let Found { cluster, reason, considered, version } = found;
-    let roster = app.lookout().roster(cluster.id, &version, fleet).await.map_err(|error| {
-        ApiError::new(Code::Unavailable, "the database does not answer; try again").with_cause(error)
-    })?;
+    let roster = app.lookout().roster(cluster.id, &version, fleet).await.map_err(unavailable)?;
     // Of what is told: somebody may have come or gone since the look.
-    let version = self::version(app.jwks(), &cluster, &reason, roster.instances());
+    let version = self::version(app.keys().jwks(), &cluster, &reason, roster.instances());
     Ok(DiscoveryResponse {
         membership: app.membership(&cluster, &asked.place.hostname, role(asked)).map_err(ApiError::internal)?,
         reason,

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use df_api::manager::{User, UserState};
+use sea_query::{Expr, ExprTrait as _, Order, Query, SelectStatement};
 use sqlx::FromRow;
 
-use super::{Db, DbError, time};
+use super::{Db, DbError, insert, time};
 
 /// Wrong tries in a row that a name has.
 pub const TRIES_MAX: i64 = 5;
@@ -33,6 +34,7 @@ pub struct Account {
     pub password_hash: String,
 }
 
+/// One for each role that the user has, or one without.
 #[derive(FromRow)]
 struct UserRow {
     id: i64,
@@ -41,87 +43,53 @@ struct UserRow {
     password_hash: String,
     password_is_default: bool,
     enabled: bool,
-    roles: String,
+    role: Option<String>,
     created_at_ms: i64,
     updated_at_ms: i64,
-}
-
-impl From<UserRow> for Account {
-    fn from(row: UserRow) -> Self {
-        let user = User {
-            id: row.id,
-            name: row.name,
-            email: row.email,
-            state: if row.enabled { UserState::Enable } else { UserState::Disable },
-            roles: row.roles.split(',').filter(|role| !role.is_empty()).map(str::to_owned).collect(),
-            password_is_default: row.password_is_default,
-            created_at: time(row.created_at_ms),
-            updated_at: time(row.updated_at_ms),
-        };
-        Self { user, password_hash: row.password_hash }
-    }
 }
 
 // === impl Db ===
 
 impl Db {
     pub async fn account(&self, name: &str) -> Result<Option<Account>, DbError> {
-        let row: Option<UserRow> = sqlx::query_as(
-            "SELECT id, name, email, password_hash, password_is_default, enabled, created_at_ms, updated_at_ms, \
-               COALESCE((SELECT GROUP_CONCAT(role, ',') FROM user_roles WHERE user_id = users.id), '') AS roles \
-             FROM users WHERE name = $1",
-        )
-        .bind(name)
-        .fetch_optional(self.read())
-        .await?;
-        Ok(row.map(Account::from))
+        let rows = self.fetch_all(users().and_where(Expr::col(("users", "name")).eq(name))).await?;
+        Ok(of_rows(rows))
     }
 
     /// The user of a session that is neither over nor revoked.
     pub async fn session_user(&self, session: &str, now: i64) -> Result<Option<User>, DbError> {
-        let row: Option<UserRow> = sqlx::query_as(
-            "SELECT users.id, name, email, password_hash, password_is_default, enabled, users.created_at_ms, \
-               updated_at_ms, \
-               COALESCE((SELECT GROUP_CONCAT(role, ',') FROM user_roles WHERE user_id = users.id), '') AS roles \
-             FROM sessions JOIN users ON users.id = sessions.user_id \
-             WHERE sessions.id = $1 AND revoked_at_ms IS NULL AND expires_at_ms > $2 AND enabled",
-        )
-        .bind(session)
-        .bind(now)
-        .fetch_optional(self.read())
-        .await?;
-        Ok(row.map(|row| Account::from(row).user))
+        let mut users = users();
+        users
+            .inner_join("sessions", Expr::col(("sessions", "user_id")).equals(("users", "id")))
+            .and_where(Expr::col(("sessions", "id")).eq(session))
+            .and_where(Expr::col(("sessions", "revoked_at_ms")).is_null())
+            .and_where(Expr::col(("sessions", "expires_at_ms")).gt(now))
+            .and_where(Expr::col(("users", "enabled")).eq(true));
+        Ok(of_rows(self.fetch_all(&users).await?).map(|account| account.user))
     }
 
     pub async fn start_session(&self, session: &str, user: i64, now: i64, expires: i64) -> Result<(), DbError> {
-        let mut tx = self.begin().await?;
-        sqlx::query("INSERT INTO sessions (id, user_id, created_at_ms, expires_at_ms) VALUES ($1, $2, $3, $4)")
-            .bind(session)
-            .bind(user)
-            .bind(now)
-            .bind(expires)
-            .execute(&mut *tx)
-            .await?;
-        Ok(tx.commit().await?)
+        let row = [
+            ("id", session.into()),
+            ("user_id", user.into()),
+            ("created_at_ms", now.into()),
+            ("expires_at_ms", expires.into()),
+        ];
+        self.execute(&insert("sessions", row)).await.map(drop)
     }
 
     pub async fn revoke_session(&self, session: &str, now: i64) -> Result<(), DbError> {
-        let mut tx = self.begin().await?;
-        sqlx::query("UPDATE sessions SET revoked_at_ms = $2 WHERE id = $1")
-            .bind(session)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
-        Ok(tx.commit().await?)
+        let mut revoked = Query::update();
+        revoked.table("sessions").value("revoked_at_ms", now).and_where(Expr::col("id").eq(session));
+        self.execute(&revoked).await.map(drop)
     }
 
     pub async fn begin_try(&self, name: &str, now: i64) -> Result<Try, DbError> {
         let mut tx = self.begin().await?;
-        let row: Option<(i64, i64)> = sqlx::query_as("SELECT tries, last_try_ms FROM sign_in_tries WHERE name = $1")
-            .bind(name)
-            .fetch_optional(&mut *tx)
-            .await?;
-        let tries = match row {
+        let mut known = Query::select();
+        known.columns(["tries", "last_try_ms"]).from("sign_in_tries").and_where(Expr::col("name").eq(name));
+        let known: Option<(i64, i64)> = tx.fetch_optional(&known).await?;
+        let tries = match known {
             Some((tries, last)) if now - last < PAUSE_MS => {
                 if tries >= TRIES_MAX {
                     return Ok(Try::Paused { ms: last + PAUSE_MS - now });
@@ -130,47 +98,79 @@ impl Db {
             }
             _ => 1,
         };
-        sqlx::query(
-            "INSERT INTO sign_in_tries (name, tries, last_try_ms) VALUES ($1, $2, $3) \
-             ON CONFLICT (name) DO UPDATE SET tries = excluded.tries, last_try_ms = excluded.last_try_ms",
-        )
-        .bind(name)
-        .bind(tries)
-        .bind(now)
-        .execute(&mut *tx)
-        .await?;
+        if known.is_some() {
+            let mut again = Query::update();
+            again.table("sign_in_tries").values([("tries", tries.into()), ("last_try_ms", now.into())]);
+            tx.execute(again.and_where(Expr::col("name").eq(name))).await?;
+        } else {
+            let row = [("name", name.into()), ("tries", tries.into()), ("last_try_ms", now.into())];
+            tx.execute(&insert("sign_in_tries", row)).await?;
+        }
         tx.commit().await?;
         Ok(Try::Counted { left: TRIES_MAX - tries })
     }
 
     pub async fn forget_tries(&self, name: &str) -> Result<(), DbError> {
-        let mut tx = self.begin().await?;
-        sqlx::query("DELETE FROM sign_in_tries WHERE name = $1").bind(name).execute(&mut *tx).await?;
-        Ok(tx.commit().await?)
+        let mut forgotten = Query::delete();
+        forgotten.from_table("sign_in_tries").and_where(Expr::col("name").eq(name));
+        self.execute(&forgotten).await.map(drop)
     }
 
     /// Sessions that are over and tries that count no more.
     pub async fn sweep_accounts(&self, now: i64) -> Result<u64, DbError> {
+        let (mut over, mut quiet) = (Query::delete(), Query::delete());
+        over.from_table("sessions").and_where(Expr::col("expires_at_ms").lte(now));
+        quiet.from_table("sign_in_tries").and_where(Expr::col("last_try_ms").lte(now - PAUSE_MS));
         let mut tx = self.begin().await?;
-        let sessions =
-            sqlx::query("DELETE FROM sessions WHERE expires_at_ms <= $1").bind(now).execute(&mut *tx).await?;
-        let tries = sqlx::query("DELETE FROM sign_in_tries WHERE last_try_ms <= $1")
-            .bind(now - PAUSE_MS)
-            .execute(&mut *tx)
-            .await?;
+        let gone = tx.execute(&over).await? + tx.execute(&quiet).await?;
         tx.commit().await?;
-        Ok(sessions.rows_affected() + tries.rows_affected())
+        Ok(gone)
     }
+}
+
+/// With their roles, in order.
+fn users() -> SelectStatement {
+    let columns =
+        ["id", "name", "email", "password_hash", "password_is_default", "enabled", "created_at_ms", "updated_at_ms"];
+    let role = ("user_roles", "role");
+    Query::select()
+        .columns(columns.map(|column| ("users", column)))
+        .column(role)
+        .from("users")
+        .left_join("user_roles", Expr::col(("user_roles", "user_id")).equals(("users", "id")))
+        .order_by(role, Order::Asc)
+        .to_owned()
+}
+
+/// Of one user.
+fn of_rows(rows: Vec<UserRow>) -> Option<Account> {
+    let roles = rows.iter().filter_map(|row| row.role.clone()).collect();
+    let row = rows.into_iter().next()?;
+    let user = User {
+        id: row.id,
+        name: row.name,
+        email: row.email,
+        state: if row.enabled { UserState::Enable } else { UserState::Disable },
+        roles,
+        password_is_default: row.password_is_default,
+        created_at: time(row.created_at_ms),
+        updated_at: time(row.updated_at_ms),
+    };
+    Some(Account { user, password_hash: row.password_hash })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::scratch;
+    use crate::db::scratch::{Scratch, on_every_database};
 
-    #[tokio::test]
-    async fn five_tries_then_a_minute_of_pause_then_five_again() {
-        let (db, _folder) = scratch().await;
+    on_every_database! {
+        five_tries_then_a_minute_of_pause_then_five_again,
+        tries_in_parallel_cannot_outrun_the_count,
+    }
+
+    async fn five_tries_then_a_minute_of_pause_then_five_again(scratch: Scratch) {
+        let db = &scratch.db;
         for left in (0..TRIES_MAX).rev() {
             assert_eq!(db.begin_try("eve", 1_000).await.unwrap(), Try::Counted { left });
         }
@@ -180,11 +180,11 @@ mod tests {
         assert_eq!(db.sweep_accounts(121_000).await.unwrap(), 2);
     }
 
-    #[tokio::test]
-    async fn tries_in_parallel_cannot_outrun_the_count() {
-        let (db, _folder) = scratch().await;
-        let tries = (0..20).map(|_| {
-            let db = db.clone();
+    async fn tries_in_parallel_cannot_outrun_the_count(scratch: Scratch) {
+        let db = &scratch.db;
+        let other = scratch.second().await;
+        let tries = (0..20).map(|number| {
+            let db = if number % 2 == 0 { db.clone() } else { other.clone() };
             tokio::spawn(async move { db.begin_try("eve", 1_000).await.unwrap() })
         });
         let mut counted = 0;

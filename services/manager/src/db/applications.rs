@@ -4,14 +4,17 @@ use df_api::Code;
 use df_api::manager::{Application, CreateApplicationRequest, UpdateApplicationRequest};
 use df_api::rules::ApplicationPriority;
 use df_http::ApiError;
-use sqlx::types::Json;
-use sqlx::{FromRow, SqliteConnection};
+use sea_query::{Asterisk, Expr, ExprTrait as _, Func, Order, Query, SelectStatement};
+use sqlx::FromRow;
 
-use super::{Db, DbError, Listed, Page, time};
+use super::connection::Connection;
+use super::{Db, DbError, JsonText, Listed, Page, insert, json, time};
 use crate::check_cluster::Refused;
 
 /// More would make every lease of a scheduler long.
 const APPLICATIONS_MAX: i64 = 1000;
+
+const COLUMNS: [&str; 7] = ["id", "name", "url", "bio", "priority", "created_at_ms", "updated_at_ms"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApplicationError {
@@ -33,7 +36,8 @@ struct ApplicationRow {
     name: String,
     url: String,
     bio: String,
-    priority: Json<ApplicationPriority>,
+    #[sqlx(try_from = "String")]
+    priority: JsonText<ApplicationPriority>,
     created_at_ms: i64,
     updated_at_ms: i64,
 }
@@ -52,12 +56,6 @@ impl From<ApplicationRow> for Application {
     }
 }
 
-impl From<sqlx::Error> for ApplicationError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Db(error.into())
-    }
-}
-
 impl From<ApplicationError> for ApiError {
     fn from(error: ApplicationError) -> Self {
         match error {
@@ -73,24 +71,19 @@ impl From<ApplicationError> for ApiError {
 
 impl Db {
     pub async fn list_applications(&self, page: Page) -> Result<Listed<Application>, DbError> {
-        let total = sqlx::query_scalar("SELECT COUNT(*) FROM applications").fetch_one(self.read()).await?;
-        let rows: Vec<ApplicationRow> = sqlx::query_as("SELECT * FROM applications ORDER BY id LIMIT $1 OFFSET $2")
-            .bind(page.per_page)
-            .bind(page.offset())
-            .fetch_all(self.read())
-            .await?;
-        Ok(Listed { items: rows.into_iter().map(Application::from).collect(), total })
+        let listed = self.list(&all(), COLUMNS, page).await?;
+        let items: Vec<ApplicationRow> = listed.items;
+        Ok(Listed { items: items.into_iter().map(Application::from).collect(), total: listed.total })
     }
 
     /// All of them, for schedulers.
     pub async fn all_applications(&self) -> Result<Vec<Application>, DbError> {
-        let rows: Vec<ApplicationRow> =
-            sqlx::query_as("SELECT * FROM applications ORDER BY id").fetch_all(self.read()).await?;
+        let rows: Vec<ApplicationRow> = self.fetch_all(all().columns(COLUMNS).order_by("id", Order::Asc)).await?;
         Ok(rows.into_iter().map(Application::from).collect())
     }
 
     pub async fn application(&self, id: i64) -> Result<Application, ApplicationError> {
-        fetch(self.read().acquire().await?.as_mut(), id).await
+        fetch(&mut self.reading().await?, id).await
     }
 
     pub async fn create_application(
@@ -99,22 +92,18 @@ impl Db {
         now: i64,
     ) -> Result<Application, ApplicationError> {
         let mut tx = self.begin().await?;
-        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM applications").fetch_one(&mut *tx).await?;
-        if count >= APPLICATIONS_MAX {
+        if tx.count(all().expr(Func::count(Expr::col(Asterisk)))).await? >= APPLICATIONS_MAX {
             return Err(ApplicationError::Full);
         }
-        let id: i64 = sqlx::query_scalar(
-            "INSERT INTO applications (name, url, bio, priority, created_at_ms, updated_at_ms) \
-             VALUES ($1, $2, $3, $4, $5, $5) RETURNING id",
-        )
-        .bind(&new.name)
-        .bind(&new.url)
-        .bind(&new.bio)
-        .bind(Json(&new.priority))
-        .bind(now)
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(|error| name_taken(error, &new.name))?;
+        let row = [
+            ("name", new.name.as_str().into()),
+            ("url", new.url.as_str().into()),
+            ("bio", new.bio.as_str().into()),
+            ("priority", json(&new.priority)?),
+            ("created_at_ms", now.into()),
+            ("updated_at_ms", now.into()),
+        ];
+        let id = tx.insert(&mut insert("applications", row)).await.map_err(|error| name_taken(error, &new.name))?;
         let application = fetch(&mut tx, id).await?;
         tx.commit().await?;
         Ok(application)
@@ -139,18 +128,15 @@ impl Db {
             ..known
         };
         check(&application)?;
-        sqlx::query(
-            "UPDATE applications SET name = $2, url = $3, bio = $4, priority = $5, updated_at_ms = $6 WHERE id = $1",
-        )
-        .bind(id)
-        .bind(&application.name)
-        .bind(&application.url)
-        .bind(&application.bio)
-        .bind(Json(&application.priority))
-        .bind(now)
-        .execute(&mut *tx)
-        .await
-        .map_err(|error| name_taken(error, &application.name))?;
+        let mut update = Query::update();
+        update.table("applications").and_where(Expr::col("id").eq(id)).values([
+            ("name", application.name.as_str().into()),
+            ("url", application.url.as_str().into()),
+            ("bio", application.bio.as_str().into()),
+            ("priority", json(&application.priority)?),
+            ("updated_at_ms", now.into()),
+        ]);
+        tx.execute(&update).await.map_err(|error| name_taken(error, &application.name))?;
         tx.commit().await?;
         Ok(application)
     }
@@ -158,20 +144,24 @@ impl Db {
     pub async fn delete_application(&self, id: i64) -> Result<(), ApplicationError> {
         let mut tx = self.begin().await?;
         fetch(&mut tx, id).await?;
-        sqlx::query("DELETE FROM applications WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        tx.execute(Query::delete().from_table("applications").and_where(Expr::col("id").eq(id))).await?;
         Ok(tx.commit().await?)
     }
 }
 
-async fn fetch(connection: &mut SqliteConnection, id: i64) -> Result<Application, ApplicationError> {
+fn all() -> SelectStatement {
+    Query::select().from("applications").to_owned()
+}
+
+async fn fetch(on: &mut Connection, id: i64) -> Result<Application, ApplicationError> {
     let row: Option<ApplicationRow> =
-        sqlx::query_as("SELECT * FROM applications WHERE id = $1").bind(id).fetch_optional(connection).await?;
+        on.fetch_optional(all().columns(COLUMNS).and_where(Expr::col("id").eq(id))).await?;
     row.map(Application::from).ok_or(ApplicationError::Unknown(id))
 }
 
-fn name_taken(error: sqlx::Error, name: &str) -> ApplicationError {
-    match error.as_database_error() {
-        Some(refusal) if refusal.is_unique_violation() => ApplicationError::NameTaken(name.to_owned()),
+fn name_taken(error: DbError, name: &str) -> ApplicationError {
+    match error {
+        DbError::Duplicate(_) => ApplicationError::NameTaken(name.to_owned()),
         _ => error.into(),
     }
 }

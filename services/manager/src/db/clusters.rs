@@ -7,11 +7,27 @@ use df_api::manager::{
     UpdateClusterRequest,
 };
 use df_http::ApiError;
-use sqlx::types::Json;
-use sqlx::{FromRow, SqliteConnection};
+use sea_query::{Asterisk, Expr, ExprTrait as _, Func, Order, Query, SelectStatement};
+use sqlx::FromRow;
 
-use super::{Db, DbError, Listed, Page, time};
+use super::connection::{Connection, Tx};
+use super::instances::Kind;
+use super::{Db, DbError, JsonText, Listed, Page, insert, json, time, time_after};
 use crate::check_cluster::Refused;
+
+const COLUMNS: [&str; 11] = [
+    "id",
+    "name",
+    "bio",
+    "scopes",
+    "scheduler_cluster_config",
+    "seed_peer_cluster_config",
+    "peer_cluster_config",
+    "is_default",
+    "strict",
+    "created_at_ms",
+    "updated_at_ms",
+];
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -36,10 +52,14 @@ struct ClusterRow {
     id: i64,
     name: String,
     bio: String,
-    scopes: Json<Scopes>,
-    scheduler_cluster_config: Json<SchedulerClusterConfig>,
-    seed_peer_cluster_config: Json<SeedPeerClusterConfig>,
-    peer_cluster_config: Json<PeerClusterConfig>,
+    #[sqlx(try_from = "String")]
+    scopes: JsonText<Scopes>,
+    #[sqlx(try_from = "String")]
+    scheduler_cluster_config: JsonText<SchedulerClusterConfig>,
+    #[sqlx(try_from = "String")]
+    seed_peer_cluster_config: JsonText<SeedPeerClusterConfig>,
+    #[sqlx(try_from = "String")]
+    peer_cluster_config: JsonText<PeerClusterConfig>,
     is_default: bool,
     strict: bool,
     created_at_ms: i64,
@@ -66,12 +86,6 @@ impl From<ClusterRow> for Cluster {
     }
 }
 
-impl From<sqlx::Error> for ClusterError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Db(error.into())
-    }
-}
-
 impl From<ClusterError> for ApiError {
     fn from(error: ClusterError) -> Self {
         match error {
@@ -89,30 +103,21 @@ impl From<ClusterError> for ApiError {
 
 impl Db {
     pub async fn list_clusters(&self, name: Option<&str>, page: Page) -> Result<Listed<Cluster>, DbError> {
-        let total = sqlx::query_scalar("SELECT COUNT(*) FROM clusters WHERE ($1 IS NULL OR name = $1)")
-            .bind(name)
-            .fetch_one(self.read())
-            .await?;
-        let rows: Vec<ClusterRow> =
-            sqlx::query_as("SELECT * FROM clusters WHERE ($1 IS NULL OR name = $1) ORDER BY id LIMIT $2 OFFSET $3")
-                .bind(name)
-                .bind(page.per_page)
-                .bind(page.offset())
-                .fetch_all(self.read())
-                .await?;
-        Ok(Listed { items: rows.into_iter().map(Cluster::from).collect(), total })
+        let mut found = all();
+        found.and_where_option(name.map(|name| Expr::col("name").eq(name)));
+        let listed = self.list(&found, COLUMNS, page).await?;
+        let items: Vec<ClusterRow> = listed.items;
+        Ok(Listed { items: items.into_iter().map(Cluster::from).collect(), total: listed.total })
     }
 
     /// All of them, for matching.
     pub async fn all_clusters(&self) -> Result<Vec<Cluster>, DbError> {
-        let rows: Vec<ClusterRow> = sqlx::query_as("SELECT * FROM clusters ORDER BY id").fetch_all(self.read()).await?;
+        let rows: Vec<ClusterRow> = self.fetch_all(all().columns(COLUMNS).order_by("id", Order::Asc)).await?;
         Ok(rows.into_iter().map(Cluster::from).collect())
     }
 
     pub async fn cluster(&self, id: i64) -> Result<Cluster, ClusterError> {
-        let row: Option<ClusterRow> =
-            sqlx::query_as("SELECT * FROM clusters WHERE id = $1").bind(id).fetch_optional(self.read()).await?;
-        row.map(Cluster::from).ok_or(ClusterError::Unknown(id))
+        fetch(&mut self.reading().await?, id).await
     }
 
     pub async fn create_cluster(&self, new: &CreateClusterRequest, now: i64) -> Result<Cluster, ClusterError> {
@@ -120,7 +125,7 @@ impl Db {
         if new.is_default {
             unmark_default(&mut tx, now).await?;
         }
-        let id = insert(&mut tx, new, now).await?;
+        let id = add(&mut tx, new, now).await?;
         let cluster = fetch(&mut tx, id).await?;
         tx.commit().await?;
         Ok(cluster)
@@ -145,8 +150,7 @@ impl Db {
         if becomes_default {
             unmark_default(&mut tx, now).await?;
         }
-        // Two changes are two times, whatever the clocks of two managers say.
-        let now = now.max(cluster.updated_at.timestamp_millis() + 1);
+        let now = time_after(cluster.updated_at.timestamp_millis(), now);
         cluster.updated_at = time(now);
         update(&mut tx, &cluster, now).await?;
         tx.commit().await?;
@@ -160,18 +164,16 @@ impl Db {
         if cluster.is_default {
             return Err(ClusterError::IsDefault(cluster.name));
         }
-        let (schedulers, seed_peers): (i64, i64) = sqlx::query_as(
-            "SELECT COUNT(CASE WHEN kind = 'scheduler' THEN 1 END), COUNT(CASE WHEN kind = 'seed_peer' THEN 1 END) \
-             FROM instances WHERE cluster_id = $1 AND lease_until_ms > $2",
-        )
-        .bind(id)
-        .bind(now)
-        .fetch_one(&mut *tx)
-        .await?;
+        let mut active = Query::select();
+        active.column("kind").expr(Func::count(Expr::col(Asterisk))).from("instances").group_by_col("kind");
+        active.and_where(Expr::col("cluster_id").eq(id)).and_where(Expr::col("lease_until_ms").gt(now));
+        let active: Vec<(String, i64)> = tx.fetch_all(&active).await?;
+        let of_kind = |kind: Kind| active.iter().find(|(name, _)| name == kind.as_str()).map_or(0, |(_, count)| *count);
+        let (schedulers, seed_peers) = (of_kind(Kind::Scheduler), of_kind(Kind::SeedPeer));
         if schedulers + seed_peers > 0 {
             return Err(ClusterError::InUse { name: cluster.name, schedulers, seed_peers });
         }
-        sqlx::query("DELETE FROM clusters WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        tx.execute(Query::delete().from_table("clusters").and_where(Expr::col("id").eq(id))).await?;
         Ok(tx.commit().await?)
     }
 }
@@ -192,69 +194,57 @@ fn apply(cluster: &mut Cluster, change: UpdateClusterRequest) {
     set(&mut cluster.strict, change.strict);
 }
 
-async fn fetch(tx: &mut SqliteConnection, id: i64) -> Result<Cluster, ClusterError> {
-    let row: Option<ClusterRow> =
-        sqlx::query_as("SELECT * FROM clusters WHERE id = $1").bind(id).fetch_optional(tx).await?;
+fn all() -> SelectStatement {
+    Query::select().from("clusters").to_owned()
+}
+
+async fn fetch(on: &mut Connection, id: i64) -> Result<Cluster, ClusterError> {
+    let row: Option<ClusterRow> = on.fetch_optional(all().columns(COLUMNS).and_where(Expr::col("id").eq(id))).await?;
     row.map(Cluster::from).ok_or(ClusterError::Unknown(id))
 }
 
-async fn unmark_default(tx: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE clusters SET is_default = FALSE, updated_at_ms = $1 WHERE is_default")
-        .bind(now)
-        .execute(tx)
-        .await
-        .map(drop)
+async fn unmark_default(tx: &mut Tx, now: i64) -> Result<(), DbError> {
+    let mut unmark = Query::update();
+    unmark.table("clusters").values([("is_default", false.into()), ("updated_at_ms", now.into())]);
+    tx.execute(unmark.and_where(Expr::col("is_default").eq(true))).await.map(drop)
 }
 
-pub(super) async fn insert(
-    tx: &mut SqliteConnection,
-    new: &CreateClusterRequest,
-    now: i64,
-) -> Result<i64, ClusterError> {
-    sqlx::query_scalar(
-        "INSERT INTO clusters (name, bio, scopes, scheduler_cluster_config, seed_peer_cluster_config, \
-           peer_cluster_config, is_default, strict, created_at_ms, updated_at_ms) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) RETURNING id",
-    )
-    .bind(&new.name)
-    .bind(&new.bio)
-    .bind(Json(&new.scopes))
-    .bind(Json(&new.scheduler_cluster_config))
-    .bind(Json(&new.seed_peer_cluster_config))
-    .bind(Json(&new.peer_cluster_config))
-    .bind(new.is_default)
-    .bind(new.strict)
-    .bind(now)
-    .fetch_one(tx)
-    .await
-    .map_err(|error| name_taken(error, &new.name))
+pub(super) async fn add(tx: &mut Tx, new: &CreateClusterRequest, now: i64) -> Result<i64, ClusterError> {
+    let row = [
+        ("name", new.name.as_str().into()),
+        ("bio", new.bio.as_str().into()),
+        ("scopes", json(&new.scopes)?),
+        ("scheduler_cluster_config", json(&new.scheduler_cluster_config)?),
+        ("seed_peer_cluster_config", json(&new.seed_peer_cluster_config)?),
+        ("peer_cluster_config", json(&new.peer_cluster_config)?),
+        ("is_default", new.is_default.into()),
+        ("strict", new.strict.into()),
+        ("created_at_ms", now.into()),
+        ("updated_at_ms", now.into()),
+    ];
+    tx.insert(&mut insert("clusters", row)).await.map_err(|error| name_taken(error, &new.name))
 }
 
-async fn update(tx: &mut SqliteConnection, cluster: &Cluster, now: i64) -> Result<(), ClusterError> {
-    sqlx::query(
-        "UPDATE clusters SET name = $2, bio = $3, scopes = $4, scheduler_cluster_config = $5, \
-           seed_peer_cluster_config = $6, peer_cluster_config = $7, is_default = $8, strict = $9, updated_at_ms = $10 \
-         WHERE id = $1",
-    )
-    .bind(cluster.id)
-    .bind(&cluster.name)
-    .bind(&cluster.bio)
-    .bind(Json(&cluster.scopes))
-    .bind(Json(&cluster.scheduler_cluster_config))
-    .bind(Json(&cluster.seed_peer_cluster_config))
-    .bind(Json(&cluster.peer_cluster_config))
-    .bind(cluster.is_default)
-    .bind(cluster.strict)
-    .bind(now)
-    .execute(tx)
-    .await
-    .map_err(|error| name_taken(error, &cluster.name))?;
+async fn update(tx: &mut Tx, cluster: &Cluster, now: i64) -> Result<(), ClusterError> {
+    let mut update = Query::update();
+    update.table("clusters").and_where(Expr::col("id").eq(cluster.id)).values([
+        ("name", cluster.name.as_str().into()),
+        ("bio", cluster.bio.as_str().into()),
+        ("scopes", json(&cluster.scopes)?),
+        ("scheduler_cluster_config", json(&cluster.scheduler_cluster_config)?),
+        ("seed_peer_cluster_config", json(&cluster.seed_peer_cluster_config)?),
+        ("peer_cluster_config", json(&cluster.peer_cluster_config)?),
+        ("is_default", cluster.is_default.into()),
+        ("strict", cluster.strict.into()),
+        ("updated_at_ms", now.into()),
+    ]);
+    tx.execute(&update).await.map_err(|error| name_taken(error, &cluster.name))?;
     Ok(())
 }
 
-fn name_taken(error: sqlx::Error, name: &str) -> ClusterError {
-    match error.as_database_error() {
-        Some(refusal) if refusal.is_unique_violation() => ClusterError::NameTaken(name.to_owned()),
+fn name_taken(error: DbError, name: &str) -> ClusterError {
+    match error {
+        DbError::Duplicate(_) => ClusterError::NameTaken(name.to_owned()),
         _ => error.into(),
     }
 }

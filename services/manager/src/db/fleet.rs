@@ -1,12 +1,13 @@
 //! The fleet in numbers: enough to see that something of it has changed.
 //! **Invariant:** whatever a daemon is told of clusters and instances changes the numbers.
 
+use sea_query::{Expr, ExprTrait as _, Query, UnionType};
 use sqlx::FromRow;
 
 use super::{Db, DbError};
 
 /// A cluster, or a lease that runs.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, FromRow)]
 pub struct Mark {
     pub kind: String,
     pub id: i64,
@@ -30,14 +31,16 @@ impl Mark {
 // === impl Db ===
 
 impl Db {
+    /// In one order, whatever the database's.
     pub async fn fleet_marks(&self, now: i64) -> Result<Vec<Mark>, DbError> {
-        Ok(sqlx::query_as(
-            "SELECT 'cluster' AS kind, id, id AS cluster_id, updated_at_ms FROM clusters \
-             UNION ALL SELECT kind, id, cluster_id, updated_at_ms FROM instances WHERE lease_until_ms > $1 \
-             ORDER BY kind, id",
-        )
-        .bind(now)
-        .fetch_all(self.read())
-        .await?)
+        let mut marks = Query::select();
+        marks.expr_as(Expr::cust("'cluster'"), "kind").column("id").expr_as(Expr::col("id"), "cluster_id");
+        marks.column("updated_at_ms").from("clusters");
+        let mut leases = Query::select();
+        leases.columns(["kind", "id", "cluster_id", "updated_at_ms"]).from("instances");
+        leases.and_where(Expr::col("lease_until_ms").gt(now));
+        let mut marks: Vec<Mark> = self.fetch_all(marks.union(UnionType::All, leases)).await?;
+        marks.sort_unstable();
+        Ok(marks)
     }
 }

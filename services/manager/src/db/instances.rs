@@ -8,12 +8,28 @@ use df_api::HostId;
 use df_api::cluster::Place;
 use df_api::manager::{InstanceState, Scheduler, SeedPeer};
 use df_api::scheduler::KnownHost;
+use sea_query::{Expr, ExprTrait as _, Query, SelectStatement};
 use sqlx::FromRow;
 
-use super::{Db, DbError, Listed, Page, time};
+use super::{Db, DbError, Listed, Page, insert, time, time_after};
 
 /// An instance that is gone for longer than this is forgotten.
 pub const FORGET_AFTER: Duration = Duration::from_secs(30 * 60);
+
+const COLUMNS: [&str; 12] = [
+    "id",
+    "host_name",
+    "ip",
+    "port",
+    "url",
+    "idc",
+    "location",
+    "cluster_id",
+    "lease_until_ms",
+    "last_keep_alive_at_ms",
+    "created_at_ms",
+    "updated_at_ms",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -45,6 +61,7 @@ pub struct Instance {
     pub id: i64,
     host_name: String,
     ip: String,
+    #[sqlx(try_from = "i64")]
     port: u16,
     pub url: String,
     idc: String,
@@ -59,7 +76,7 @@ pub struct Instance {
 // === impl Kind ===
 
 impl Kind {
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Kind::Scheduler => "scheduler",
             Kind::SeedPeer => "seed_peer",
@@ -72,6 +89,11 @@ impl Kind {
 impl Instance {
     fn state(&self, now: i64) -> InstanceState {
         if self.lease_until_ms > now { InstanceState::Active } else { InstanceState::Inactive }
+    }
+
+    /// Nothing that others are told of it would change.
+    fn is_told_as(&self, lease: &Lease<'_>) -> bool {
+        self.url == lease.url && self.idc == lease.place.idc && self.location == lease.place.location
     }
 
     pub fn into_scheduler(self, now: i64) -> Scheduler {
@@ -122,51 +144,54 @@ impl Instance {
 impl Db {
     /// Registers or renews; the id stays as long as host name, ip and cluster do. The cluster must exist.
     pub async fn renew_lease(&self, lease: &Lease<'_>) -> Result<i64, DbError> {
+        let Lease { kind, place, url, now, .. } = lease;
         let mut tx = self.begin().await?;
-        let id = sqlx::query_scalar(
-            "INSERT INTO instances (kind, host_name, ip, port, url, idc, location, cluster_id, lease_until_ms, \
-               last_keep_alive_at_ms, created_at_ms, updated_at_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $10) \
-             ON CONFLICT (kind, host_name, ip, cluster_id) DO UPDATE SET \
-               updated_at_ms = CASE WHEN instances.url = excluded.url AND instances.idc = excluded.idc \
-                 AND instances.location = excluded.location THEN instances.updated_at_ms ELSE excluded.updated_at_ms END, \
-               port = excluded.port, url = excluded.url, idc = excluded.idc, location = excluded.location, \
-               lease_until_ms = excluded.lease_until_ms, last_keep_alive_at_ms = excluded.last_keep_alive_at_ms \
-             RETURNING id",
-        )
-        .bind(lease.kind.as_str())
-        .bind(&lease.place.hostname)
-        .bind(&lease.place.ip)
-        .bind(lease.port)
-        .bind(lease.url)
-        .bind(&lease.place.idc)
-        .bind(&lease.place.location)
-        .bind(lease.cluster_id)
-        .bind(lease.until)
-        .bind(lease.now)
-        .fetch_one(&mut *tx)
-        .await?;
+        let mut known = of_kind(*kind);
+        known.columns(COLUMNS).and_where(Expr::col("host_name").eq(place.hostname.as_str()));
+        known.and_where(Expr::col("ip").eq(place.ip.as_str())).and_where(Expr::col("cluster_id").eq(lease.cluster_id));
+        let known: Option<Instance> = tx.fetch_optional(&known).await?;
+        let updated_at_ms = known.as_ref().map_or(*now, |known| match known.is_told_as(lease) {
+            true => known.updated_at_ms,
+            false => time_after(known.updated_at_ms, *now),
+        });
+        let told = [
+            ("port", i64::from(lease.port).into()),
+            ("url", (*url).into()),
+            ("idc", place.idc.as_str().into()),
+            ("location", place.location.as_str().into()),
+            ("lease_until_ms", lease.until.into()),
+            ("last_keep_alive_at_ms", (*now).into()),
+            ("updated_at_ms", updated_at_ms.into()),
+        ];
+        let id = if let Some(Instance { id, .. }) = known {
+            let mut renewed = Query::update();
+            renewed.table("instances").values(told).and_where(Expr::col("id").eq(id));
+            tx.execute(&renewed).await?;
+            id
+        } else {
+            let named = [
+                ("kind", kind.as_str().into()),
+                ("host_name", place.hostname.as_str().into()),
+                ("ip", place.ip.as_str().into()),
+                ("cluster_id", lease.cluster_id.into()),
+                ("created_at_ms", (*now).into()),
+            ];
+            tx.insert(&mut insert("instances", named.into_iter().chain(told))).await?
+        };
         tx.commit().await?;
         Ok(id)
     }
 
     pub async fn instance(&self, kind: Kind, id: i64) -> Result<Option<Instance>, DbError> {
-        Ok(sqlx::query_as("SELECT * FROM instances WHERE kind = $1 AND id = $2")
-            .bind(kind.as_str())
-            .bind(id)
-            .fetch_optional(self.read())
-            .await?)
+        self.fetch_optional(of_kind(kind).columns(COLUMNS).and_where(Expr::col("id").eq(id))).await
     }
 
     /// The row stays for people to see, inactive.
     pub async fn end_lease(&self, kind: Kind, id: i64) -> Result<(), DbError> {
-        let mut tx = self.begin().await?;
-        sqlx::query("UPDATE instances SET lease_until_ms = 0 WHERE kind = $1 AND id = $2")
-            .bind(kind.as_str())
-            .bind(id)
-            .execute(&mut *tx)
-            .await?;
-        Ok(tx.commit().await?)
+        let mut ended = Query::update();
+        ended.table("instances").value("lease_until_ms", 0);
+        ended.and_where(Expr::col("kind").eq(kind.as_str())).and_where(Expr::col("id").eq(id));
+        self.execute(&ended).await.map(drop)
     }
 
     pub async fn list_instances(
@@ -176,51 +201,41 @@ impl Db {
         page: Page,
         now: i64,
     ) -> Result<Listed<Instance>, DbError> {
-        let active = filter.state.map(|state| state == InstanceState::Active);
-        let total = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM instances WHERE kind = $1 AND ($2 IS NULL OR (lease_until_ms > $5) = $2) \
-               AND ($3 IS NULL OR host_name = $3) AND ($4 IS NULL OR cluster_id = $4)",
-        )
-        .bind(kind.as_str())
-        .bind(active)
-        .bind(&filter.host_name)
-        .bind(filter.cluster_id)
-        .bind(now)
-        .fetch_one(self.read())
-        .await?;
-        let items = sqlx::query_as(
-            "SELECT * FROM instances WHERE kind = $1 AND ($2 IS NULL OR (lease_until_ms > $5) = $2) \
-               AND ($3 IS NULL OR host_name = $3) AND ($4 IS NULL OR cluster_id = $4) \
-             ORDER BY id LIMIT $6 OFFSET $7",
-        )
-        .bind(kind.as_str())
-        .bind(active)
-        .bind(&filter.host_name)
-        .bind(filter.cluster_id)
-        .bind(now)
-        .bind(page.per_page)
-        .bind(page.offset())
-        .fetch_all(self.read())
-        .await?;
-        Ok(Listed { items, total })
+        let until = Expr::col("lease_until_ms");
+        let state = filter.state.map(|state| match state {
+            InstanceState::Active => until.gt(now),
+            InstanceState::Inactive => until.lte(now),
+        });
+        let mut found = of_kind(kind);
+        found
+            .and_where_option(state)
+            .and_where_option(filter.host_name.as_deref().map(|name| Expr::col("host_name").eq(name)))
+            .and_where_option(filter.cluster_id.map(|id| Expr::col("cluster_id").eq(id)));
+        self.list(&found, COLUMNS, page).await
     }
 
     pub async fn sweep_instances(&self, now: i64) -> Result<u64, DbError> {
-        let mut tx = self.begin().await?;
-        let gone = sqlx::query("DELETE FROM instances WHERE lease_until_ms <= $1 AND last_keep_alive_at_ms <= $2")
-            .bind(now)
-            .bind(now - FORGET_AFTER.as_millis() as i64)
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        Ok(gone.rows_affected())
+        let mut gone = Query::delete();
+        gone.from_table("instances").and_where(Expr::col("lease_until_ms").lte(now));
+        gone.and_where(Expr::col("last_keep_alive_at_ms").lte(now - FORGET_AFTER.as_millis() as i64));
+        self.execute(&gone).await
     }
+}
+
+fn of_kind(kind: Kind) -> SelectStatement {
+    Query::select().from("instances").and_where(Expr::col("kind").eq(kind.as_str())).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::scratch;
+    use crate::db::scratch::{Scratch, on_every_database};
+
+    on_every_database! {
+        the_lease_alone_says_who_is_active,
+        a_renewal_that_changes_nothing_is_no_update,
+        who_is_gone_for_half_an_hour_is_forgotten,
+    }
 
     const ALL: Page = Page { page: 1, per_page: 1000 };
 
@@ -232,38 +247,42 @@ mod tests {
         db.renew_lease(&lease).await.unwrap()
     }
 
-    async fn with_a_cluster() -> (Db, tempfile::TempDir) {
-        let (db, folder) = scratch().await;
-        db.create_cluster(&df_api::manager::CreateClusterRequest { name: "a".into(), ..Default::default() }, 0)
-            .await
-            .unwrap();
-        (db, folder)
+    async fn add_cluster(db: &Db) {
+        let new = df_api::manager::CreateClusterRequest { name: "a".into(), ..Default::default() };
+        db.create_cluster(&new, 0).await.unwrap();
     }
 
-    #[tokio::test]
-    async fn the_lease_alone_says_who_is_active() {
-        let (db, _folder) = with_a_cluster().await;
-        let id = renew(&db, "s1", 100).await;
-        assert_eq!(renew(&db, "s1", 105).await, id, "a renewal keeps the id");
+    async fn the_lease_alone_says_who_is_active(scratch: Scratch) {
+        let db = &scratch.db;
+        add_cluster(db).await;
+        let id = renew(db, "s1", 100).await;
+        assert_eq!(renew(db, "s1", 105).await, id, "a renewal keeps the id");
         let active = InstanceFilter { state: Some(InstanceState::Active), ..InstanceFilter::default() };
         assert_eq!(db.list_instances(Kind::Scheduler, &active, ALL, 119).await.unwrap().total, 1);
         assert_eq!(db.list_instances(Kind::Scheduler, &active, ALL, 120).await.unwrap().total, 0);
         assert_eq!(db.list_instances(Kind::SeedPeer, &InstanceFilter::default(), ALL, 100).await.unwrap().total, 0);
     }
 
-    #[tokio::test]
-    async fn a_renewal_that_changes_nothing_is_no_update() {
-        let (db, _folder) = with_a_cluster().await;
-        let id = renew(&db, "s1", 100).await;
-        renew(&db, "s1", 105).await;
+    async fn a_renewal_that_changes_nothing_is_no_update(scratch: Scratch) {
+        let db = &scratch.db;
+        add_cluster(db).await;
+        let id = renew(db, "s1", 100).await;
+        renew(db, "s1", 105).await;
         let row = db.instance(Kind::Scheduler, id).await.unwrap().unwrap();
         assert_eq!((row.updated_at_ms, row.last_keep_alive_at_ms, row.created_at_ms), (100, 105, 100));
+        // One that does, is, at a manager whose clock is behind, too.
+        let place = Place { hostname: "s1".to_owned(), ip: "10.0.0.1".to_owned(), ..Place::default() };
+        let (kind, url) = (Kind::Scheduler, "http://10.0.0.1:9002");
+        let moved = Lease { kind, place: &place, url, port: 9002, cluster_id: 1, now: 90, until: 105 };
+        assert_eq!(db.renew_lease(&moved).await.unwrap(), id);
+        let row = db.instance(Kind::Scheduler, id).await.unwrap().unwrap();
+        assert_eq!((row.updated_at_ms, row.url.as_str(), row.port), (101, url, 9002));
     }
 
-    #[tokio::test]
-    async fn who_is_gone_for_half_an_hour_is_forgotten() {
-        let (db, _folder) = with_a_cluster().await;
-        let id = renew(&db, "s1", 1_000).await;
+    async fn who_is_gone_for_half_an_hour_is_forgotten(scratch: Scratch) {
+        let db = &scratch.db;
+        add_cluster(db).await;
+        let id = renew(db, "s1", 1_000).await;
         db.end_lease(Kind::Scheduler, id).await.unwrap();
         let later = 1_000 + FORGET_AFTER.as_millis() as i64;
         assert_eq!(db.sweep_instances(later - 1).await.unwrap(), 0);

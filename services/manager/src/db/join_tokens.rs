@@ -2,9 +2,13 @@
 //! **Invariant:** a token's text never reaches this file: who reads the database cannot join with what is in it.
 
 use df_api::manager::JoinToken;
-use sqlx::{FromRow, SqliteConnection};
+use sea_query::{Expr, ExprTrait as _, Order, Query, SelectStatement};
+use sqlx::FromRow;
 
-use super::{Db, DbError, time};
+use super::connection::Tx;
+use super::{Db, DbError, insert, time};
+
+const LISTED_MAX: u64 = 1000;
 
 /// Who made a token. Those of `Environment` and `Process` replace their own predecessors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +48,7 @@ impl Source {
 
 impl Db {
     pub async fn list_join_tokens(&self) -> Result<Vec<JoinToken>, DbError> {
-        let rows: Vec<JoinTokenRow> =
-            sqlx::query_as("SELECT id, name, cluster_id, created_at_ms FROM join_tokens ORDER BY id LIMIT 1000")
-                .fetch_all(self.read())
-                .await?;
+        let rows: Vec<JoinTokenRow> = self.fetch_all(all().order_by("id", Order::Asc).limit(LISTED_MAX)).await?;
         Ok(rows.into_iter().map(JoinToken::from).collect())
     }
 
@@ -64,68 +65,58 @@ impl Db {
         if source != Source::Api {
             delete_former(&mut tx, name, source).await?;
         }
-        let id = insert(&mut tx, &NewJoinToken { name, cluster_id, hash, source, now }).await?;
+        let id = add(&mut tx, &NewJoinToken { name, cluster_id, hash, source, now }).await?;
         tx.commit().await?;
         Ok(JoinToken { id, name: name.to_owned(), cluster_id, created_at: time(now) })
     }
 
     /// False when there was none.
     pub async fn delete_join_token(&self, id: i64) -> Result<bool, DbError> {
-        let mut tx = self.begin().await?;
-        let deleted = sqlx::query("DELETE FROM join_tokens WHERE id = $1").bind(id).execute(&mut *tx).await?;
-        tx.commit().await?;
-        Ok(deleted.rows_affected() > 0)
+        Ok(self.execute(Query::delete().from_table("join_tokens").and_where(Expr::col("id").eq(id))).await? > 0)
     }
 
     pub async fn join_token(&self, hash: &str) -> Result<Option<JoinToken>, DbError> {
-        let row: Option<JoinTokenRow> =
-            sqlx::query_as("SELECT id, name, cluster_id, created_at_ms FROM join_tokens WHERE hash = $1")
-                .bind(hash)
-                .fetch_optional(self.read())
-                .await?;
+        let row: Option<JoinTokenRow> = self.fetch_optional(all().and_where(Expr::col("hash").eq(hash))).await?;
         Ok(row.map(JoinToken::from))
     }
 }
 
-pub(super) struct NewJoinToken<'a> {
-    pub name: &'a str,
-    pub cluster_id: Option<i64>,
-    pub hash: &'a str,
-    pub source: Source,
-    pub now: i64,
+struct NewJoinToken<'a> {
+    name: &'a str,
+    cluster_id: Option<i64>,
+    hash: &'a str,
+    source: Source,
+    now: i64,
 }
 
-pub(super) async fn insert(tx: &mut SqliteConnection, new: &NewJoinToken<'_>) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(
-        "INSERT INTO join_tokens (name, hash, cluster_id, source, created_at_ms) VALUES ($1, $2, $3, $4, $5) \
-         RETURNING id",
-    )
-    .bind(new.name)
-    .bind(new.hash)
-    .bind(new.cluster_id)
-    .bind(new.source.as_str())
-    .bind(new.now)
-    .fetch_one(tx)
-    .await
+fn all() -> SelectStatement {
+    Query::select().columns(["id", "name", "cluster_id", "created_at_ms"]).from("join_tokens").to_owned()
 }
 
-async fn delete_former(tx: &mut SqliteConnection, name: &str, source: Source) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM join_tokens WHERE name = $1 AND source = $2")
-        .bind(name)
-        .bind(source.as_str())
-        .execute(tx)
-        .await
-        .map(drop)
+async fn add(tx: &mut Tx, new: &NewJoinToken<'_>) -> Result<i64, DbError> {
+    let row = [
+        ("name", new.name.into()),
+        ("hash", new.hash.into()),
+        ("cluster_id", new.cluster_id.into()),
+        ("source", new.source.as_str().into()),
+        ("created_at_ms", new.now.into()),
+    ];
+    tx.insert(&mut insert("join_tokens", row)).await
+}
+
+async fn delete_former(tx: &mut Tx, name: &str, source: Source) -> Result<(), DbError> {
+    let mut former = Query::delete();
+    former.from_table("join_tokens").and_where(Expr::col("name").eq(name));
+    tx.execute(former.and_where(Expr::col("source").eq(source.as_str()))).await.map(drop)
 }
 
 /// Makes `hash` the one token of the environment; nothing changes when it is that already.
-pub(super) async fn set_environment_token(tx: &mut SqliteConnection, hash: &str, now: i64) -> Result<(), sqlx::Error> {
-    let known: Option<i64> =
-        sqlx::query_scalar("SELECT id FROM join_tokens WHERE hash = $1").bind(hash).fetch_optional(&mut *tx).await?;
+pub(super) async fn set_environment_token(tx: &mut Tx, hash: &str, now: i64) -> Result<(), DbError> {
+    let known: Option<JoinTokenRow> = tx.fetch_optional(all().and_where(Expr::col("hash").eq(hash))).await?;
     if known.is_none() {
         let name = "DRAGONFLY_JOIN_TOKEN";
         delete_former(tx, name, Source::Environment).await?;
-        insert(tx, &NewJoinToken { name, cluster_id: None, hash, source: Source::Environment, now }).await?;
+        add(tx, &NewJoinToken { name, cluster_id: None, hash, source: Source::Environment, now }).await?;
     }
     Ok(())
 }

@@ -2,24 +2,34 @@
 
 use df_api::manager::CreateClusterRequest;
 use df_client::http_client;
+use df_testkit::TestDatabase;
 use reqwest::StatusCode;
 use reqwest::header::{COOKIE, HOST, ORIGIN, RETRY_AFTER, SET_COOKIE};
 use serde_json::json;
 
-use crate::running::{PASSWORD, Running, refusal, sign_in};
+use crate::running::{PASSWORD, Running, on_every_database, refusal, sign_in};
 
-#[tokio::test]
-async fn root_signs_in_with_the_known_password_and_is_told_to_change_it() {
-    let manager = Running::start().await;
+on_every_database! {
+    root_signs_in_with_the_known_password_and_is_told_to_change_it,
+    a_password_of_the_environment_is_the_only_one,
+    five_wrong_tries_pause_that_account_only,
+    signing_out_ends_that_session_and_no_other,
+    a_disabled_account_neither_signs_in_nor_goes_on,
+    a_guest_reads_and_does_not_write,
+    the_cookie_is_out_of_reach_of_scripts_and_of_other_sites,
+}
+
+async fn root_signs_in_with_the_known_password_and_is_told_to_change_it(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let answer = manager.anonymous().sign_in(&sign_in("root", PASSWORD)).await.unwrap();
     assert!(answer.user.password_is_default && answer.user.roles == ["root"]);
     assert_eq!((answer.expire - chrono::Utc::now()).num_hours(), 11);
     assert_eq!(manager.with(&answer.token).get_session().await.unwrap(), answer.user);
 }
 
-#[tokio::test]
-async fn a_password_of_the_environment_is_the_only_one() {
-    let manager = Running::start_with(|config| config.initial_root_password = Some("not the default".into())).await;
+async fn a_password_of_the_environment_is_the_only_one(database: TestDatabase) {
+    let manager =
+        Running::start_with(database, |config| config.initial_root_password = Some("not the default".into())).await;
     assert_eq!(refusal(manager.anonymous().sign_in(&sign_in("root", PASSWORD)).await).0, 401);
     let answer = manager.anonymous().sign_in(&sign_in("root", "not the default")).await.unwrap();
     assert!(!answer.user.password_is_default);
@@ -29,9 +39,8 @@ async fn a_password_of_the_environment_is_the_only_one() {
     manager.anonymous().sign_in(&sign_in("root", "not the default")).await.unwrap();
 }
 
-#[tokio::test]
-async fn five_wrong_tries_pause_that_account_only() {
-    let manager = Running::start().await;
+async fn five_wrong_tries_pause_that_account_only(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let wrong = async |name: &str| refusal(manager.anonymous().sign_in(&sign_in(name, "wrong")).await);
     let said = "Account or password is wrong. After 5 tries sign-in pauses for a minute; 4 are left.";
     assert_eq!(wrong("root").await, (401, said.to_owned()));
@@ -51,9 +60,8 @@ async fn five_wrong_tries_pause_that_account_only() {
     assert_eq!(wrong("nobody").await.0, 401, "others go on");
 }
 
-#[tokio::test]
-async fn signing_out_ends_that_session_and_no_other() {
-    let manager = Running::start().await;
+async fn signing_out_ends_that_session_and_no_other(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let (one, other) = (manager.root().await, manager.root().await);
     one.sign_out().await.unwrap();
     assert_eq!(refusal(one.get_session().await).0, 401);
@@ -66,9 +74,8 @@ async fn signing_out_ends_that_session_and_no_other() {
     assert_eq!(refusal(manager.with(&token).get_session().await).0, 401);
 }
 
-#[tokio::test]
-async fn a_disabled_account_neither_signs_in_nor_goes_on() {
-    let manager = Running::start().await;
+async fn a_disabled_account_neither_signs_in_nor_goes_on(database: TestDatabase) {
+    let manager = Running::start(database).await;
     manager.add_guest().await;
     let guest = manager.with(&manager.token_of("guest").await);
     guest.list_clusters().await.unwrap();
@@ -78,9 +85,8 @@ async fn a_disabled_account_neither_signs_in_nor_goes_on() {
     assert!(status == 403 && detail.contains("disabled"), "{detail}");
 }
 
-#[tokio::test]
-async fn a_guest_reads_and_does_not_write() {
-    let manager = Running::start().await;
+async fn a_guest_reads_and_does_not_write(database: TestDatabase) {
+    let manager = Running::start(database).await;
     manager.add_guest().await;
     let guest = manager.with(&manager.token_of("guest").await);
     assert_eq!(guest.list_clusters().await.unwrap().len(), 1);
@@ -91,9 +97,8 @@ async fn a_guest_reads_and_does_not_write() {
     assert_eq!(refusal(guest.delete_cluster(1).await).0, 403);
 }
 
-#[tokio::test]
-async fn the_cookie_is_out_of_reach_of_scripts_and_of_other_sites() {
-    let manager = Running::start().await;
+async fn the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let http = http_client();
     let body = json!({ "name": "root", "password": PASSWORD });
     let signin = format!("{}/api/v1/users/signin", manager.url);

@@ -2,8 +2,14 @@
 
 use df_api::manager::{CreateApplicationRequest, UpdateApplicationRequest};
 use df_api::rules::{ApplicationPriority, Priority, UrlPriority};
+use df_testkit::TestDatabase;
 
-use crate::running::{Running, refusal, scheduler};
+use crate::running::{Running, on_every_database, refusal, scheduler};
+
+on_every_database! {
+    an_application_is_added_changed_deleted_and_brought_to_schedulers,
+    what_cannot_be_is_named,
+}
 
 fn named(name: &str, regex: &str) -> CreateApplicationRequest {
     let urls = vec![UrlPriority { regex: regex.to_owned(), value: Priority::FORBIDDEN }];
@@ -11,9 +17,8 @@ fn named(name: &str, regex: &str) -> CreateApplicationRequest {
     CreateApplicationRequest { name: name.to_owned(), priority, ..CreateApplicationRequest::default() }
 }
 
-#[tokio::test]
-async fn an_application_is_added_changed_deleted_and_brought_to_schedulers() {
-    let manager = Running::start().await;
+async fn an_application_is_added_changed_deleted_and_brought_to_schedulers(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let (root, component) = (manager.root().await, manager.component().await);
     let new = named("models", "^https://huge[.]");
     let made = root.create_application(&new).await.unwrap();
@@ -34,9 +39,8 @@ async fn an_application_is_added_changed_deleted_and_brought_to_schedulers() {
     assert!(component.renew_scheduler_lease(&scheduler("s1", 1)).await.unwrap().applications.is_empty());
 }
 
-#[tokio::test]
-async fn what_cannot_be_is_named() {
-    let manager = Running::start().await;
+async fn what_cannot_be_is_named(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let root = manager.root().await;
     let (status, detail) = refusal(root.create_application(&named("models", "(")).await);
     assert!(status == 422 && detail.contains("priority.urls \"(\""), "{detail}");

@@ -5,17 +5,27 @@ use df_api::manager::{
 };
 use df_api::rules::{BlockList, Blocked, Priority, TaskBlockList, Weights};
 use df_client::http_client;
+use df_testkit::TestDatabase;
 use serde_json::{Value, json};
 
-use crate::running::{Running, refusal, scheduler, seed_peer};
+use crate::running::{Running, on_every_database, refusal, scheduler, seed_peer};
+
+on_every_database! {
+    cluster_1_is_there_from_the_first_start_and_only_once,
+    a_cluster_is_added_changed_and_deleted,
+    a_wrong_value_is_named_with_its_field_and_rule,
+    names_are_unique,
+    there_is_always_exactly_one_default,
+    a_cluster_in_use_is_not_deleted,
+    a_list_comes_in_pages_and_by_name,
+}
 
 fn named(name: &str) -> CreateClusterRequest {
     CreateClusterRequest { name: name.to_owned(), ..CreateClusterRequest::default() }
 }
 
-#[tokio::test]
-async fn cluster_1_is_there_from_the_first_start_and_only_once() {
-    let manager = Running::start().await.restart(|_| ()).await;
+async fn cluster_1_is_there_from_the_first_start_and_only_once(database: TestDatabase) {
+    let manager = Running::start(database).await.restart(|_| ()).await;
     let clusters = manager.root().await.list_clusters().await.unwrap();
     let [cluster] = clusters.as_slice() else { panic!("{clusters:?}") };
     assert_eq!((cluster.id, cluster.name.as_str(), cluster.is_default, cluster.strict), (1, "cluster-1", true, false));
@@ -23,9 +33,8 @@ async fn cluster_1_is_there_from_the_first_start_and_only_once() {
     assert_eq!(cluster.scheduler_cluster_config, Default::default());
 }
 
-#[tokio::test]
-async fn a_cluster_is_added_changed_and_deleted() {
-    let manager = Running::start().await;
+async fn a_cluster_is_added_changed_and_deleted(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let root = manager.root().await;
     let new = CreateClusterRequest {
         scopes: Scopes { idc: "cluster-2".into(), cidrs: vec!["10.0.0.0/8".parse().unwrap()], ..Scopes::default() },
@@ -64,9 +73,8 @@ async fn a_cluster_is_added_changed_and_deleted() {
     assert_eq!(root.create_cluster(&new).await.unwrap().id, 3, "an id is never used twice");
 }
 
-#[tokio::test]
-async fn a_wrong_value_is_named_with_its_field_and_rule() {
-    let manager = Running::start().await;
+async fn a_wrong_value_is_named_with_its_field_and_rule(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let root = manager.root().await;
     let (status, detail) = refusal(root.create_cluster(&named("cluster 2")).await);
     assert!(status == 422 && detail.contains("name \"cluster 2\"") && detail.contains("1 to 40"), "{detail}");
@@ -104,20 +112,20 @@ async fn a_wrong_value_is_named_with_its_field_and_rule() {
     assert!(status == 422 && detail.contains("colour"), "{detail}");
 }
 
-#[tokio::test]
-async fn names_are_unique() {
-    let manager = Running::start().await;
+async fn names_are_unique(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let root = manager.root().await;
     let (status, detail) = refusal(root.create_cluster(&named("cluster-1")).await);
     assert!(status == 409 && detail.contains("\"cluster-1\" is taken"), "{detail}");
-    root.create_cluster(&named("cluster-2")).await.unwrap();
+    let other = root.create_cluster(&named("cluster-2")).await.unwrap().id;
     let change = UpdateClusterRequest { name: Some("cluster-1".into()), ..UpdateClusterRequest::default() };
-    assert_eq!(refusal(root.update_cluster(2, &change).await).0, 409);
+    assert_eq!(refusal(root.update_cluster(other, &change).await).0, 409);
+    root.create_cluster(&named("Cluster-1")).await.unwrap();
+    assert_eq!(root.list_clusters().await.unwrap().len(), 3, "which are those that differ in a letter's case");
 }
 
-#[tokio::test]
-async fn there_is_always_exactly_one_default() {
-    let manager = Running::start().await;
+async fn there_is_always_exactly_one_default(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let root = manager.root().await;
     let defaults = async || -> Vec<i64> {
         root.list_clusters().await.unwrap().iter().filter(|one| one.is_default).map(|one| one.id).collect()
@@ -135,9 +143,8 @@ async fn there_is_always_exactly_one_default() {
     assert_eq!(defaults().await, [1]);
 }
 
-#[tokio::test]
-async fn a_cluster_in_use_is_not_deleted() {
-    let manager = Running::start().await;
+async fn a_cluster_in_use_is_not_deleted(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let (root, component) = (manager.root().await, manager.component().await);
     root.create_cluster(&named("cluster-2")).await.unwrap();
     let one = component.renew_scheduler_lease(&scheduler("s1", 2)).await.unwrap();
@@ -150,9 +157,8 @@ async fn a_cluster_in_use_is_not_deleted() {
     assert!(root.list_schedulers().await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn a_list_comes_in_pages_and_by_name() {
-    let manager = Running::start().await;
+async fn a_list_comes_in_pages_and_by_name(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let root = manager.root().await;
     for number in 2..=12 {
         root.create_cluster(&named(&format!("cluster-{number}"))).await.unwrap();

@@ -7,9 +7,23 @@ use df_api::manager::{
 use df_api::scheduler::KnownHost;
 use df_client::ManagerClient;
 use df_http::credential::verify;
+use df_testkit::TestDatabase;
 use manager::Join;
 
-use crate::running::{Running, ask, eventually, place, refusal, scheduler, seed_peer};
+use crate::running::{Running, ask, eventually, on_every_database, place, refusal, scheduler, seed_peer};
+
+on_every_database! {
+    a_scheduler_registers_renews_and_falls_silent,
+    who_leaves_is_inactive_at_once,
+    a_lease_of_an_unknown_cluster_or_a_strange_url_is_refused_by_name,
+    a_place_finds_its_cluster_and_hears_why,
+    discovery_names_the_active_ones_of_that_cluster_only,
+    a_strict_default_takes_no_strangers,
+    only_holders_of_a_token_join_and_only_where_it_is_for,
+    a_credential_renews_itself_but_not_as_something_else,
+    an_open_manager_asks_nobody,
+    a_restart_keeps_the_data_and_the_key,
+}
 
 async fn add_cluster(root: &ManagerClient, name: &str, scopes: Scopes) -> i64 {
     let new = CreateClusterRequest { name: name.to_owned(), scopes, ..CreateClusterRequest::default() };
@@ -24,9 +38,8 @@ fn asking(hostname: &str) -> DiscoveryRequest {
     DiscoveryRequest { place: place(hostname, "10.9.9.9"), ..DiscoveryRequest::default() }
 }
 
-#[tokio::test]
-async fn a_scheduler_registers_renews_and_falls_silent() {
-    let manager = Running::start_with(|config| config.lease_ms = 300).await;
+async fn a_scheduler_registers_renews_and_falls_silent(database: TestDatabase) {
+    let manager = Running::start_with(database, |config| config.lease_ms = 300).await;
     let (root, component) = (manager.root().await, manager.component().await);
     let lease = component.renew_scheduler_lease(&scheduler("s1", 1)).await.unwrap();
     assert_eq!((lease.lease_ms, lease.refresh_after_ms, lease.config.candidate_parent_limit), (300, 100, 3));
@@ -50,9 +63,8 @@ async fn a_scheduler_registers_renews_and_falls_silent() {
     assert_eq!(root.list_schedulers().await.unwrap()[0].id, lease.id, "back under its id");
 }
 
-#[tokio::test]
-async fn who_leaves_is_inactive_at_once() {
-    let manager = Running::start().await;
+async fn who_leaves_is_inactive_at_once(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let (root, component) = (manager.root().await, manager.component().await);
     let lease = component.renew_seed_peer_lease(&seed_peer("p1", 1)).await.unwrap();
     assert_eq!(root.list_seed_peers().await.unwrap()[0].state, InstanceState::Active);
@@ -62,9 +74,8 @@ async fn who_leaves_is_inactive_at_once() {
     assert_eq!(refusal(component.end_scheduler_lease(lease.id).await).0, 404, "it is no scheduler");
 }
 
-#[tokio::test]
-async fn a_lease_of_an_unknown_cluster_or_a_strange_url_is_refused_by_name() {
-    let manager = Running::start().await;
+async fn a_lease_of_an_unknown_cluster_or_a_strange_url_is_refused_by_name(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let component = manager.component().await;
     assert_eq!(
         refusal(component.renew_seed_peer_lease(&seed_peer("p1", 7)).await),
@@ -80,9 +91,8 @@ async fn a_lease_of_an_unknown_cluster_or_a_strange_url_is_refused_by_name() {
     assert!(refusal(component.renew_scheduler_lease(&strange).await).1.starts_with("place.ip \"0.0.0.0\""));
 }
 
-#[tokio::test]
-async fn a_place_finds_its_cluster_and_hears_why() {
-    let manager = Running::start().await;
+async fn a_place_finds_its_cluster_and_hears_why(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let (root, component) = (manager.root().await, manager.component().await);
     let scopes = |idc: &str, location: &str, cidr: Option<&str>| Scopes {
         idc: idc.into(),
@@ -125,9 +135,8 @@ async fn a_place_finds_its_cluster_and_hears_why() {
     assert_eq!(discover(&component, at).await.reason, "default cluster");
 }
 
-#[tokio::test]
-async fn discovery_names_the_active_ones_of_that_cluster_only() {
-    let manager = Running::start().await;
+async fn discovery_names_the_active_ones_of_that_cluster_only(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let (root, component) = (manager.root().await, manager.component().await);
     let other = add_cluster(&root, "other", Scopes::default()).await;
     assert_eq!(discover(&component, place("n1", "10.9.9.9")).await.refresh_after_ms, 5_000, "ask again soon");
@@ -148,9 +157,8 @@ async fn discovery_names_the_active_ones_of_that_cluster_only() {
     assert_eq!(manager.anonymous().get_jwks().await.unwrap(), answer.membership.jwks);
 }
 
-#[tokio::test]
-async fn a_strict_default_takes_no_strangers() {
-    let manager = Running::start().await;
+async fn a_strict_default_takes_no_strangers(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let (root, component) = (manager.root().await, manager.component().await);
     let strict = df_api::manager::UpdateClusterRequest { strict: Some(true), ..Default::default() };
     root.update_cluster(1, &strict).await.unwrap();
@@ -158,9 +166,8 @@ async fn a_strict_default_takes_no_strangers() {
     assert!(status == 404 && detail.contains("no cluster takes n1") && detail.contains("strict"), "{detail}");
 }
 
-#[tokio::test]
-async fn only_holders_of_a_token_join_and_only_where_it_is_for() {
-    let manager = Running::start().await;
+async fn only_holders_of_a_token_join_and_only_where_it_is_for(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let root = manager.root().await;
     let scopes = Scopes { idc: "b".into(), ..Scopes::default() };
     let b = add_cluster(&root, "b", scopes).await;
@@ -189,9 +196,8 @@ async fn only_holders_of_a_token_join_and_only_where_it_is_for() {
     assert_eq!(refusal(root.create_join_token(&CreateJoinTokenRequest::default()).await).0, 422);
 }
 
-#[tokio::test]
-async fn a_credential_renews_itself_but_not_as_something_else() {
-    let manager = Running::start().await;
+async fn a_credential_renews_itself_but_not_as_something_else(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let component = manager.component().await;
     let peer = manager.with(&discover(&component, place("n1", "10.9.9.9")).await.membership.credential);
     discover(&peer, place("n1", "10.9.9.9")).await;
@@ -218,18 +224,16 @@ async fn a_credential_renews_itself_but_not_as_something_else() {
     itself.end_scheduler_lease(lease.id).await.unwrap();
 }
 
-#[tokio::test]
-async fn an_open_manager_asks_nobody() {
-    let manager = Running::start_with(|config| config.join = Join::Open).await;
+async fn an_open_manager_asks_nobody(database: TestDatabase) {
+    let manager = Running::start_with(database, |config| config.join = Join::Open).await;
     let anybody = manager.anonymous();
     anybody.renew_scheduler_lease(&scheduler("s1", 1)).await.unwrap();
     assert_eq!(discover(&anybody, place("n1", "10.9.9.9")).await.schedulers.len(), 1);
     assert_eq!(refusal(anybody.list_clusters().await).0, 401, "people still sign in");
 }
 
-#[tokio::test]
-async fn a_restart_keeps_the_data_and_the_key() {
-    let manager = Running::start_with(|config| config.join_token = Some("environment-token-1".into())).await;
+async fn a_restart_keeps_the_data_and_the_key(database: TestDatabase) {
+    let manager = Running::start_with(database, |config| config.join_token = Some("environment-token-1".into())).await;
     let root = manager.root().await;
     add_cluster(&root, "b", Scopes::default()).await;
     let session = manager.token_of("root").await;
@@ -237,8 +241,8 @@ async fn a_restart_keeps_the_data_and_the_key() {
     let before = manager.with("environment-token-1").renew_scheduler_lease(&scheduler("s1", 1)).await.unwrap();
 
     let manager = manager.restart(|config| config.join_token = Some("environment-token-2".into())).await;
-    assert_eq!(manager.app.jwks(), &before.membership.jwks);
-    verify(&before.membership.credential, manager.app.jwks(), 1).unwrap();
+    assert_eq!(manager.app.jwks(), before.membership.jwks);
+    verify(&before.membership.credential, &manager.app.jwks(), 1).unwrap();
     let root = manager.with(&session);
     assert_eq!(root.list_clusters().await.unwrap().len(), 2);
     assert_eq!(root.list_schedulers().await.unwrap()[0].id, before.id);

@@ -8,10 +8,24 @@ use df_api::manager::{
     Scopes, SeedPeerLeaseRequest, UpdateClusterRequest, Verdict,
 };
 use df_client::{ManagerClient, http_client};
+use df_testkit::TestDatabase;
 use manager::Join;
 
 use crate::logs::has_line;
-use crate::running::{Running, ask, eventually, place, refusal, scheduler, seed_peer, with};
+use crate::running::{Running, ask, eventually, on_every_database, place, refusal, scheduler, seed_peer, with};
+
+on_every_database! {
+    newcomers_pass_over_a_cluster_whose_schedulers_are_down_and_come_home_later,
+    a_strict_cluster_keeps_even_newcomers_while_its_schedulers_are_down,
+    a_token_of_one_cluster_leads_to_it_or_nowhere,
+    who_has_the_latest_is_told_so_when_the_wait_is_over,
+    the_version_is_the_etag,
+    changes_of_scopes_and_instances_reach_who_waits_at_this_manager_and_at_another,
+    a_lease_that_runs_out_is_a_change,
+    instances_behind_one_url_are_told_once,
+    what_happens_in_another_cluster_wakes_nobody,
+    a_manager_that_stops_lets_go_of_who_waits,
+}
 
 /// The longest that a manager holds an answer back: whoever gets `None` then was not woken.
 const HOLD: Duration = Duration::from_secs(25);
@@ -36,9 +50,8 @@ async fn cluster_of(client: &ManagerClient, asked: &DiscoveryRequest) -> i64 {
     ask(client, asked).await.unwrap().membership.cluster_id
 }
 
-#[tokio::test]
-async fn newcomers_pass_over_a_cluster_whose_schedulers_are_down_and_come_home_later() {
-    let manager = Running::start().await;
+async fn newcomers_pass_over_a_cluster_whose_schedulers_are_down_and_come_home_later(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let (root, component) = (manager.root().await, manager.component().await);
     add_cluster_2(&root, false).await;
     component.renew_scheduler_lease(&scheduler("s1", 1)).await.unwrap();
@@ -58,9 +71,8 @@ async fn newcomers_pass_over_a_cluster_whose_schedulers_are_down_and_come_home_l
     assert_eq!(cluster_of(&component, &member_of(1)).await, 2);
 }
 
-#[tokio::test]
-async fn a_strict_cluster_keeps_even_newcomers_while_its_schedulers_are_down() {
-    let manager = Running::start().await;
+async fn a_strict_cluster_keeps_even_newcomers_while_its_schedulers_are_down(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let (root, component) = (manager.root().await, manager.component().await);
     add_cluster_2(&root, true).await;
     component.renew_scheduler_lease(&scheduler("s1", 1)).await.unwrap();
@@ -73,9 +85,8 @@ async fn a_strict_cluster_keeps_even_newcomers_while_its_schedulers_are_down() {
     );
 }
 
-#[tokio::test]
-async fn a_token_of_one_cluster_leads_to_it_or_nowhere() {
-    let manager = Running::start().await;
+async fn a_token_of_one_cluster_leads_to_it_or_nowhere(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let (root, component) = (manager.root().await, manager.component().await);
     add_cluster_2(&root, false).await;
     component.renew_scheduler_lease(&scheduler("s1", 1)).await.unwrap();
@@ -93,9 +104,8 @@ async fn a_token_of_one_cluster_leads_to_it_or_nowhere() {
     assert_eq!(cluster_of(&bound, &configured).await, 2);
 }
 
-#[tokio::test]
-async fn who_has_the_latest_is_told_so_when_the_wait_is_over() {
-    let manager = Running::start().await;
+async fn who_has_the_latest_is_told_so_when_the_wait_is_over(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let component = manager.component().await;
     let asked = in_cluster_2();
     let known = ask(&component, &asked).await.unwrap().version;
@@ -106,9 +116,8 @@ async fn who_has_the_latest_is_told_so_when_the_wait_is_over() {
     assert_eq!(other.unwrap().version, known, "at once");
 }
 
-#[tokio::test]
-async fn the_version_is_the_etag() {
-    let manager = Running::start_with(|config| config.join = Join::Open).await;
+async fn the_version_is_the_etag(database: TestDatabase) {
+    let manager = Running::start_with(database, |config| config.join = Join::Open).await;
     let post = async |known: Option<&str>| {
         let request = http_client().post(format!("{}/api/v1/discovery", manager.url)).json(&in_cluster_2());
         let answer = known.map_or(request.try_clone().unwrap(), |known| request.header("if-none-match", known));
@@ -134,9 +143,8 @@ async fn hears(
     heard.unwrap()
 }
 
-#[tokio::test]
-async fn changes_of_scopes_and_instances_reach_who_waits_at_this_manager_and_at_another() {
-    let manager = Running::start().await;
+async fn changes_of_scopes_and_instances_reach_who_waits_at_this_manager_and_at_another(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let second = manager.second().await;
     let (root, component) = (manager.root().await, manager.component().await);
     let token = manager.app.mint_join_token("waiting", None).await.unwrap();
@@ -172,9 +180,8 @@ async fn changes_of_scopes_and_instances_reach_who_waits_at_this_manager_and_at_
     }
 }
 
-#[tokio::test]
-async fn a_lease_that_runs_out_is_a_change() {
-    let manager = Running::start_with(|config| config.lease_ms = 500).await;
+async fn a_lease_that_runs_out_is_a_change(database: TestDatabase) {
+    let manager = Running::start_with(database, |config| config.lease_ms = 500).await;
     let component = manager.component().await;
     let asked = in_cluster_2();
     component.renew_scheduler_lease(&scheduler("s1", 1)).await.unwrap();
@@ -184,9 +191,8 @@ async fn a_lease_that_runs_out_is_a_change() {
     assert!(heard.unwrap().schedulers.is_empty());
 }
 
-#[tokio::test]
-async fn instances_behind_one_url_are_told_once() {
-    let manager = Running::start().await;
+async fn instances_behind_one_url_are_told_once(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let component = manager.component().await;
     for name in ["s1", "s2", "s3"] {
         let one = SchedulerLeaseRequest { url: "http://balancer.svc:8002".into(), ..scheduler(name, 1) };
@@ -205,9 +211,8 @@ async fn instances_behind_one_url_are_told_once() {
     assert_eq!(seeds, ["now-10.0.0.2-65001"], "a host that got another name");
 }
 
-#[tokio::test]
-async fn what_happens_in_another_cluster_wakes_nobody() {
-    let manager = Running::start().await;
+async fn what_happens_in_another_cluster_wakes_nobody(database: TestDatabase) {
+    let manager = Running::start(database).await;
     let (root, component) = (manager.root().await, manager.component().await);
     add_cluster_2(&root, false).await;
     let asked = DiscoveryRequest { place: place("n1", "10.9.9.9"), ..DiscoveryRequest::default() };
@@ -222,14 +227,15 @@ async fn what_happens_in_another_cluster_wakes_nobody() {
     assert_eq!(heard.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_manager_that_stops_lets_go_of_who_waits() {
-    let manager = Running::start().await;
+async fn a_manager_that_stops_lets_go_of_who_waits(database: TestDatabase) {
+    // All of them log to one place.
+    let host = format!("waits-for-the-end-of-{:?}", database.kind);
+    let manager = Running::start(database).await;
     let component = manager.component().await;
-    let asked = DiscoveryRequest { place: place("waits-for-the-end", "10.9.9.9"), ..DiscoveryRequest::default() };
+    let asked = DiscoveryRequest { place: place(&host, "10.9.9.9"), ..DiscoveryRequest::default() };
     let known = ask(&component, &asked).await.unwrap().version;
     let waiting = tokio::spawn(async move { component.discover_cluster(&asked, Some(&known), HOLD).await });
-    eventually("the answer is held back", async || has_line(&["waits-for-the-end", "held back"]).then_some(())).await;
+    eventually("the answer is held back", async || has_line(&[&host, "held back"]).then_some(())).await;
     manager.restart(|_| ()).await;
     assert_eq!(waiting.await.unwrap().unwrap(), None, "answered, and not cut off");
 }

@@ -4,10 +4,17 @@ use std::collections::BTreeSet;
 
 use df_api::manager::CreateApplicationRequest;
 use df_client::http_client;
+use df_testkit::TestDatabase;
 use reqwest::{Method, Response};
 use serde_json::Value;
 
-use crate::running::Running;
+use crate::running::{Running, on_every_database};
+
+on_every_database! {
+    strangers_are_refused_everywhere_but_where_it_says_so,
+    guests_only_read,
+    what_is_not_there_fails_like_everything_else,
+}
 
 const PUBLIC: [&str; 2] = ["get_jwks", "sign_in"];
 
@@ -89,9 +96,8 @@ fn every_reference_in_the_document_leads_somewhere() {
     }
 }
 
-#[tokio::test]
-async fn strangers_are_refused_everywhere_but_where_it_says_so() {
-    let manager = Running::start().await;
+async fn strangers_are_refused_everywhere_but_where_it_says_so(database: TestDatabase) {
+    let manager = Running::start(database).await;
     for operation in operations() {
         let public = PUBLIC.contains(&operation.id.as_str());
         let documented = operation.text["security"] == serde_json::json!([{}]);
@@ -107,9 +113,8 @@ async fn strangers_are_refused_everywhere_but_where_it_says_so() {
     }
 }
 
-#[tokio::test]
-async fn guests_only_read() {
-    let manager = Running::start().await;
+async fn guests_only_read(database: TestDatabase) {
+    let manager = Running::start(database).await;
     manager.add_guest().await;
     let application = CreateApplicationRequest { name: "models".to_owned(), ..CreateApplicationRequest::default() };
     manager.root().await.create_application(&application).await.unwrap();
@@ -125,9 +130,8 @@ async fn guests_only_read() {
     }
 }
 
-#[tokio::test]
-async fn what_is_not_there_fails_like_everything_else() {
-    let manager = Running::start().await;
+async fn what_is_not_there_fails_like_everything_else(database: TestDatabase) {
+    let manager = Running::start(database).await;
     for (method, path, status) in [
         (Method::GET, "/api/v1/nothing", 404),
         (Method::POST, "/nothing", 404),

@@ -7,7 +7,7 @@ use df_api::manager::CreateJoinTokenRequest;
 use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::running::{Running, refusal, scheduler, sign_in};
+use crate::running::{Running, SQLITE, refusal, scheduler, sign_in};
 
 static LOGGED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 static RECORDING: Once = Once::new();
@@ -51,7 +51,7 @@ fn logged() -> String {
 
 #[tokio::test]
 async fn no_secret_is_ever_logged_or_answered_twice() {
-    let manager = Running::start_with(|config| {
+    let manager = Running::start_with(SQLITE, |config| {
         config.initial_root_password = Some("correct horse battery".into());
         config.join_token = Some("environment-token-0123456789".into());
     })

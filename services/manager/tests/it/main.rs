@@ -4,10 +4,12 @@
 
 mod accounts;
 mod applications;
+mod backup;
 mod clusters;
 mod components;
 mod discovery;
 mod laws;
 mod logs;
+mod outage;
 mod pages;
 mod running;

@@ -4,7 +4,7 @@ use df_client::http_client;
 use reqwest::Response;
 use reqwest::header::ACCEPT;
 
-use crate::running::Running;
+use crate::running::{Running, SQLITE};
 
 async fn get(manager: &Running, path: &str, accept: &str) -> Response {
     http_client().get(format!("{}{path}", manager.url)).header(ACCEPT, accept).send().await.unwrap()
@@ -12,7 +12,7 @@ async fn get(manager: &Running, path: &str, accept: &str) -> Response {
 
 #[tokio::test]
 async fn the_front_page_is_the_console_or_says_how_to_get_it() {
-    let manager = Running::start().await;
+    let manager = Running::start(SQLITE).await;
     for path in ["/", "/clusters/1"] {
         let page = get(&manager, path, "text/html").await;
         assert_eq!((page.status().as_u16(), &page.headers()["cache-control"]), (200, &"no-cache".parse().unwrap()));
@@ -27,7 +27,7 @@ async fn the_front_page_is_the_console_or_says_how_to_get_it() {
 
 #[tokio::test]
 async fn probes_documents_and_metrics_answer() {
-    let manager = Running::start().await;
+    let manager = Running::start(SQLITE).await;
     for path in ["/healthz", "/healthy", "/readyz", "/metrics", "/openapi.json", "/docs/"] {
         let answer = get(&manager, path, "*/*").await;
         assert_eq!(answer.status(), 200, "{path}");
@@ -41,7 +41,7 @@ async fn probes_documents_and_metrics_answer() {
 
 #[tokio::test]
 async fn a_manager_without_its_database_is_not_ready() {
-    let manager = Running::start().await;
+    let manager = Running::start(SQLITE).await;
     let listener = df_http::serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let url = format!("http://{}/readyz", listener.local_addr().unwrap());
     let stop = tokio_util::sync::CancellationToken::new();

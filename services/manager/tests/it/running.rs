@@ -7,7 +7,9 @@ use df_api::manager::{
     DiscoveryRequest, DiscoveryResponse, SchedulerLeaseRequest, SeedPeerLeaseRequest, SignInRequest,
 };
 use df_client::{ClientError, ManagerClient, Transport, http_client};
+use df_testkit::{DatabaseKind, TestDatabase};
 use manager::{App, Config};
+use sqlx::{Connection as _, Executor as _, MySqlConnection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -18,6 +20,7 @@ pub struct Running {
     pub url: String,
     pub app: App,
     pub folder: TempDir,
+    database: TestDatabase,
     config: Config,
     stop: CancellationToken,
     served: JoinHandle<()>,
@@ -29,28 +32,56 @@ pub struct Second {
     _stop: DropGuard,
 }
 
+/// A test for each name on each kind of database; the functions of these names take a [`TestDatabase`].
+macro_rules! on_every_database {
+    ($($test:ident),+ $(,)?) => {
+        $crate::running::on_every_database!(@sqlite Sqlite: $($test),+);
+        $crate::running::on_every_database!(@postgres Postgres: $($test),+);
+        $crate::running::on_every_database!(@mariadb MariaDb: $($test),+);
+    };
+    (@$module:ident $kind:ident: $($test:ident),+) => {
+        mod $module {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    use df_testkit::{DatabaseKind, TestDatabase};
+                    if let Some(database) = TestDatabase::new(DatabaseKind::$kind).await.unwrap() {
+                        super::$test(database).await;
+                    }
+                }
+            )+
+        }
+    };
+}
+
+pub(crate) use on_every_database;
+
+/// For what has nothing to do with which database it is.
+pub const SQLITE: TestDatabase = TestDatabase { kind: DatabaseKind::Sqlite, url: None };
+
 // === impl Running ===
 
 impl Running {
-    pub async fn start() -> Self {
-        Self::start_with(|_| ()).await
+    pub async fn start(database: TestDatabase) -> Self {
+        Self::start_with(database, |_| ()).await
     }
 
-    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn start_with(database: TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
+        config.database.url = database.url.clone();
         change(&mut config);
-        Self::open(config, folder).await
+        Self::open(config, folder, database).await
     }
 
-    async fn open(config: Config, folder: TempDir) -> Self {
+    async fn open(config: Config, folder: TempDir, database: TestDatabase) -> Self {
         crate::logs::record();
         let app = App::open(&config).await.unwrap();
         let listener = df_http::serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
         let served = tokio::spawn(manager::serve(app.clone(), listener, stop.clone()));
-        Self { url, app, folder, config, stop, served }
+        Self { url, app, folder, database, config, stop, served }
     }
 
     /// Another manager on the same database.
@@ -65,12 +96,12 @@ impl Running {
 
     /// Stops it as SIGTERM does and starts it again on the same data.
     pub async fn restart(self, change: impl FnOnce(&mut Config)) -> Self {
-        let Self { folder, mut config, stop, served, app, .. } = self;
+        let Self { folder, database, mut config, stop, served, app, .. } = self;
         stop.cancel();
         served.await.unwrap();
         drop(app);
         change(&mut config);
-        Self::open(config, folder).await
+        Self::open(config, folder, database).await
     }
 
     pub fn with(&self, bearer: &str) -> ManagerClient {
@@ -95,10 +126,14 @@ impl Running {
     }
 
     pub async fn sql(&self, statement: &'static str) {
-        let path = self.folder.path().join("data/manager.db");
-        let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-        sqlx::query(statement).execute(&pool).await.unwrap();
-        pool.close().await;
+        let url = self.database.url.clone();
+        let url = url.unwrap_or_else(|| format!("sqlite://{}", self.folder.path().join("data/manager.db").display()));
+        match self.database.kind {
+            DatabaseKind::Sqlite => SqliteConnection::connect(&url).await.unwrap().execute(statement).await.map(drop),
+            DatabaseKind::Postgres => PgConnection::connect(&url).await.unwrap().execute(statement).await.map(drop),
+            DatabaseKind::MariaDb => MySqlConnection::connect(&url).await.unwrap().execute(statement).await.map(drop),
+        }
+        .unwrap();
     }
 
     /// Someone who may read, with root's password: no operation makes users yet.
