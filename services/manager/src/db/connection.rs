@@ -1,10 +1,11 @@
 //! One connection to whichever database there is, and transactions on it: here alone a statement becomes text.
 //! **Invariants.** Every statement has a bounded time. A connection on which one was given up or could not be done, or
-//! whose answer nobody waited for, is closed and never used again. Who writes is alone: by SQLite's BEGIN IMMEDIATE, elsewhere by the lock of
-//! the one row of `writer`. That is the same at PostgreSQL and MySQL, ends with its transaction however that ends, and no
-//! two managers can wait for each other. To lock what is read, row by row, would miss the rows that are not there yet, and
-//! SERIALIZABLE would have every caller repeat itself. Each statement sees what was committed before it (READ COMMITTED),
-//! so what is read after the lock is the truth until the commit. Managers write hundreds of times a second at most.
+//! whose answer nobody waited for, is closed and never used again. Who writes is alone: by SQLite's BEGIN IMMEDIATE,
+//! elsewhere by the lock of the one row of `writer`. That is the same at PostgreSQL and MySQL, ends with its
+//! transaction however that ends, and no two managers can wait for each other. To lock what is read, row by row, would
+//! miss the rows that are not there yet, and SERIALIZABLE would have every caller repeat itself. Each statement sees
+//! what was committed before it (READ COMMITTED), so what is read after the lock is the truth until the commit.
+//! Managers write hundreds of times a second at most.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
