@@ -5,13 +5,14 @@
 
 mod expire;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use df_api::scheduler::{
     DemotionReason, Duty, DutyKind, HeldTask, HostReport, PeerReport, PeerState, RestReason, TaskFacts,
 };
 use df_api::task::TaskSpec;
 use df_api::{HostId, TaskId};
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::directory::Directory;
@@ -30,7 +31,7 @@ pub struct State {
     pub rules: Rules,
     pub hosts: Hosts,
     pub directory: Directory,
-    pub tasks: BTreeMap<TaskId, Task>,
+    pub tasks: IndexMap<TaskId, Task>,
     /// Tasks in which a host has a peer, or which it holds; also of hosts that have not announced themselves yet.
     parts: HashMap<HostId, BTreeSet<TaskId>>,
     left: Left,
@@ -78,7 +79,7 @@ impl State {
             rules: Rules::default(),
             hosts: Hosts::default(),
             directory: Directory::new(first),
-            tasks: BTreeMap::new(),
+            tasks: IndexMap::new(),
             parts: HashMap::new(),
             left: Left::default(),
             next_seat: 1,
@@ -258,6 +259,7 @@ impl State {
                 let peer = Peer { seat, report, joined_ms: now_ms, seen_ms: now_ms, pace, admission, told: None };
                 join(task, host, peer);
                 self.next_seat += 1;
+                self.parts.entry(host.clone()).or_default().insert(id.clone());
             }
         }
         let hosts = &self.hosts.announced;
@@ -269,7 +271,6 @@ impl State {
             self.hosts.move_child(peer.told.take().as_ref(), None);
         }
         self.hosts.drop_duties_of(host, id);
-        self.parts.entry(host.clone()).or_default().insert(id.clone());
         self.ring_peers(id, concerned.into_iter().flatten());
         if ring {
             self.rings.push(Ring::Task(id.clone()));
@@ -303,14 +304,14 @@ impl State {
         let concerned = task.leave_row(host);
         task.drop_whole(host);
         task.demoted.remove(host);
-        if let Some(peer) = task.peers.remove(host) {
+        if let Some(peer) = task.peers.swap_remove(host) {
             task.complaints.replace(host, Some(&peer.report), None, 0);
             self.hosts.move_child(peer.told.as_ref(), None);
         }
         // Somebody may have to go to the origin, or look for another holder.
         let ring = lease.is_some() || apart || task.whole().is_empty();
         if task.peers.is_empty() && task.whole().is_empty() {
-            self.tasks.remove(id);
+            self.tasks.swap_remove(id);
         }
         self.hosts.drop_duties_of(host, id);
         self.ring_peers(id, concerned.into_iter().chain([host.clone()]));
@@ -407,7 +408,7 @@ impl State {
     }
 }
 
-fn task_entry<'a>(tasks: &'a mut BTreeMap<TaskId, Task>, id: &TaskId, first_row: u64) -> Result<&'a mut Task, Refused> {
+fn task_entry<'a>(tasks: &'a mut IndexMap<TaskId, Task>, id: &TaskId, first_row: u64) -> Result<&'a mut Task, Refused> {
     if tasks.len() >= TASKS_MAX && !tasks.contains_key(id) {
         return Err(Refused::Tasks);
     }
@@ -447,20 +448,20 @@ fn spec_for_seed(task: &Task, asker: &Peer) -> TaskSpec {
 /// The first to know a fact tells all; only who is at the origin may correct it. Says whether something is news.
 fn learn(task: &mut Task, host: &HostId, report: &PeerReport) -> bool {
     let corrects = task.holds_lease(host) && report.at_origin;
-    let before = task.facts.clone();
     let TaskFacts { length, piece_length, digest } = &mut task.facts;
-    fn take<T: Clone>(known: &mut Option<T>, told: &Option<T>, corrects: bool) {
-        if told.is_some() && (corrects || known.is_none()) {
+    fn take<T: Clone + PartialEq>(known: &mut Option<T>, told: &Option<T>, corrects: bool) -> bool {
+        let news = told.is_some() && (corrects || known.is_none()) && known != told;
+        if news {
             known.clone_from(told);
         }
+        news
     }
-    take(length, &report.length, corrects);
-    take(piece_length, &report.piece_length, corrects);
-    take(digest, &report.digest, corrects);
+    let lengths = take(length, &report.length, corrects) | take(piece_length, &report.piece_length, corrects);
+    let news = take(digest, &report.digest, corrects) | lengths;
     if corrects || task.origin_url.is_empty() {
         task.origin_url.clone_from(&report.origin.url);
     }
-    task.facts != before
+    news
 }
 
 /// What a report means for the right to the origin. Says whether others should look again.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use df_api::rendezvous::weight;
 use df_api::scheduler::{DemotionReason, ParentRole, PeerReport, PeerState, RestReason, Row, RowPlace, TaskFacts};
 use df_api::{HostId, PeerId, TaskId};
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::complaints::Complaints;
@@ -22,7 +23,8 @@ pub struct Task {
     pub facts: TaskFacts,
     /// Empty while only known from hosts that hold it.
     pub origin_url: String,
-    pub peers: BTreeMap<HostId, Peer>,
+    /// In no order that means anything, but in one: what is done to all can be repeated.
+    pub peers: IndexMap<HostId, Peer>,
     /// Who has all of it: complete peers, and hosts that announced it.
     whole: BTreeSet<HostId>,
     /// Those of them that have no slot, by their weight for this task: each task begins with others.
@@ -99,7 +101,7 @@ impl Task {
             id,
             facts: TaskFacts::default(),
             origin_url: String::new(),
-            peers: BTreeMap::new(),
+            peers: IndexMap::new(),
             whole: BTreeSet::new(),
             apart: BTreeSet::new(),
             table: Table::new(first_row),
@@ -147,7 +149,9 @@ impl Task {
     /// Says whether it was.
     pub fn drop_whole(&mut self, host: &HostId) -> bool {
         let was = self.whole.remove(host);
-        self.sort_apart(host);
+        if was {
+            self.sort_apart(host);
+        }
         was
     }
 
