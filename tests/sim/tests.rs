@@ -95,6 +95,15 @@ fn who_dies_without_a_word_is_replaced() {
     }
 }
 
+/// Of the worst seeds there are: 1.37 and 1.47 before the rest of a row helped a slot that is late.
+#[test]
+fn what_a_dead_relay_owes_comes_over_all_of_its_row() {
+    for (who, seed) in [(Who::Place(0), 2), (Who::Any(1), 7)] {
+        let outcome = Outcome::of(Scenario::broadcast(100, seed).with(Fault::Die { who, at_ms: 3_000 }));
+        assert!(outcome.is_right() && outcome.p99 < 1.2, "{outcome:#?}");
+    }
+}
+
 #[test]
 fn those_who_come_and_go_cost_no_second_fetch_from_the_origin() {
     for joins in [false, true] {

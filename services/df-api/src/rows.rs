@@ -5,9 +5,12 @@
 //! and to the next row, while it arrives. So every peer receives the content once and sends it about once, whatever
 //! their number, and nobody needs to know who holds what: a request for bytes that are not there yet waits for them.
 //!
-//! **Invariants** (property tests below). Over any piece, "reads from" has no cycle and leads to the top. With any number
-//! of members in a row each of them relays the same share. A peer that comes or goes changes the sources of its own row
-//! and of the row below only.
+//! A relay's link is full: when its slot has fallen behind, it cannot catch up, and all wait for it in the end. So each piece
+//! of a late slot goes from its relay to one other member of the row alone, its *helper*, and from that one to the rest.
+//!
+//! **Invariants** (property tests below). Over any piece, "reads from" has no cycle and leads to the top, also while only
+//! some take it for late. With any number of members in a row each of them relays the same share. A peer that comes or goes
+//! changes the sources of its own row and of the row below only.
 
 /// The relay of a piece among the members of one row, in the order of their slots; `None` in an empty row.
 ///
@@ -19,6 +22,13 @@ pub fn relay<T: Copy>(members: &[(u32, T)], width: u32, piece: u32) -> Option<T>
     let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
     let instead = || members.get((round.wrapping_add(slot).checked_rem(count)?) as usize);
     own.or_else(instead).map(|(_, member)| *member)
+}
+
+/// The member to which the relay of a late piece gives it; they take turns. `None` when there is nobody else.
+fn helper<T: Copy + PartialEq>(mut members: Vec<(u32, T)>, relay: T, width: u32, piece: u32) -> Option<T> {
+    members.retain(|(_, member)| *member != relay);
+    let round = (piece / width.max(1)) as usize;
+    round.checked_rem(members.len()).map(|at| members[at].1)
 }
 
 /// Where one peer stands, and who stands around it. `T` is whatever names a parent.
@@ -38,14 +48,31 @@ pub struct Surroundings<T> {
 impl<T: Copy + PartialEq> Surroundings<T> {
     /// Whom to ask for a piece. `None` when the row above is empty and the piece is its own to relay.
     pub fn source(&self, piece: u32) -> Option<T> {
+        match relay(&self.row(), self.width, piece) {
+            Some(Some(mate)) => Some(mate),
+            Some(None) | None => relay(&self.above, self.width, piece),
+        }
+    }
+
+    /// Whom to ask for a piece of a slot that is late. Helpers read from the relay, whatever others take for late.
+    pub fn source_when_late(&self, piece: u32) -> Option<T> {
+        let row = self.row();
+        match relay(&row, self.width, piece) {
+            Some(Some(mate)) => helper(row, Some(mate), self.width, piece).flatten().or(Some(mate)),
+            Some(None) | None => {
+                let relay = relay(&self.above, self.width, piece)?;
+                helper(self.above.clone(), relay, self.width, piece).or(Some(relay))
+            }
+        }
+    }
+
+    /// By slot; `None` is the peer itself.
+    fn row(&self) -> Vec<(u32, Option<T>)> {
         let mut row: Vec<(u32, Option<T>)> = self.mates.iter().map(|(slot, mate)| (*slot, Some(*mate))).collect();
         if let Some(own) = self.slot {
             row.insert(row.partition_point(|(slot, _)| *slot < own), (own, None));
         }
-        match relay(&row, self.width, piece) {
-            Some(Some(mate)) => Some(mate),
-            Some(None) | None => relay(&self.above, self.width, piece),
-        }
+        row
     }
 
     /// Who brings a piece into the row above: whoever reads it there, or from there, has it from them.
@@ -118,6 +145,37 @@ mod tests {
                     steps += 1;
                     prop_assert!(steps <= 2 * rows.len(), "{member:?} goes round in circles");
                 }
+            }
+        }
+
+        #[test]
+        fn a_late_piece_comes_down_as_well(
+            (width, rows) in some_rows(), piece in 0..10_000u32, late in proptest::collection::vec(any::<bool>(), 16),
+        ) {
+            for member in members(&rows) {
+                let (mut at, mut steps) = (member, 0);
+                let from = |at: Member, steps: usize| match late[(at.0 + 3 * at.1 as usize + steps) % late.len()] {
+                    true => around(&rows, width, at).source_when_late(piece).unwrap(),
+                    false => around(&rows, width, at).source(piece).unwrap(),
+                };
+                while let Some(next) = from(at, steps) {
+                    prop_assert!(next != at);
+                    at = next;
+                    steps += 1;
+                    prop_assert!(steps <= 3 * rows.len(), "{member:?} goes round in circles");
+                }
+            }
+        }
+
+        #[test]
+        fn a_relay_gives_a_late_piece_to_one((width, rows) in some_rows(), piece in 0..1000u32) {
+            let late = |member| around(&rows, width, member).source_when_late(piece).unwrap();
+            for at in 0..rows.len() {
+                let all = || members(&rows).filter(|(row, _)| *row == at);
+                // Those of the row, and the relay of the next.
+                let relay = all().find(|member| around(&rows, width, *member).source(piece).unwrap().is_none_or(|(above, _)| above < at));
+                let readers = members(&rows).filter(|member| relay.is_some() && late(*member) == relay).count();
+                prop_assert!(readers <= 1 || all().count() == 1, "{readers} read from {relay:?}");
             }
         }
 

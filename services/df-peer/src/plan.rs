@@ -19,6 +19,9 @@ const PIECES_AHEAD_MIN: u32 = 8;
 /// comes at last, several at each of the others would take most of the link from it: after one relay had died, all below
 /// went at three quarters of their speed for the rest.
 const ROUNDS_TOGETHER: u32 = 2;
+/// A slot whose pieces are missing when most of the others' of so many rounds later are here is late (`df_api::rows`).
+/// After a relay had died it stayed so for the rest, and all waited for it in the end: 1.29 of the bound, now 1.12.
+const ROUNDS_LATE: u32 = 2;
 
 /// Names a parent within one download.
 pub type Key = u32;
@@ -91,27 +94,31 @@ pub fn plan(view: &View<'_>) -> Vec<Step> {
             room.give_back(flying.parent);
         }
     }
-    let kept = |piece: u32| {
-        let flights = view.in_flight.iter().filter(|flying| flying.piece == piece);
-        flights.filter(|flying| !steps.contains(&Step::Cancel { piece, parent: flying.parent })).count() > 0
-    };
-    let mut fetches = Vec::new();
+    let is_kept = |flying: &&Flying| !steps.contains(&Step::Cancel { piece: flying.piece, parent: flying.parent });
+    let kept: Vec<Flying> = view.in_flight.iter().filter(is_kept).copied().collect();
+    let mut fetches: Vec<(u32, Key)> = Vec::new();
+    // One late piece at each: its own pieces are not to wait behind what it waits for itself.
+    let helping = kept.iter().filter(|flying| !flying.hedge && view.helps(flying.parent, flying.piece));
+    let helping: Vec<Key> = helping.map(|flying| flying.parent).collect();
     let near = |piece: &u32| !view.here.has(*piece) && !view.is_far(*piece);
     for piece in in_order(view.readers, view.pieces).filter(near) {
         if room.is_full() {
             break;
         }
-        if kept(piece) {
+        if kept.iter().any(|flying| flying.piece == piece) {
             continue;
         }
-        if let Some(parent) = view.source(piece)
+        let asked = |parent: Key| fetches.iter().any(|(other, of)| *of == parent && view.helps(parent, *other));
+        let helps = |parent: Key| view.helps(parent, piece) && (helping.contains(&parent) || asked(parent));
+        let source = view.source(piece).and_then(|parent| if helps(parent) { view.relay(piece) } else { Some(parent) });
+        if let Some(parent) = source
             && (room.is_idle(parent) || !view.is_ahead(piece))
             && room.take(parent)
         {
-            fetches.push(Step::Fetch { piece, parent });
+            fetches.push((piece, parent));
         }
     }
-    steps.extend(fetches);
+    steps.extend(fetches.into_iter().map(|(piece, parent)| Step::Fetch { piece, parent }));
     steps
 }
 
@@ -173,14 +180,38 @@ struct Room {
 // === impl View ===
 
 impl View<'_> {
+    fn relay(&self, piece: u32) -> Option<Key> {
+        self.usable.source(piece).or(self.reserve.first().copied())
+    }
+
+    /// It is asked for what another should bring.
+    fn helps(&self, parent: Key, piece: u32) -> bool {
+        self.relay(piece) != Some(parent)
+    }
+
     fn source(&self, piece: u32) -> Option<Key> {
         let avoided: Vec<Key> = self.avoid.iter().filter(|(of, _)| *of == piece).map(|(_, key)| *key).collect();
         if avoided.is_empty() {
-            return self.usable.source(piece).or(self.reserve.first().copied());
+            let late = self.is_late(piece).then(|| self.usable.source_when_late(piece)).flatten();
+            return late.or_else(|| self.relay(piece));
         }
         let around = avoided.iter().fold(self.usable.clone(), |around, key| around.without(*key));
         let reserve = || self.reserve.iter().copied().find(|key| !avoided.contains(key));
         around.source(piece).or_else(reserve).or_else(|| self.usable.source(piece)).or(self.reserve.first().copied())
+    }
+
+    /// Towards the end, where there are no rounds later, only when all others of the last are here.
+    fn is_late(&self, piece: u32) -> bool {
+        let width = self.linked.width.max(1);
+        let (round, last) = (piece / width, self.pieces.saturating_sub(1) / width);
+        let later = last.min(round + ROUNDS_LATE);
+        let of_round = later * width..self.pieces.min((later + 1) * width);
+        let others: Vec<u32> = of_round.filter(|other| other % width != piece % width).collect();
+        let here = others.iter().filter(|other| self.here.has(**other)).count();
+        match later > round {
+            true => 2 * here > others.len(),
+            false => here > 0 && here == others.len(),
+        }
     }
 
     /// Others are on their way that come long before it, for the same front, and nobody waits for it. Parents that went

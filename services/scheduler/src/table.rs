@@ -34,8 +34,6 @@ pub struct Table {
     /// The first row of each chain.
     heads: BTreeSet<u64>,
     stands: HashMap<HostId, Stand>,
-    /// Places that somebody has left whom others read from.
-    vacant: BTreeSet<(u64, u32)>,
     next_row: u64,
 }
 
@@ -95,7 +93,6 @@ impl Table {
             chains: BTreeMap::new(),
             heads: BTreeSet::new(),
             stands: HashMap::new(),
-            vacant: BTreeSet::new(),
             next_row: first_row,
         }
     }
@@ -165,21 +162,6 @@ impl Table {
         empty.last()
     }
 
-    /// For who stands in the last row, from which nobody reads: the first place further up that has been left.
-    pub fn vacancy(&self, place: RowPlace) -> Option<RowPlace> {
-        if self.vacant.is_empty() || self.last_beside(place.row) != Some(place.row) {
-            return None;
-        }
-        let idc = self.idc(place.row)?;
-        let fits = |(row, _): &&(u64, u32)| *row < place.row && self.idc(*row) == Some(idc);
-        self.vacant.iter().find(fits).map(|(row, slot)| RowPlace { row: *row, slot: *slot })
-    }
-
-    /// The last row of the chain of a row.
-    fn last_beside(&self, row: u64) -> Option<u64> {
-        self.chains.get(self.idc(row)?)?.rows.last().copied()
-    }
-
     pub fn new_row(&self) -> RowPlace {
         RowPlace { row: self.next_row, slot: 0 }
     }
@@ -215,7 +197,6 @@ impl Table {
             self.chain(place.row, idc);
         }
         self.next_row = self.next_row.max(place.row + 1);
-        self.vacant.remove(&(place.row, place.slot));
         concerned.extend(self.around(place.row));
         if let Some(relays) = self.rows.get_mut(&place.row) {
             relays.slots.insert(place.slot, host.clone());
@@ -249,14 +230,8 @@ impl Table {
         let Some(relays) = self.rows.get_mut(&place.row) else { return concerned };
         relays.slots.remove(&place.slot);
         if !relays.slots.is_empty() {
-            let last = self.last_beside(place.row).filter(|last| *last != place.row);
-            if let Some(last) = last {
-                self.vacant.insert((place.row, place.slot));
-                concerned.extend(self.members(last).map(|(_, host)| host.clone()));
-            }
             return concerned;
         }
-        self.vacant.retain(|(row, _)| *row != place.row);
         let Some(Relays { idc, readers, .. }) = self.rows.remove(&place.row) else { return concerned };
         for reader in &readers {
             self.stands.remove(reader);
@@ -314,8 +289,6 @@ impl Table {
             assert!(!relays.slots.is_empty() && row < self.next_row);
             assert!(self.chains[&relays.idc].rows.contains(&row));
             assert!(self.above(row).is_none_or(|above| above < row && self.rows.contains_key(&above)));
-            let is_empty = |slot: &u32| !relays.slots.contains_key(slot);
-            assert!(self.vacant.range((row, 0)..(row + 1, 0)).all(|(_, slot)| is_empty(slot)));
             for (&slot, host) in &relays.slots {
                 assert!(slot < self.width);
                 assert!(stands.insert(host.clone(), Stand::Slot(RowPlace { row, slot })).is_none());
@@ -325,7 +298,6 @@ impl Table {
             }
         }
         assert_eq!(stands, self.stands);
-        assert!(self.vacant.iter().all(|(row, _)| self.rows.contains_key(row)));
         let chains = || self.chains.values().map(|chain| &chain.rows);
         assert_eq!(chains().map(BTreeSet::len).sum::<usize>(), self.rows.len());
         let heads: BTreeSet<u64> = chains().filter_map(|rows| rows.first().copied()).collect();

@@ -27,11 +27,12 @@ impl<L: Linked> Links<L> {
         let all: Vec<Key> = self.all().map(Linked::key).collect();
         let linked = self.linked();
         let named = linked.witness(index).into_iter();
-        let behind = linked.behind(index);
+        // A helper has it from the piece's relay.
+        let behind = [linked.behind(index), linked.source(index)];
         let besides: Vec<Key> = all.iter().copied().filter(|key| !senders.contains(key)).collect();
         // Whom the senders may have it from counts only where nobody else above is left, or says anything.
-        let others_above = self.above().iter().any(|key| !senders.contains(key) && Some(*key) != behind);
-        let independent = |key: &Key| Some(*key) != behind || !others_above || waited > WORD_INDEPENDENT;
+        let others_above = self.above().iter().any(|key| !senders.contains(key) && !behind.contains(&Some(*key)));
+        let independent = |key: &Key| !behind.contains(&Some(*key)) || !others_above || waited > WORD_INDEPENDENT;
         let mut others = named.filter(|key| !senders.contains(key)).chain(besides.iter().copied().filter(independent));
         others.find_map(told).or_else(|| {
             // Several have sent parts of it, and nobody else is there: what they all say.

@@ -15,7 +15,6 @@ use df_api::scheduler::{ParentRole, Row, RowPlace, Wants};
 
 use super::score::{HostType, Load, Terms, idc_term, location_term};
 use super::{Effect, Question, Trust, View};
-use crate::pace::median;
 use crate::policy::Policy;
 use crate::task::{Source, Sources};
 
@@ -25,9 +24,6 @@ const CLIMB_MAX: usize = 16;
 const ROOM_LOOK: usize = 1_000;
 /// Rows that are looked at for one that only reads.
 const ROWS_LOOK: usize = 4;
-
-/// So many pieces more or less are the same place: reports are not of one moment.
-const MARGIN_PIECES: u64 = 2;
 
 type Member<'a> = (u32, &'a HostId);
 
@@ -52,7 +48,7 @@ impl<'a> Question<'a> {
     /// `None` when nobody can be read from. Leaves in the effects where the asker stands from now on.
     pub(super) fn find_sources(&mut self) -> Option<Sources> {
         let width = self.width();
-        let sources = match self.standing(width) {
+        let sources = match self.standing() {
             Some(place) => match self.around_relay(width, place) {
                 Some(around) => Some(self.as_relay(width, place, around)),
                 None => self.as_reader(width, Some(place.row), Crowd::Any),
@@ -80,27 +76,13 @@ impl<'a> Question<'a> {
     }
 
     /// Where the asker does stand, or where another scheduler has put it.
-    fn standing(&self, width: u32) -> Option<RowPlace> {
+    fn standing(&self) -> Option<RowPlace> {
         if !self.relays() {
             return None;
         }
         let (table, idc) = (self.view.task.table(), self.idc());
         let own = table.place(self.id).filter(|place| table.suits(place.row, &idc));
-        let own = own.map(|place| self.vacancy(width, place).unwrap_or(place));
         own.or_else(|| self.peer.report.row.and_then(|row| table.echoed(&row, &idc)))
-    }
-
-    /// A place that a relay has left, for one of the last row that is no further behind than those who stand there: a hole
-    /// near the top costs all below it, and nobody reads from the last row.
-    fn vacancy(&self, width: u32, place: RowPlace) -> Option<RowPlace> {
-        let task = self.view.task;
-        let vacancy = task.table().vacancy(place)?;
-        let mates = task.table().members(vacancy.row).filter_map(|(_, id)| task.peers.get(id));
-        let received = median(mates.filter(|peer| peer.is_running()).map(|peer| peer.report.received_bytes).collect())?;
-        let margin = MARGIN_PIECES * task.facts.piece_length.unwrap_or(0);
-        let beside = self.peer.report.received_bytes.saturating_add(margin) >= received;
-        let fits = |around: Around<'_>| around.members().all(|id| self.has_room(id));
-        (beside && self.around_relay(width, vacancy).is_some_and(fits)).then_some(vacancy)
     }
 
     /// Where there is room; when there is none, as if there were.
