@@ -173,7 +173,8 @@ mod tests {
             for at in 0..rows.len() {
                 let all = || members(&rows).filter(|(row, _)| *row == at);
                 // Those of the row, and the relay of the next.
-                let relay = all().find(|member| around(&rows, width, *member).source(piece).unwrap().is_none_or(|(above, _)| above < at));
+                let source = |member| around(&rows, width, member).source(piece).unwrap();
+                let relay = all().find(|member| source(*member).is_none_or(|(above, _)| above < at));
                 let readers = members(&rows).filter(|member| relay.is_some() && late(*member) == relay).count();
                 prop_assert!(readers <= 1 || all().count() == 1, "{readers} read from {relay:?}");
             }

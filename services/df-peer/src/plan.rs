@@ -180,13 +180,14 @@ struct Room {
 // === impl View ===
 
 impl View<'_> {
+    /// Whose piece it is, were nobody late.
     fn relay(&self, piece: u32) -> Option<Key> {
         self.usable.source(piece).or(self.reserve.first().copied())
     }
 
-    /// It is asked for what another should bring.
+    /// It is asked for what another should bring, and might.
     fn helps(&self, parent: Key, piece: u32) -> bool {
-        self.relay(piece) != Some(parent)
+        self.relay(piece) != Some(parent) && self.avoid.iter().all(|(of, _)| *of != piece)
     }
 
     fn source(&self, piece: u32) -> Option<Key> {

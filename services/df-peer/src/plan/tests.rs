@@ -109,6 +109,12 @@ fn a_piece_that_was_wrong_is_asked_elsewhere() {
     let (here, around) = (Bitmap::default(), alike(2));
     let asked = fetches(&plan(&View { avoid: &[(0, 0)], ..view(&here, &around, &[0]) }));
     assert_eq!(asked[0], (0, 1));
+    let two = View { avoid: &[(0, 0), (2, 0)], per_parent: 4, ..view(&here, &around, &[0]) };
+    assert_eq!(
+        fetches(&plan(&two)),
+        [(0, 1), (1, 1), (2, 1), (3, 1), (4, 0), (6, 0)],
+        "also when that one has another of it"
+    );
 }
 
 #[test]
