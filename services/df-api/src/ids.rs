@@ -1,31 +1,33 @@
-//! Ids: newtypes over strings that parse or fail, so that no handler and no path on disk ever meets a strange one.
+//! Ids: newtypes over strings that parse or fail, so that no handler and no path on disk ever meets a strange one. Usual
+//! names of hosts lie in the id itself: a scheduler compares and copies ids more than anything else.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 /// A content identity: 64 (SHA-256) or 128 (SHA-512) lower-case hex digits. See [`crate::task::task_id`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^([0-9a-f]{64}|[0-9a-f]{128})$"))]
-#[serde(try_from = "String", into = "String")]
-pub struct TaskId(String);
+#[serde(try_from = "CompactString", into = "CompactString")]
+pub struct TaskId(CompactString);
 
 /// A machine's dfdaemon, stable over restarts: `[A-Za-z0-9._:-]{1,253}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9._:-]{1,253}$"))]
-#[serde(try_from = "String", into = "String")]
-pub struct HostId(String);
+#[serde(try_from = "CompactString", into = "CompactString")]
+pub struct HostId(CompactString);
 
-/// A host's part in one task. A host has one peer per task, so both may share the spelling.
+/// A host's part in one task. A host has one peer per task, so both are spelled alike.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9._:-]{1,253}$"))]
-#[serde(try_from = "String", into = "String")]
-pub struct PeerId(String);
+#[serde(try_from = "CompactString", into = "CompactString")]
+pub struct PeerId(CompactString);
 
 /// The value and what it should have been.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,12 +63,18 @@ macro_rules! id {
         impl FromStr for $name {
             type Err = InvalidId;
             fn from_str(value: &str) -> Result<Self, InvalidId> {
-                Self::try_from(value.to_owned())
+                Self::try_from(CompactString::from(value))
             }
         }
         impl TryFrom<String> for $name {
             type Error = InvalidId;
             fn try_from(value: String) -> Result<Self, InvalidId> {
+                Self::try_from(CompactString::from(value))
+            }
+        }
+        impl TryFrom<CompactString> for $name {
+            type Error = InvalidId;
+            fn try_from(value: CompactString) -> Result<Self, InvalidId> {
                 match $check(&value) {
                     true => Ok(Self(value)),
                     false => Err(InvalidId { kind: $kind, value: value.chars().take(300).collect(), rule: $rule }),
@@ -75,6 +83,11 @@ macro_rules! id {
         }
         impl From<$name> for String {
             fn from(id: $name) -> String {
+                id.0.into_string()
+            }
+        }
+        impl From<$name> for CompactString {
+            fn from(id: $name) -> CompactString {
                 id.0
             }
         }
@@ -87,6 +100,11 @@ macro_rules! id {
 }
 
 impl HostId {
+    /// The id of its part in any task.
+    pub fn peer(&self) -> PeerId {
+        PeerId(self.0.clone())
+    }
+
     /// A host's id is its name, its address and its port: `node-1-10.0.0.7-65002`.
     pub fn of(hostname: &str, address: SocketAddr) -> Result<Self, InvalidId> {
         Self::try_from(format!("{hostname}-{}-{}", address.ip(), address.port()))
@@ -96,6 +114,13 @@ impl HostId {
     pub fn is_of(&self, hostname: &str) -> bool {
         let address = self.as_str().strip_prefix(hostname).and_then(|rest| rest.strip_prefix('-')?.rsplit_once('-'));
         address.is_some_and(|(ip, port)| ip.parse::<IpAddr>().is_ok() && port.parse::<u16>().is_ok())
+    }
+}
+
+impl PeerId {
+    /// The host that has this part.
+    pub fn host(&self) -> HostId {
+        HostId(self.0.clone())
     }
 }
 

@@ -151,7 +151,7 @@ fn decided(decision: Decision, parents: Vec<Parent>) -> Advice {
 /// Who has it, or is getting it by now. `None`: the origin is for this host.
 async fn parents(peer: &Peer, task: &Task, sync: &Sync) -> Option<Vec<Parent>> {
     let order = peer.order_of(task.id());
-    let usable = |host: &KnownHost| as_parent(host).is_some_and(|parent| !sync.complained_of(&parent.peer_id));
+    let usable = |host: &KnownHost| !sync.complained_of(&host.id.peer());
     let asked = peer.ask(task.id(), order.to_ask().into_iter().filter(usable).collect()).await;
     let parents = match choose(&order, asked) {
         Found::Parents(above, relays) => arranged(above, relays),
@@ -218,9 +218,9 @@ pub fn choose(order: &Order, mut heard: Vec<(KnownHost, Heard)>) -> Found {
     let running = |heard: &Heard| matches!(heard, Heard::List(list) if list.running && !list.complete);
     let at_origin = |heard: &Heard| matches!(heard, Heard::List(list) if list.at_origin && !list.complete);
     let relays = heard.iter().rev().filter(|(host, heard)| running(heard) && is_before(host)).take(RELAYS_MAX);
-    let relays: Vec<Parent> = relays.filter_map(|(host, _)| as_parent(host)).collect();
+    let relays: Vec<Parent> = relays.map(|(host, _)| as_parent(host)).collect();
     let whole = heard.iter().filter(|(_, heard)| complete(heard)).take(PARENTS_MAX);
-    let mut whole: Vec<Parent> = whole.filter_map(|(host, _)| as_parent(host)).collect();
+    let mut whole: Vec<Parent> = whole.map(|(host, _)| as_parent(host)).collect();
     if let [only] = &mut whole[..] {
         only.seed = true;
     }
@@ -232,7 +232,7 @@ pub fn choose(order: &Order, mut heard: Vec<(KnownHost, Heard)>) -> Found {
     let first = there.or(first);
     let Some((host, said)) = first else { return Found::Nobody };
     // What it says of pieces is what the origin has sent: it stands in for a seed peer.
-    let Some(first) = as_parent(host).map(|parent| Parent { seed: true, ..parent }) else { return Found::Nobody };
+    let first = Parent { seed: true, ..as_parent(host) };
     let relays = relays.into_iter().filter(|relay| relay.peer_id != first.peer_id).collect();
     match running(said) {
         true => Found::Parents(vec![first], relays),
@@ -290,7 +290,7 @@ impl Peer {
         if self.silent_hosts.contains_key(&host.url) {
             return None;
         }
-        let client = self.parent_client(&as_parent(host)?)?;
+        let client = self.parent_client(&as_parent(host))?;
         let asked = tokio::time::timeout(ANSWERED_WITHIN, client.list_pieces(task, 0, Duration::ZERO)).await;
         match asked.map(|answer| answer.map_err(|error| error.status())) {
             Ok(Ok(list)) => Some(Heard::List(list)),
@@ -308,7 +308,7 @@ impl Peer {
         let order = self.order_of(task);
         let seeds = order.hosts.into_iter().take_while(|host| host.seed).take(FIRST_ASKED).collect();
         let holding = self.ask(task, seeds).await.into_iter().filter_map(|(host, heard)| match heard {
-            Heard::List(list) => Some((as_parent(&host)?, list)),
+            Heard::List(list) => Some((as_parent(&host), list)),
             Heard::Nothing | Heard::Refused => None,
         });
         holding.collect()
@@ -433,7 +433,7 @@ mod tests {
 
     #[test]
     fn relays_bring_what_they_can_and_those_above_the_rest() {
-        let parent = |number| as_parent(&host(number, false)).unwrap();
+        let parent = |number| as_parent(&host(number, false));
         let parents = arranged(vec![parent(9)], vec![parent(1), parent(2)]);
         let told: Vec<_> = parents.iter().map(|parent| (parent.host_id.as_str(), parent.role, parent.slot)).collect();
         assert_eq!(told, [("h-1", ParentRole::Mate, 0), ("h-2", ParentRole::Mate, 1), ("h-9", ParentRole::Above, 0)]);

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use df_api::cluster::Membership;
 use df_api::rendezvous::weight;
 use df_api::scheduler::{HOSTS_TOLD_MAX, KnownHost, Parent, ParentRole};
-use df_api::{HostId, PeerId, TaskId};
+use df_api::{HostId, TaskId};
 use df_http::credential::{Gate, verify};
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
@@ -217,7 +217,7 @@ impl Peer {
             return None;
         }
         let seeds = self.known_hosts().into_iter().filter(|host| host.seed);
-        seeds.max_by_key(|seed| weight(task, &seed.id)).as_ref().and_then(as_parent)
+        seeds.max_by_key(|seed| weight(task, &seed.id)).as_ref().map(as_parent)
     }
 
     /// Keeps the cluster as it is known now for the next start. Blocks.
@@ -249,10 +249,15 @@ fn settings(config: &PeerConfig) -> String {
 }
 
 /// To read from, in the name that hosts give to their part in a task.
-pub(crate) fn as_parent(host: &KnownHost) -> Option<Parent> {
-    let peer_id = PeerId::try_from(host.id.as_str().to_owned()).ok()?;
-    let (host_id, url): (HostId, _) = (host.id.clone(), host.url.clone());
-    Some(Parent { peer_id, host_id, url, seed: host.seed, role: ParentRole::Reserve, slot: 0 })
+pub(crate) fn as_parent(KnownHost { id, url, seed, .. }: &KnownHost) -> Parent {
+    Parent {
+        peer_id: id.peer(),
+        host_id: id.clone(),
+        url: url.clone(),
+        seed: *seed,
+        role: ParentRole::Reserve,
+        slot: 0,
+    }
 }
 
 #[cfg(test)]

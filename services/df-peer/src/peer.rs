@@ -160,10 +160,7 @@ impl Peer {
 
     /// A host has one peer per task, spelled like the host.
     pub fn peer_id(&self) -> PeerId {
-        match PeerId::try_from(self.config.host_id.as_str().to_owned()) {
-            Ok(id) => id,
-            Err(error) => unreachable!("host ids and peer ids follow the same rule: {error}"),
-        }
+        self.config.host_id.peer()
     }
 
     pub fn upstream(&self) -> &Upstream {

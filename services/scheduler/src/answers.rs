@@ -10,7 +10,7 @@ use df_api::{HostId, TaskId};
 
 use crate::select::{Selection, Verdict};
 use crate::state::State;
-use crate::task::{Source, peer_of};
+use crate::task::Source;
 
 /// An answer, and whether and until when there is a reason to hold it back.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub fn peer_answer(
     let row = sources.as_ref().map(|sources| sources.row);
     let parents = sources.into_iter().flat_map(|sources| sources.parents).filter_map(|Source { id, role, slot }| {
         let report = &state.hosts.announced.get(&id)?.report;
-        Some(Parent { peer_id: peer_of(&id), url: report.url.clone(), seed: report.seed, host_id: id, role, slot })
+        Some(Parent { peer_id: id.peer(), url: report.url.clone(), seed: report.seed, host_id: id, role, slot })
     });
     let parents: Vec<_> = parents.collect();
     let version = version(decision, &parents, row, &task.facts);

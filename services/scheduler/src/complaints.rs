@@ -3,17 +3,17 @@
 //! **Invariant.** Exactly the standing complaints: those of each peer's last report. Of one that no longer runs only
 //! wrong bytes count, because they stay wrong.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use df_api::HostId;
 use df_api::scheduler::{Complaint, ComplaintReason, PeerReport, PeerState};
 use serde::{Deserialize, Serialize};
 
-use crate::task::host_of;
+use crate::maps::Map;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Complaints {
-    about: HashMap<HostId, BTreeMap<HostId, Standing>>,
+    about: Map<HostId, BTreeMap<HostId, Standing>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ fn worst(report: Option<&PeerReport>) -> BTreeMap<HostId, ComplaintReason> {
     let stays =
         |complaint: &&Complaint| report.state == PeerState::Running || complaint.reason == ComplaintReason::WrongBytes;
     for complaint in report.complaints.iter().filter(stays) {
-        let reason = reasons.entry(host_of(&complaint.peer_id)).or_insert(complaint.reason);
+        let reason = reasons.entry(complaint.peer_id.host()).or_insert(complaint.reason);
         if weight(complaint.reason) > weight(*reason) {
             *reason = complaint.reason;
         }

@@ -1,6 +1,5 @@
 //! How often one host may ask, so that one that floods keeps nobody else from being answered.
 
-use std::collections::HashMap;
 use std::num::NonZeroU64;
 
 use df_api::{Code, HostId};
@@ -9,13 +8,14 @@ use http::HeaderValue;
 use http::header::RETRY_AFTER;
 use parking_lot::Mutex;
 
+use crate::maps::Map;
 use crate::policy::HOSTS_MAX;
 
 #[derive(Debug)]
 pub struct Doors {
     /// Requests per second of each host; `None`: no limit.
     per_s: Option<NonZeroU64>,
-    limits: Mutex<HashMap<HostId, RateLimit>>,
+    limits: Mutex<Map<HostId, RateLimit>>,
 }
 
 // === impl Doors ===

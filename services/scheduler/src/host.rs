@@ -2,13 +2,14 @@
 //!
 //! **Invariants.** At one address there is one host that gives something. `children` counts exactly the peers, over all tasks, whose last answer names the host, other than in reserve.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use df_api::scheduler::{Duty, HostReport};
 use df_api::{HostId, TaskId};
 use serde::{Deserialize, Serialize};
 
+use crate::maps::Map;
 use crate::task::Sources;
 
 /// A host that has announced itself.
@@ -29,11 +30,11 @@ pub struct Host {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Hosts {
-    pub announced: HashMap<HostId, Host>,
+    pub announced: Map<HostId, Host>,
     seeds: BTreeSet<HostId>,
     /// Who is reached where, of those that give anything.
-    urls: HashMap<String, HostId>,
-    children: HashMap<HostId, u32>,
+    urls: Map<String, HostId>,
+    children: Map<HostId, u32>,
 }
 
 // === impl Hosts ===

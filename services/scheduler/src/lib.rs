@@ -20,6 +20,7 @@ mod follow;
 mod host;
 mod journal;
 mod left;
+mod maps;
 mod pace;
 mod policy;
 mod register;

@@ -5,20 +5,20 @@
 
 mod expire;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use df_api::scheduler::{
     DemotionReason, Duty, DutyKind, HeldTask, HostReport, PeerReport, PeerState, RestReason, TaskFacts,
 };
 use df_api::task::TaskSpec;
 use df_api::{HostId, TaskId};
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::directory::Directory;
 use crate::event::Settings;
 use crate::host::{Host, Hosts};
 use crate::left::Left;
+use crate::maps::{Map, SteadyMap};
 use crate::pace::Pace;
 use crate::policy::{HOSTS_MAX, PEERS_MAX, Policy, TASKS_MAX};
 use crate::rules::{Forbidden, Rules};
@@ -31,9 +31,9 @@ pub struct State {
     pub rules: Rules,
     pub hosts: Hosts,
     pub directory: Directory,
-    pub tasks: IndexMap<TaskId, Task>,
+    pub tasks: SteadyMap<TaskId, Task>,
     /// Tasks in which a host has a peer, or which it holds; also of hosts that have not announced themselves yet.
-    parts: HashMap<HostId, BTreeSet<TaskId>>,
+    parts: Map<HostId, BTreeSet<TaskId>>,
     left: Left,
     next_seat: u64,
     next_duty: u64,
@@ -79,8 +79,8 @@ impl State {
             rules: Rules::default(),
             hosts: Hosts::default(),
             directory: Directory::new(first),
-            tasks: IndexMap::new(),
-            parts: HashMap::new(),
+            tasks: SteadyMap::default(),
+            parts: Map::default(),
             left: Left::default(),
             next_seat: 1,
             next_duty: first,
@@ -408,7 +408,11 @@ impl State {
     }
 }
 
-fn task_entry<'a>(tasks: &'a mut IndexMap<TaskId, Task>, id: &TaskId, first_row: u64) -> Result<&'a mut Task, Refused> {
+fn task_entry<'a>(
+    tasks: &'a mut SteadyMap<TaskId, Task>,
+    id: &TaskId,
+    first_row: u64,
+) -> Result<&'a mut Task, Refused> {
     if tasks.len() >= TASKS_MAX && !tasks.contains_key(id) {
         return Err(Refused::Tasks);
     }

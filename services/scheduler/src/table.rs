@@ -8,11 +8,13 @@
 //! slot, or reads from one row, or neither. A row has a member; the last that leaves takes it away. New rows get numbers
 //! above all others, also above those an earlier scheduler gave.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use df_api::HostId;
 use df_api::scheduler::{Row, RowPlace};
 use serde::{Deserialize, Serialize};
+
+use crate::maps::Map;
 
 /// Slots of a row at most; also of what a peer claims to have been told.
 const WIDTH_MAX: u32 = 32;
@@ -33,7 +35,7 @@ pub struct Table {
     chains: BTreeMap<Idc, Chain>,
     /// The first row of each chain.
     heads: BTreeSet<u64>,
-    stands: HashMap<HostId, Stand>,
+    stands: Map<HostId, Stand>,
     next_row: u64,
 }
 
@@ -92,7 +94,7 @@ impl Table {
             rows: BTreeMap::new(),
             chains: BTreeMap::new(),
             heads: BTreeSet::new(),
-            stands: HashMap::new(),
+            stands: Map::default(),
             next_row: first_row,
         }
     }
@@ -284,7 +286,7 @@ impl Table {
     /// Its invariants.
     #[cfg(test)]
     pub fn check(&self) {
-        let mut stands = HashMap::new();
+        let mut stands = Map::default();
         for (&row, relays) in &self.rows {
             assert!(!relays.slots.is_empty() && row < self.next_row);
             assert!(self.chains[&relays.idc].rows.contains(&row));

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use df_api::rendezvous::weight;
 use df_api::scheduler::{DemotionReason, ParentRole, PeerReport, PeerState, RestReason, Row, RowPlace, TaskFacts};
-use df_api::{HostId, PeerId, TaskId};
-use indexmap::IndexMap;
+use df_api::{HostId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use crate::complaints::Complaints;
+use crate::maps::SteadyMap;
 use crate::pace::{Median, Pace, Reference};
 use crate::rules::Admission;
 use crate::table::{Idc, Table};
@@ -23,8 +23,7 @@ pub struct Task {
     pub facts: TaskFacts,
     /// Empty while only known from hosts that hold it.
     pub origin_url: String,
-    /// In no order that means anything, but in one: what is done to all can be repeated.
-    pub peers: IndexMap<HostId, Peer>,
+    pub peers: SteadyMap<HostId, Peer>,
     /// Who has all of it: complete peers, and hosts that announced it.
     whole: BTreeSet<HostId>,
     /// Those of them that have no slot, by their weight for this task: each task begins with others.
@@ -101,7 +100,7 @@ impl Task {
             id,
             facts: TaskFacts::default(),
             origin_url: String::new(),
-            peers: IndexMap::new(),
+            peers: SteadyMap::default(),
             whole: BTreeSet::new(),
             apart: BTreeSet::new(),
             table: Table::new(first_row),
@@ -223,21 +222,5 @@ impl Sources {
             ParentRole::Reserve => false,
         };
         self.parents.iter().filter(serves).map(|parent| &parent.id)
-    }
-}
-
-/// A host's peer in any task is spelled like the host.
-pub fn peer_of(host: &HostId) -> PeerId {
-    match PeerId::try_from(host.as_str().to_owned()) {
-        Ok(id) => id,
-        Err(error) => unreachable!("both follow one rule: {error}"),
-    }
-}
-
-/// The host of a peer; see [`peer_of`].
-pub fn host_of(peer: &PeerId) -> HostId {
-    match HostId::try_from(peer.as_str().to_owned()) {
-        Ok(id) => id,
-        Err(error) => unreachable!("both follow one rule: {error}"),
     }
 }

@@ -8,7 +8,7 @@ use df_api::task::piece_count;
 
 use crate::select::{View, explain};
 use crate::state::State;
-use crate::task::{Task, peer_of};
+use crate::task::Task;
 
 /// Peers of a task that are explained; rests and demotions that are listed.
 const LISTED_MAX: usize = 100;
@@ -38,7 +38,7 @@ pub fn task_view(state: &State, now_ms: u64, task: &Task) -> TaskView {
     let only_hold = task.whole().iter().filter(|id| !task.peers.contains_key(*id)).count();
     let known = task.peers.len() + only_hold;
     let holders = task.whole().iter().filter(|id| !task.peers.contains_key(*id)).map(|id| PeerView {
-        peer_id: peer_of(id),
+        peer_id: id.peer(),
         host_id: id.clone(),
         seed: state.hosts.is_seed(id),
         state: PeerState::Complete,
@@ -54,7 +54,7 @@ pub fn task_view(state: &State, now_ms: u64, task: &Task) -> TaskView {
     joined.sort_by_key(|(_, peer)| peer.seat);
     let view = View { now_ms, task, hosts: &state.hosts, policy: &state.policy };
     let peers = joined.into_iter().enumerate().map(|(at, (id, peer))| PeerView {
-        peer_id: peer_of(id),
+        peer_id: id.peer(),
         host_id: id.clone(),
         seed: state.hosts.is_seed(id),
         state: peer.report.state,
@@ -62,7 +62,7 @@ pub fn task_view(state: &State, now_ms: u64, task: &Task) -> TaskView {
         pieces: peer.report.pieces.count(),
         received_bytes: peer.report.received_bytes,
         place: task.table().place(id),
-        parents: peer.told.iter().flat_map(|told| &told.parents).map(|parent| peer_of(&parent.id)).collect(),
+        parents: peer.told.iter().flat_map(|told| &told.parents).map(|parent| parent.id.peer()).collect(),
         complaints: peer.report.complaints.clone(),
         why: if at < LISTED_MAX { explain(view, id, known) } else { None },
     });

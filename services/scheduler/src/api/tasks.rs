@@ -15,7 +15,6 @@ use http::StatusCode;
 
 use super::{Farewell, check_length, check_url, unanswered, unreachable};
 use crate::App;
-use crate::task::host_of;
 
 /// Tell a peer's state, and get its parents
 ///
@@ -44,10 +43,10 @@ pub async fn report_peer(
 ) -> Result<Json<PeerDecision>, ApiError> {
     // Log lines have it in `http.url`.
     layers::annotate("dragonfly.task_id", task_id.as_str().to_owned());
-    member.must_be(&host_of(&peer_id))?;
-    app.doors().pass(&host_of(&peer_id))?;
-    check(&host_of(&peer_id), &report)?;
-    let host_id = report.host_id.clone();
+    let host_id = peer_id.host();
+    member.must_be(&host_id)?;
+    app.doors().pass(&host_id)?;
+    check(&host_id, &report)?;
     let decision = app.swarm().report_peer(&task_id, &host_id, report, wait).await.map_err(unanswered)?;
     answer(&task_id, &host_id, decision).map(Json)
 }
@@ -111,7 +110,7 @@ pub async fn delete_peer(
     Path((task_id, peer_id)): Path<(TaskId, PeerId)>,
     Query(farewell): Query<Farewell>,
 ) -> Result<StatusCode, ApiError> {
-    let host_id = host_of(&peer_id);
+    let host_id = peer_id.host();
     member.must_be(&host_id)?;
     app.swarm().delete_peer(task_id, host_id, farewell.seq).await.map_err(unreachable)?;
     Ok(StatusCode::NO_CONTENT)

@@ -40,8 +40,7 @@ const DEMOTION_PART: usize = 10;
 impl Question<'_> {
     /// Empties slots of those who do not do their part: the asker, and those it complains of.
     pub(super) fn blame(&mut self) {
-        let mut about: Vec<_> =
-            self.peer.report.complaints.iter().map(|it| crate::task::host_of(&it.peer_id)).collect();
+        let mut about: Vec<_> = self.peer.report.complaints.iter().map(|it| it.peer_id.host()).collect();
         about.sort_unstable();
         about.dedup();
         for id in about {

@@ -7,7 +7,7 @@ use df_api::HostId;
 use df_api::scheduler::{Decision, Explanation, Filter, PassedOver, ScoreTerms, ScoredParent};
 
 use super::{At, Question, Trust, View};
-use crate::task::{Source, Sources, host_of, peer_of};
+use crate::task::{Source, Sources};
 
 /// Others that are listed.
 const LISTED_MAX: usize = 32;
@@ -27,11 +27,11 @@ pub fn explain(view: View<'_>, asker: &HostId, known: usize) -> Option<Explanati
     let mut seen: BTreeSet<HostId> = told.iter().map(|source| source.id.clone()).chain([id.clone()]).collect();
     let named = seen.len();
     // Those of whom somebody will ask first.
-    let complained_of = peer.report.complaints.iter().map(|complaint| host_of(&complaint.peer_id));
+    let complained_of = peer.report.complaints.iter().map(|complaint| complaint.peer_id.host());
     let others = view.task.apart().chain(view.task.peers.keys()).cloned();
     let listed = complained_of.chain(others).filter(|id| seen.insert(id.clone())).take(LISTED_MAX);
     let passed_over: Vec<_> =
-        listed.map(|id| PassedOver { peer_id: peer_of(&id), filter: question.why_not(&id) }).collect();
+        listed.map(|id| PassedOver { peer_id: id.peer(), filter: question.why_not(&id) }).collect();
     let not_listed = known.saturating_sub(named + passed_over.len());
     Some(Explanation {
         decision,
@@ -50,7 +50,7 @@ impl Question<'_> {
         let terms = self.terms(&source.id);
         let super::score::Terms { load, idc, location, host_type } = terms;
         ScoredParent {
-            peer_id: peer_of(&source.id),
+            peer_id: source.id.peer(),
             role: source.role,
             score: terms.score(&policy.weights),
             terms: ScoreTerms { load, idc, location, host_type },

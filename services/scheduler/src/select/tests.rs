@@ -10,7 +10,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::state::State;
-use crate::task::peer_of;
 
 mod any_order;
 mod blame;
@@ -121,7 +120,7 @@ impl Sim {
     }
 
     fn complain(&mut self, name: &str, about: &str, reason: ComplaintReason) -> Told {
-        self.report(name, |report| report.complaints = vec![Complaint { peer_id: peer_of(&host(about)), reason }])
+        self.report(name, |report| report.complaints = vec![Complaint { peer_id: host(about).peer(), reason }])
     }
 
     fn decide(&mut self, name: &str) -> Told {

@@ -173,7 +173,7 @@ impl Play {
                 self.send(who, report);
             }
             Event::Complain { who, about, reason } => {
-                self.reports[who].complaints.push(Complaint { peer_id: peer_of(&host(NAMES[about])), reason });
+                self.reports[who].complaints.push(Complaint { peer_id: host(NAMES[about]).peer(), reason });
             }
             Event::Want { who, wants } => self.reports[who].wants = wants,
             Event::Echo { who, what } => self.echo(who, what)?,

@@ -24,7 +24,7 @@ fn joined(hosts: usize) -> Sim {
 
 impl Sim {
     fn accuse(&mut self, by: usize, about: usize, reason: ComplaintReason) -> Told {
-        let complaint = Complaint { peer_id: peer_of(&host(&name(about))), reason };
+        let complaint = Complaint { peer_id: host(&name(about)).peer(), reason };
         self.obey(&name(by), |report| report.complaints.push(complaint))
     }
 }

@@ -143,7 +143,7 @@ fn it_is_told_who_is_a_parent_and_why_others_are_none() {
         sim.announce(name, |report| report.place.idc = "east".to_owned());
     }
     sim.announce("idler", |report| report.sharing_off = true);
-    let complaint = |about: &str, reason| Complaint { peer_id: peer_of(&host(about)), reason };
+    let complaint = |about: &str, reason| Complaint { peer_id: host(about).peer(), reason };
     sim.report("me", |report| report.complaints = vec![complaint("mute", Silent), complaint("liar", WrongBytes)]);
     sim.ask("mate");
     sim.ask("idler");
