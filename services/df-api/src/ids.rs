@@ -81,11 +81,6 @@ macro_rules! id {
                 }
             }
         }
-        impl From<$name> for String {
-            fn from(id: $name) -> String {
-                id.0.into_string()
-            }
-        }
         impl From<$name> for CompactString {
             fn from(id: $name) -> CompactString {
                 id.0
