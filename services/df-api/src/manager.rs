@@ -1,6 +1,8 @@
 //! The manager's resources. Paths and field names follow the incumbent's `/api/v1`, so that scripts keep working;
 //! leases and discovery are the components' own calls beside them.
 
+mod accounts;
+mod audits;
 mod discovery;
 
 use chrono::{DateTime, Utc};
@@ -9,52 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Membership, Place};
 use crate::rules::{ApplicationPriority, ApplicationRule, BlockList, Weights};
+pub use accounts::{
+    Action, CreatePersonalAccessTokenRequest, CreateRoleRequest, Permission, PersonalAccessToken, ResetPasswordRequest,
+    RolePermissions, Scope, SignInRequest, SignInResponse, SignUpRequest, TokenState, UpdatePersonalAccessTokenRequest,
+    UpdateUserRequest, User, UserState,
+};
+pub use audits::{ActorType, Audit, AuditState, EventType};
 pub use discovery::{ConsideredCluster, DiscoveryRequest, DiscoveryResponse, LocationFit, Verdict};
-
-// --- accounts ---
-
-/// Sign in with a password.
-#[derive(Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct SignInRequest {
-    #[cfg_attr(feature = "openapi", schema(example = "root"))]
-    pub name: String,
-    #[cfg_attr(feature = "openapi", schema(format = Password))]
-    pub password: String,
-}
-
-/// The token is also set as an HttpOnly cookie; programs send it as `Authorization: Bearer`.
-#[derive(Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct SignInResponse {
-    pub token: String,
-    pub expire: DateTime<Utc>,
-    pub user: User,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct User {
-    pub id: i64,
-    pub name: String,
-    pub email: String,
-    pub state: UserState,
-    /// `root` may do everything, `guest` may read.
-    pub roles: Vec<String>,
-    /// The password is still the one everybody knows; the console insists on changing it.
-    pub password_is_default: bool,
-    pub created_at: DateTime<Utc>,
-    pub updated_at: DateTime<Utc>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum UserState {
-    Enable,
-    Disable,
-}
 
 // --- clusters ---
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use df_api::cluster::Jwks;
 use df_api::manager::{
-    Application, Cluster, CreateApplicationRequest, CreateClusterRequest, CreateJoinTokenRequest, CreatedJoinToken,
-    DiscoveryRequest, DiscoveryResponse, JoinToken, Scheduler, SchedulerLease, SchedulerLeaseRequest, SeedPeer,
-    SeedPeerLease, SeedPeerLeaseRequest, SignInRequest, SignInResponse, UpdateApplicationRequest, UpdateClusterRequest,
-    User,
+    Application, Audit, Cluster, CreateApplicationRequest, CreateClusterRequest, CreateJoinTokenRequest,
+    CreatePersonalAccessTokenRequest, CreateRoleRequest, CreatedJoinToken, DiscoveryRequest, DiscoveryResponse,
+    JoinToken, Permission, PersonalAccessToken, ResetPasswordRequest, Scheduler, SchedulerLease, SchedulerLeaseRequest,
+    SeedPeer, SeedPeerLease, SeedPeerLeaseRequest, SignInRequest, SignInResponse, SignUpRequest,
+    UpdateApplicationRequest, UpdateClusterRequest, UpdatePersonalAccessTokenRequest, UpdateUserRequest, User,
 };
 use reqwest::header::IF_NONE_MATCH;
 use reqwest::{Method, StatusCode};
@@ -38,6 +39,112 @@ impl ManagerClient {
 
     pub async fn get_session(&self) -> Result<User, ClientError> {
         self.transport.get("/api/v1/session").await
+    }
+
+    /// The bearer is worth nothing from then on.
+    pub async fn refresh_token(&self) -> Result<SignInResponse, ClientError> {
+        let request = self.transport.request(Method::POST, "/api/v1/users/refresh_token");
+        json(send(request).await?).await
+    }
+
+    pub async fn sign_up(&self, body: &SignUpRequest) -> Result<User, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/users/signup", body).await
+    }
+
+    /// The first thousand.
+    pub async fn list_users(&self) -> Result<Vec<User>, ClientError> {
+        let request = self.transport.request(Method::GET, "/api/v1/users").query(&[("per_page", "1000")]);
+        json(send(request).await?).await
+    }
+
+    pub async fn get_user(&self, id: i64) -> Result<User, ClientError> {
+        self.transport.get(&format!("/api/v1/users/{id}")).await
+    }
+
+    pub async fn update_user(&self, id: i64, body: &UpdateUserRequest) -> Result<User, ClientError> {
+        self.transport.send(Method::PATCH, &format!("/api/v1/users/{id}"), body).await
+    }
+
+    pub async fn reset_password(&self, id: i64, body: &ResetPasswordRequest) -> Result<(), ClientError> {
+        self.transport.tell(Method::POST, &format!("/api/v1/users/{id}/reset_password"), body).await
+    }
+
+    pub async fn list_user_roles(&self, id: i64) -> Result<Vec<String>, ClientError> {
+        self.transport.get(&format!("/api/v1/users/{id}/roles")).await
+    }
+
+    pub async fn add_user_role(&self, id: i64, role: &str) -> Result<(), ClientError> {
+        self.transport.call(Method::PUT, &format!("/api/v1/users/{id}/roles/{role}")).await
+    }
+
+    pub async fn delete_user_role(&self, id: i64, role: &str) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/users/{id}/roles/{role}")).await
+    }
+
+    /// What a role can be permitted.
+    pub async fn list_permissions(&self) -> Result<Vec<Permission>, ClientError> {
+        self.transport.get("/api/v1/permissions").await
+    }
+
+    pub async fn list_roles(&self) -> Result<Vec<String>, ClientError> {
+        self.transport.get("/api/v1/roles").await
+    }
+
+    /// Role, object and action of each of its permissions.
+    pub async fn get_role(&self, role: &str) -> Result<Vec<[String; 3]>, ClientError> {
+        self.transport.get(&format!("/api/v1/roles/{role}")).await
+    }
+
+    pub async fn create_role(&self, body: &CreateRoleRequest) -> Result<(), ClientError> {
+        self.transport.tell(Method::POST, "/api/v1/roles", body).await
+    }
+
+    pub async fn delete_role(&self, role: &str) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/roles/{role}")).await
+    }
+
+    pub async fn add_permission(&self, role: &str, body: &Permission) -> Result<(), ClientError> {
+        self.transport.tell(Method::POST, &format!("/api/v1/roles/{role}/permissions"), body).await
+    }
+
+    pub async fn delete_permission(&self, role: &str, body: &Permission) -> Result<(), ClientError> {
+        self.transport.tell(Method::DELETE, &format!("/api/v1/roles/{role}/permissions"), body).await
+    }
+
+    /// The first thousand.
+    pub async fn list_personal_access_tokens(&self) -> Result<Vec<PersonalAccessToken>, ClientError> {
+        let request =
+            self.transport.request(Method::GET, "/api/v1/personal-access-tokens").query(&[("per_page", "1000")]);
+        json(send(request).await?).await
+    }
+
+    pub async fn create_personal_access_token(
+        &self,
+        body: &CreatePersonalAccessTokenRequest,
+    ) -> Result<PersonalAccessToken, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/personal-access-tokens", body).await
+    }
+
+    pub async fn get_personal_access_token(&self, id: i64) -> Result<PersonalAccessToken, ClientError> {
+        self.transport.get(&format!("/api/v1/personal-access-tokens/{id}")).await
+    }
+
+    pub async fn update_personal_access_token(
+        &self,
+        id: i64,
+        body: &UpdatePersonalAccessTokenRequest,
+    ) -> Result<PersonalAccessToken, ClientError> {
+        self.transport.send(Method::PATCH, &format!("/api/v1/personal-access-tokens/{id}"), body).await
+    }
+
+    pub async fn delete_personal_access_token(&self, id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/personal-access-tokens/{id}")).await
+    }
+
+    /// The newest thousand.
+    pub async fn list_audits(&self) -> Result<Vec<Audit>, ClientError> {
+        let request = self.transport.request(Method::GET, "/api/v1/audits").query(&[("per_page", "1000")]);
+        json(send(request).await?).await
     }
 
     /// All of them: there are no more than a thousand.

@@ -144,7 +144,17 @@ impl Transport {
         json(send(self.request(method, path).json(body)).await?).await
     }
 
-    /// For operations that answer 204.
+    /// For operations that answer with no body.
+    pub(crate) async fn tell<B: Serialize + ?Sized>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &B,
+    ) -> Result<(), ClientError> {
+        send(self.request(method, path).json(body)).await.map(drop)
+    }
+
+    /// For operations that answer with no body.
     pub(crate) async fn call(&self, method: Method, path: &str) -> Result<(), ClientError> {
         send(self.request(method, path)).await.map(drop)
     }

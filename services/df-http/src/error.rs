@@ -109,7 +109,9 @@ impl IntoResponse for ApiError {
         self.log();
         self.problem.request_id = request_id();
         let status = http::StatusCode::from_u16(self.problem.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, self.headers, Json(self.problem)).into_response();
+        let mut response = (status, self.headers, Json(&self.problem)).into_response();
+        // For layers around: the audit log keeps why.
+        response.extensions_mut().insert(*self.problem);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     }

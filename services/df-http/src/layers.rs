@@ -112,17 +112,34 @@ pub fn annotate(key: &'static str, value: String) {
     tracing::Span::current().set_attribute(key, value);
 }
 
-/// What is meant for another server goes without its query and user, which may be secrets of that server.
+/// What is meant for another server goes without its query and user, which may be secrets of that server; of ours
+/// without the values of those parameters by which people hand over secrets, allowed or not.
 fn target(request: &Request) -> String {
     let uri = request.uri();
     match (uri.scheme(), uri.host(), uri.path_and_query()) {
-        (None, _, Some(target)) => target.to_string(),
+        (None, _, Some(target)) => match target.query() {
+            Some(query) => format!("{}?{}", target.path(), without_secrets(query)),
+            None => target.path().to_owned(),
+        },
         (scheme, host, _) => {
             let scheme = scheme.map(|scheme| format!("{scheme}://")).unwrap_or_default();
             let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
             format!("{scheme}{}{port}{}", host.unwrap_or_default(), uri.path())
         }
     }
+}
+
+const SECRET_PARAMETERS: [&str; 8] =
+    ["access_token", "token", "jwt", "password", "client_secret", "code", "state", "key"];
+
+fn without_secrets(query: &str) -> String {
+    let pair = |pair: &str| match pair.split_once('=') {
+        Some((name, _)) if SECRET_PARAMETERS.iter().any(|secret| name.eq_ignore_ascii_case(secret)) => {
+            format!("{name}=redacted")
+        }
+        _ => pair.to_owned(),
+    };
+    query.split('&').map(pair).collect::<Vec<_>>().join("&")
 }
 
 fn on_panic(panic: Box<dyn std::any::Any + Send>) -> Response {

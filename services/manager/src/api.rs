@@ -1,18 +1,24 @@
 //! The one list of operations: the router and the OpenAPI document are both made from it.
 //! **Invariant:** handler = operationId = client method; every operation has a summary, one 2xx and [`df_http::Problems`].
 
-mod accounts;
 mod applications;
+mod audits;
 mod clusters;
 mod discovery;
 mod join_tokens;
 mod leases;
+mod personal_access_tokens;
+mod roles;
+mod sessions;
+mod users;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Router};
 use df_api::Problem;
+use df_api::manager::Permission;
 use df_http::{ApiError, base, layers};
 use http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
@@ -20,12 +26,12 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi as _};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::access::SESSION_COOKIE;
+use crate::access::{Guard, SESSION_COOKIE, authorize};
 use crate::app::App;
 use crate::console;
+use crate::operations::Operations;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -37,7 +43,7 @@ use crate::console;
     components(schemas(Problem)),
     modifiers(&Schemes),
     tags(
-        (name = "accounts", description = "Signing in and out"),
+        (name = "accounts", description = "Signing in, users, roles, personal access tokens, the audit log"),
         (name = "clusters", description = "Clusters, the scopes by which they take peers, and how applications rank"),
         (name = "components", description = "Schedulers, seed peers and daemons: leases, discovery, keys, join tokens"),
     )
@@ -48,15 +54,19 @@ struct Schemes;
 
 /// The document, as `manager openapi` prints it.
 pub fn openapi() -> OpenApi {
-    operations().split_for_parts().1
+    operations().finish().1
 }
 
 /// Everything the manager answers.
 pub fn router(app: &App) -> Router {
-    let (api, document) = operations().split_for_parts();
+    let (api, document, rules) = operations().finish();
     let no_store = HeaderValue::from_static("no-store");
+    let permissions: Arc<[Permission]> = rules.permissions().into();
+    let guard = Arc::new(Guard::new(app.clone(), rules));
     let api = api
         .with_state(app.clone())
+        .layer(Extension(permissions))
+        .route_layer(from_fn_with_state(guard, authorize))
         .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, no_store))
         // Holders of a cookie only: programs send neither Sec-Fetch-Site nor Origin and pass.
         .layer(CsrfLayer::new().with_rejection_response(refuse_foreign_page));
@@ -65,29 +75,50 @@ pub fn router(app: &App) -> Router {
     layers::apply(all.layer(nosniff), "manager")
 }
 
-fn operations() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(accounts::sign_in))
-        .routes(routes!(accounts::sign_out))
-        .routes(routes!(accounts::get_session))
-        .routes(routes!(clusters::list_clusters, clusters::create_cluster))
-        .routes(routes!(clusters::get_cluster, clusters::update_cluster, clusters::delete_cluster))
-        .routes(routes!(applications::list_applications, applications::create_application))
-        .routes(routes!(
+fn operations() -> Operations {
+    Operations::new(Document::openapi())
+        .anyone(routes!(sessions::sign_in))
+        .signed_in(routes!(sessions::sign_out))
+        .signed_in(routes!(sessions::refresh_token))
+        .signed_in(routes!(sessions::get_session))
+        .anyone(routes!(users::sign_up))
+        .resource(routes!(users::list_users))
+        .own(routes!(users::get_user, users::update_user))
+        .own(routes!(users::reset_password))
+        .own(routes!(users::list_user_roles))
+        .resource(routes!(users::add_user_role, users::delete_user_role))
+        .resource(routes!(roles::list_permissions))
+        .resource(routes!(roles::list_roles, roles::create_role))
+        .resource(routes!(roles::get_role, roles::delete_role))
+        .resource(routes!(roles::add_permission, roles::delete_permission))
+        .resource(routes!(
+            personal_access_tokens::list_personal_access_tokens,
+            personal_access_tokens::create_personal_access_token
+        ))
+        .resource(routes!(
+            personal_access_tokens::get_personal_access_token,
+            personal_access_tokens::update_personal_access_token,
+            personal_access_tokens::delete_personal_access_token
+        ))
+        .resource(routes!(audits::list_audits))
+        .resource(routes!(clusters::list_clusters, clusters::create_cluster))
+        .resource(routes!(clusters::get_cluster, clusters::update_cluster, clusters::delete_cluster))
+        .resource(routes!(applications::list_applications, applications::create_application))
+        .resource(routes!(
             applications::get_application,
             applications::update_application,
             applications::delete_application
         ))
-        .routes(routes!(leases::list_schedulers))
-        .routes(routes!(leases::list_seed_peers))
-        .routes(routes!(leases::renew_scheduler_lease))
-        .routes(routes!(leases::end_scheduler_lease))
-        .routes(routes!(leases::renew_seed_peer_lease))
-        .routes(routes!(leases::end_seed_peer_lease))
-        .routes(routes!(discovery::discover_cluster))
-        .routes(routes!(discovery::get_jwks))
-        .routes(routes!(join_tokens::list_join_tokens, join_tokens::create_join_token))
-        .routes(routes!(join_tokens::delete_join_token))
+        .resource(routes!(leases::list_schedulers))
+        .resource(routes!(leases::list_seed_peers))
+        .component(routes!(leases::renew_scheduler_lease))
+        .component(routes!(leases::end_scheduler_lease))
+        .component(routes!(leases::renew_seed_peer_lease))
+        .component(routes!(leases::end_seed_peer_lease))
+        .component(routes!(discovery::discover_cluster))
+        .anyone(routes!(discovery::get_jwks))
+        .resource(routes!(join_tokens::list_join_tokens, join_tokens::create_join_token))
+        .resource(routes!(join_tokens::delete_join_token))
 }
 
 fn refuse_foreign_page(_: ProtectionError) -> Response {
@@ -117,7 +148,8 @@ impl Modify for Schemes {
         };
         let session = ApiKeyValue::with_description(SESSION_COOKIE, "Set by signing in; for browsers");
         let schemes = [
-            ("user", bearer("The token that signing in answers")),
+            ("user", bearer("The token that signing in answers; lists what a role of the user must permit")),
+            ("personal_access_token", bearer("Made by a user, for the resources of its scopes")),
             ("session", SecurityScheme::ApiKey(ApiKey::Cookie(session))),
             ("join_token", bearer("Made by root; for the platform or for one cluster")),
             ("credential", bearer("A cluster credential that is still valid, for its own cluster")),

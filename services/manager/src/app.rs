@@ -12,6 +12,7 @@ use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::check_user::KNOWN_PASSWORD;
 use crate::config::Config;
 use crate::db::first_start::Seeds;
 use crate::db::join_tokens::Source;
@@ -20,10 +21,10 @@ use crate::key_ring::KeyRing;
 use crate::keys::{self, KeyError, Keys};
 use crate::lookout::Lookout;
 use crate::password::{self, Passwords};
+use crate::router;
+use crate::secret::{self, Purpose};
 use crate::sweep::Sweep;
-use crate::{join_token, router};
 
-const DEFAULT_PASSWORD: &str = "dragonfly";
 const JOIN_TOKEN_CHARS_MIN: usize = 16;
 /// Every daemon holds one while it waits for a change.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -89,8 +90,8 @@ impl App {
         if let Some(id) = cluster_id {
             self.db().cluster(id).await?;
         }
-        let token = join_token::generate()?;
-        self.db().create_join_token(name, cluster_id, &join_token::hash(&token), Source::Process, now_ms()).await?;
+        let token = secret::generate(Purpose::Join)?;
+        self.db().create_join_token(name, cluster_id, &secret::hash(&token), Source::Process, now_ms()).await?;
         Ok(token)
     }
 
@@ -142,7 +143,7 @@ impl App {
 
 async fn seeds(config: &Config) -> anyhow::Result<Seeds> {
     let given = config.initial_root_password.as_ref().map(|password| password.expose_secret());
-    let password = given.unwrap_or(DEFAULT_PASSWORD);
+    let password = given.unwrap_or(KNOWN_PASSWORD);
     ensure!(
         (8..=128).contains(&password.chars().count()),
         "DRAGONFLY_INITIAL_ROOT_PASSWORD has {} characters, not 8 to 128",
@@ -151,7 +152,7 @@ async fn seeds(config: &Config) -> anyhow::Result<Seeds> {
     let (key_id, key_pkcs8) = keys::generate()?;
     Ok(Seeds {
         root_password_hash: password::hash(password.to_owned()).await?,
-        root_password_is_default: password == DEFAULT_PASSWORD,
+        root_password_is_default: password == KNOWN_PASSWORD,
         key_id,
         key_pkcs8,
     })
@@ -164,5 +165,5 @@ fn join_token_hash(config: &Config) -> anyhow::Result<Option<String>> {
         token.len() >= JOIN_TOKEN_CHARS_MIN && token.bytes().all(|b| b.is_ascii_graphic()),
         "DRAGONFLY_JOIN_TOKEN must be at least {JOIN_TOKEN_CHARS_MIN} printable ASCII characters without spaces"
     );
-    Ok(Some(join_token::hash(token)))
+    Ok(Some(secret::hash(token)))
 }

@@ -26,6 +26,8 @@ pub struct Config {
     /// Browsers reach the console over https, though something before the manager ends TLS: session cookies are
     /// `Secure`. Not needed where that something sends `X-Forwarded-Proto`. Default false.
     pub https: bool,
+    /// Anybody who reaches the manager may make an account, with the role guest. Default false: root adds users.
+    pub sign_up: bool,
     /// Logs at debug level. Default false.
     pub verbose: bool,
     /// `DRAGONFLY_INITIAL_ROOT_PASSWORD`: root's password at first start, 8 to 128 characters. Default `dragonfly`.
@@ -68,6 +70,7 @@ impl Default for Config {
             join: Join::default(),
             lease_ms: 15_000,
             https: false,
+            sign_up: false,
             verbose: false,
             initial_root_password: None,
             join_token: None,

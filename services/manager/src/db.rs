@@ -2,8 +2,8 @@
 //! **Invariant:** a statement is a value of sea-query and nowhere else; `connection.rs` writes it in the database's dialect
 //! and says how those who write are kept apart. Whatever else differs among databases is in `connect.rs` and `failure.rs`.
 
-pub mod accounts;
 pub mod applications;
+pub mod audits;
 pub mod clusters;
 pub mod connect;
 pub mod connection;
@@ -16,8 +16,13 @@ pub mod instances;
 pub mod join_tokens;
 #[cfg(test)]
 mod outage;
+pub mod personal_access_tokens;
+pub mod roles;
 #[cfg(test)]
 pub mod scratch;
+pub mod sessions;
+pub mod tries;
+pub mod users;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -123,10 +128,20 @@ impl Db {
         columns: [&'static str; N],
         page: Page,
     ) -> Result<Listed<T>, DbError> {
+        self.list_by(of, columns, page, Order::Asc).await
+    }
+
+    async fn list_by<T: FromAnyRow, const N: usize>(
+        &self,
+        of: &SelectStatement,
+        columns: [&'static str; N],
+        page: Page,
+        order: Order,
+    ) -> Result<Listed<T>, DbError> {
         let mut on = self.reading().await?;
         let total = on.count(of.clone().expr(Func::count(Expr::col(Asterisk)))).await?;
         let mut of = of.clone();
-        of.columns(columns).order_by("id", Order::Asc);
+        of.columns(columns).order_by("id", order);
         of.limit(page.per_page.unsigned_abs()).offset(page.offset().unsigned_abs());
         Ok(Listed { items: on.fetch_all(&of).await?, total })
     }

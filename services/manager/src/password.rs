@@ -48,6 +48,12 @@ impl Passwords {
         .await?;
         Ok(right && known)
     }
+
+    /// As [`hash`], few at a time.
+    pub async fn hash(&self, password: String) -> Result<String, PasswordError> {
+        let _permit = self.permits.acquire().await?;
+        hash(password).await
+    }
 }
 
 /// With a random salt, as a PHC string.

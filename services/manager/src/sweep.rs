@@ -1,5 +1,5 @@
-//! The one background loop: forgets instances that are long gone, sessions that are over, tries that count no more; and
-//! reads the keys again.
+//! The one background loop: forgets instances that are long gone, sessions that are over, tries that count no more,
+//! audits that are old; and reads the keys again.
 //! **Invariant:** only tidiness depends on it, and how soon the newest key signs; every answer is right without it.
 
 use std::sync::Arc;
@@ -30,7 +30,9 @@ impl Worker for Sweep {
     async fn round(&mut self) -> Result<Duration, RingError> {
         let now = now_ms();
         let instances = self.db.sweep_instances(now).await?;
-        self.db.sweep_accounts(now).await?;
+        self.db.sweep_sessions(now).await?;
+        self.db.sweep_tries(now).await?;
+        self.db.sweep_audits(now).await?;
         self.keys.read_again().await?;
         if instances > 0 {
             tracing::info!(instances, "forgot schedulers and seed peers that are long gone");

@@ -6,6 +6,10 @@ CREATE TABLE IF NOT EXISTS users (
     id                  BIGINT       NOT NULL AUTO_INCREMENT PRIMARY KEY,
     name                VARCHAR(255) NOT NULL UNIQUE,
     email               VARCHAR(255) NOT NULL DEFAULT '',
+    avatar              VARCHAR(255) NOT NULL DEFAULT '',
+    phone               VARCHAR(255) NOT NULL DEFAULT '',
+    location            VARCHAR(255) NOT NULL DEFAULT '',
+    bio                 VARCHAR(500) NOT NULL DEFAULT '',
     password_hash       VARCHAR(500) NOT NULL,
     password_is_default BOOLEAN      NOT NULL DEFAULT FALSE,
     enabled             BOOLEAN      NOT NULL DEFAULT TRUE,
@@ -13,11 +17,28 @@ CREATE TABLE IF NOT EXISTS users (
     updated_at_ms       BIGINT       NOT NULL
 ) ENGINE = InnoDB CHARSET = utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!50700 COLLATE utf8mb4_0900_bin */;
 
+CREATE TABLE IF NOT EXISTS roles (
+    name          VARCHAR(100) NOT NULL PRIMARY KEY,
+    created_at_ms BIGINT       NOT NULL
+) ENGINE = InnoDB CHARSET = utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!50700 COLLATE utf8mb4_0900_bin */;
+
+CREATE TABLE IF NOT EXISTS role_permissions (
+    role   VARCHAR(100) NOT NULL,
+    object VARCHAR(100) NOT NULL,
+    action VARCHAR(20)  NOT NULL,
+    PRIMARY KEY (role, object, action),
+    FOREIGN KEY (role) REFERENCES roles (name) ON DELETE CASCADE
+) ENGINE = InnoDB CHARSET = utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!50700 COLLATE utf8mb4_0900_bin */;
+
+INSERT IGNORE INTO roles (name, created_at_ms) VALUES ('root', 0), ('guest', 0);
+INSERT IGNORE INTO role_permissions (role, object, action) VALUES ('root', '*', '*'), ('guest', '*', 'read');
+
 CREATE TABLE IF NOT EXISTS user_roles (
     user_id BIGINT       NOT NULL,
-    role    VARCHAR(255) NOT NULL,
+    role    VARCHAR(100) NOT NULL,
     PRIMARY KEY (user_id, role),
-    FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE CASCADE
+    FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE CASCADE,
+    FOREIGN KEY (role) REFERENCES roles (name)
 ) ENGINE = InnoDB CHARSET = utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!50700 COLLATE utf8mb4_0900_bin */;
 
 CREATE TABLE IF NOT EXISTS sessions (

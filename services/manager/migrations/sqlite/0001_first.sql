@@ -5,6 +5,11 @@ CREATE TABLE users (
     id                  INTEGER PRIMARY KEY AUTOINCREMENT,
     name                TEXT    NOT NULL UNIQUE,
     email               TEXT    NOT NULL DEFAULT '',
+    avatar              TEXT    NOT NULL DEFAULT '',
+    phone               TEXT    NOT NULL DEFAULT '',
+    location            TEXT    NOT NULL DEFAULT '',
+    bio                 TEXT    NOT NULL DEFAULT '',
+    -- Empty for those who sign in elsewhere.
     password_hash       TEXT    NOT NULL,
     password_is_default BOOLEAN NOT NULL DEFAULT FALSE,
     enabled             BOOLEAN NOT NULL DEFAULT TRUE,
@@ -12,9 +17,25 @@ CREATE TABLE users (
     updated_at_ms       BIGINT  NOT NULL
 );
 
+CREATE TABLE roles (
+    name          TEXT   PRIMARY KEY,
+    created_at_ms BIGINT NOT NULL
+);
+
+-- `object` is a resource as paths call it, or * for all; `action` is read or *.
+CREATE TABLE role_permissions (
+    role   TEXT NOT NULL REFERENCES roles (name) ON DELETE CASCADE,
+    object TEXT NOT NULL,
+    action TEXT NOT NULL,
+    PRIMARY KEY (role, object, action)
+);
+
+INSERT INTO roles (name, created_at_ms) VALUES ('root', 0), ('guest', 0);
+INSERT INTO role_permissions (role, object, action) VALUES ('root', '*', '*'), ('guest', '*', 'read');
+
 CREATE TABLE user_roles (
     user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-    role    TEXT    NOT NULL,
+    role    TEXT    NOT NULL REFERENCES roles (name),
     PRIMARY KEY (user_id, role)
 );
 

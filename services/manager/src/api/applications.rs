@@ -6,11 +6,8 @@ use axum::response::IntoResponse;
 use df_api::manager::{Application, CreateApplicationRequest, UpdateApplicationRequest};
 use df_http::extract::{Json, Path, Query};
 use df_http::{ApiError, Problems};
-use http::StatusCode;
-use http::header::LOCATION;
 use serde::Deserialize;
 
-use crate::access::{Reader, Root};
 use crate::app::App;
 use crate::check_rules::{check_application, check_new_application};
 use crate::db::{Page, now_ms};
@@ -36,13 +33,11 @@ pub struct ListApplications {
     path = "/api/v1/applications",
     operation_id = "list_applications",
     tag = "clusters",
-    security(("user" = []), ("session" = [])),
     params(ListApplications),
     responses((status = 200, description = "One page", body = Vec<Application>), Problems)
 )]
 pub async fn list_applications(
     State(app): State<App>,
-    _: Reader,
     OriginalUri(uri): OriginalUri,
     Query(query): Query<ListApplications>,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -57,19 +52,17 @@ pub async fn list_applications(
     path = "/api/v1/applications",
     operation_id = "create_application",
     tag = "clusters",
-    security(("user" = []), ("session" = [])),
     request_body = CreateApplicationRequest,
-    responses((status = 201, description = "Made", body = Application), Problems)
+    responses((status = 200, description = "Made", body = Application), Problems)
 )]
 pub async fn create_application(
     State(app): State<App>,
-    _: Root,
     Json(body): Json<CreateApplicationRequest>,
-) -> Result<impl IntoResponse, ApiError> {
+) -> Result<Json<Application>, ApiError> {
     check_new_application(&body)?;
     let application = app.db().create_application(&body, now_ms()).await?;
     tracing::info!(application = application.id, name = application.name, "an application was added");
-    Ok((StatusCode::CREATED, [(LOCATION, format!("/api/v1/applications/{}", application.id))], Json(application)))
+    Ok(Json(application))
 }
 
 /// Get an application
@@ -78,15 +71,10 @@ pub async fn create_application(
     path = "/api/v1/applications/{id}",
     operation_id = "get_application",
     tag = "clusters",
-    security(("user" = []), ("session" = [])),
     params(("id" = i64, Path, description = "The application")),
     responses((status = 200, description = "The application", body = Application), Problems)
 )]
-pub async fn get_application(
-    State(app): State<App>,
-    _: Reader,
-    Path(id): Path<i64>,
-) -> Result<Json<Application>, ApiError> {
+pub async fn get_application(State(app): State<App>, Path(id): Path<i64>) -> Result<Json<Application>, ApiError> {
     Ok(Json(app.db().application(id).await?))
 }
 
@@ -98,14 +86,12 @@ pub async fn get_application(
     path = "/api/v1/applications/{id}",
     operation_id = "update_application",
     tag = "clusters",
-    security(("user" = []), ("session" = [])),
     params(("id" = i64, Path, description = "The application")),
     request_body = UpdateApplicationRequest,
     responses((status = 200, description = "As it is now", body = Application), Problems)
 )]
 pub async fn update_application(
     State(app): State<App>,
-    _: Root,
     Path(id): Path<i64>,
     Json(body): Json<UpdateApplicationRequest>,
 ) -> Result<Json<Application>, ApiError> {
@@ -120,12 +106,11 @@ pub async fn update_application(
     path = "/api/v1/applications/{id}",
     operation_id = "delete_application",
     tag = "clusters",
-    security(("user" = []), ("session" = [])),
     params(("id" = i64, Path, description = "The application")),
-    responses((status = 204, description = "Deleted"), Problems)
+    responses((status = 200, description = "Deleted"), Problems)
 )]
-pub async fn delete_application(State(app): State<App>, _: Root, Path(id): Path<i64>) -> Result<StatusCode, ApiError> {
+pub async fn delete_application(State(app): State<App>, Path(id): Path<i64>) -> Result<(), ApiError> {
     app.db().delete_application(id).await?;
     tracing::info!(application = id, "an application was deleted");
-    Ok(StatusCode::NO_CONTENT)
+    Ok(())
 }

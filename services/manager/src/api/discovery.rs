@@ -15,10 +15,10 @@ use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
 
-use crate::access::Joiner;
 use crate::app::App;
 use crate::check_place::check_place;
 use crate::db::unavailable;
+use crate::joiner::Joiner;
 use crate::lookout::Fleet;
 use crate::match_clusters::{Asker, match_clusters};
 
@@ -47,7 +47,6 @@ struct Found {
     path = "/api/v1/discovery",
     operation_id = "discover_cluster",
     tag = "components",
-    security(("join_token" = []), ("credential" = [])),
     params(
         ("if-none-match" = Option<String>, Header, description = "`version` or `ETag` of an earlier answer"),
         ("prefer" = Option<String>, Header, description = "`wait=N`: hold the answer back up to N seconds (RFC 7240)"),
@@ -94,7 +93,6 @@ pub async fn discover_cluster(
     path = "/api/v1/jwks",
     operation_id = "get_jwks",
     tag = "components",
-    security(()),
     responses((status = 200, description = "All keys whose signatures are still in use", body = Jwks), Problems)
 )]
 pub async fn get_jwks(State(app): State<App>) -> Json<Jwks> {

@@ -5,14 +5,12 @@ use axum::extract::State;
 use df_api::manager::{CreateJoinTokenRequest, CreatedJoinToken, JoinToken};
 use df_http::extract::{Json, Path};
 use df_http::{ApiError, Problems};
-use http::StatusCode;
 
-use crate::access::Root;
 use crate::app::App;
 use crate::check_cluster::{at_most, ensure};
 use crate::db::join_tokens::Source;
 use crate::db::now_ms;
-use crate::join_token;
+use crate::secret::{self, Purpose};
 
 const NAME_CHARS_MAX: usize = 100;
 
@@ -22,10 +20,9 @@ const NAME_CHARS_MAX: usize = 100;
     path = "/api/v1/join-tokens",
     operation_id = "list_join_tokens",
     tag = "components",
-    security(("user" = []), ("session" = [])),
     responses((status = 200, description = "By id", body = Vec<JoinToken>), Problems)
 )]
-pub async fn list_join_tokens(State(app): State<App>, _: Root) -> Result<Json<Vec<JoinToken>>, ApiError> {
+pub async fn list_join_tokens(State(app): State<App>) -> Result<Json<Vec<JoinToken>>, ApiError> {
     Ok(Json(app.db().list_join_tokens().await?))
 }
 
@@ -37,15 +34,13 @@ pub async fn list_join_tokens(State(app): State<App>, _: Root) -> Result<Json<Ve
     path = "/api/v1/join-tokens",
     operation_id = "create_join_token",
     tag = "components",
-    security(("user" = []), ("session" = [])),
     request_body = CreateJoinTokenRequest,
-    responses((status = 201, description = "Made", body = CreatedJoinToken), Problems)
+    responses((status = 200, description = "Made", body = CreatedJoinToken), Problems)
 )]
 pub async fn create_join_token(
     State(app): State<App>,
-    _: Root,
     Json(body): Json<CreateJoinTokenRequest>,
-) -> Result<(StatusCode, Json<CreatedJoinToken>), ApiError> {
+) -> Result<Json<CreatedJoinToken>, ApiError> {
     let CreateJoinTokenRequest { name, cluster_id } = body;
     ensure(!name.trim().is_empty(), "name", "\"\"", || {
         "say where it is used, so that you know which to withdraw".to_owned()
@@ -54,11 +49,11 @@ pub async fn create_join_token(
     if let Some(id) = cluster_id {
         app.db().cluster(id).await?;
     }
-    let token = join_token::generate().map_err(ApiError::internal)?;
-    let hash = join_token::hash(&token);
+    let token = secret::generate(Purpose::Join).map_err(ApiError::internal)?;
+    let hash = secret::hash(&token);
     let join_token = app.db().create_join_token(&name, cluster_id, &hash, Source::Api, now_ms()).await?;
     tracing::info!(id = join_token.id, name, "a join token was made");
-    Ok((StatusCode::CREATED, Json(CreatedJoinToken { token, join_token })))
+    Ok(Json(CreatedJoinToken { token, join_token }))
 }
 
 /// Withdraw a join token
@@ -69,13 +64,12 @@ pub async fn create_join_token(
     path = "/api/v1/join-tokens/{id}",
     operation_id = "delete_join_token",
     tag = "components",
-    security(("user" = []), ("session" = [])),
     params(("id" = i64, Path, description = "The join token")),
-    responses((status = 204, description = "Withdrawn"), Problems)
+    responses((status = 200, description = "Withdrawn"), Problems)
 )]
-pub async fn delete_join_token(State(app): State<App>, _: Root, Path(id): Path<i64>) -> Result<StatusCode, ApiError> {
+pub async fn delete_join_token(State(app): State<App>, Path(id): Path<i64>) -> Result<(), ApiError> {
     match app.db().delete_join_token(id).await? {
-        true => Ok(StatusCode::NO_CONTENT),
+        true => Ok(()),
         false => Err(ApiError::not_found(format!("there is no join token {id}"))),
     }
 }

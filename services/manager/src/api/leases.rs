@@ -11,14 +11,13 @@ use df_api::manager::{
 use df_api::rules::ApplicationRule;
 use df_http::extract::{Json, Path, Query};
 use df_http::{ApiError, Problems};
-use http::StatusCode;
 use serde::Deserialize;
 
-use crate::access::{Joiner, Reader};
 use crate::app::App;
 use crate::check_place::{check_daemon, check_place, check_url};
 use crate::db::instances::{InstanceFilter, Kind, Lease};
 use crate::db::{Page, now_ms};
+use crate::joiner::Joiner;
 use crate::paging::PER_PAGE_WHOLE;
 
 /// Renewals per lease: two may get lost.
@@ -62,13 +61,11 @@ pub struct ListSeedPeers {
     path = "/api/v1/schedulers",
     operation_id = "list_schedulers",
     tag = "components",
-    security(("user" = []), ("session" = [])),
     params(ListSchedulers),
     responses((status = 200, description = "By id", body = Vec<Scheduler>), Problems)
 )]
 pub async fn list_schedulers(
     State(app): State<App>,
-    _: Reader,
     OriginalUri(uri): OriginalUri,
     Query(query): Query<ListSchedulers>,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -89,13 +86,11 @@ pub async fn list_schedulers(
     path = "/api/v1/seed-peers",
     operation_id = "list_seed_peers",
     tag = "components",
-    security(("user" = []), ("session" = [])),
     params(ListSeedPeers),
     responses((status = 200, description = "By id", body = Vec<SeedPeer>), Problems)
 )]
 pub async fn list_seed_peers(
     State(app): State<App>,
-    _: Reader,
     OriginalUri(uri): OriginalUri,
     Query(query): Query<ListSeedPeers>,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -114,7 +109,6 @@ pub async fn list_seed_peers(
     path = "/api/v1/leases/schedulers",
     operation_id = "renew_scheduler_lease",
     tag = "components",
-    security(("join_token" = []), ("credential" = [])),
     request_body = SchedulerLeaseRequest,
     responses((status = 200, description = "The lease runs", body = SchedulerLease), Problems)
 )]
@@ -145,7 +139,6 @@ pub async fn renew_scheduler_lease(
     path = "/api/v1/leases/seed-peers",
     operation_id = "renew_seed_peer_lease",
     tag = "components",
-    security(("join_token" = []), ("credential" = [])),
     request_body = SeedPeerLeaseRequest,
     responses((status = 200, description = "The lease runs", body = SeedPeerLease), Problems)
 )]
@@ -165,15 +158,10 @@ pub async fn renew_seed_peer_lease(
     path = "/api/v1/leases/schedulers/{id}",
     operation_id = "end_scheduler_lease",
     tag = "components",
-    security(("join_token" = []), ("credential" = [])),
     params(("id" = i64, Path, description = "The scheduler")),
-    responses((status = 204, description = "Inactive from now on"), Problems)
+    responses((status = 200, description = "Inactive from now on"), Problems)
 )]
-pub async fn end_scheduler_lease(
-    State(app): State<App>,
-    joiner: Joiner,
-    Path(id): Path<i64>,
-) -> Result<StatusCode, ApiError> {
+pub async fn end_scheduler_lease(State(app): State<App>, joiner: Joiner, Path(id): Path<i64>) -> Result<(), ApiError> {
     end(&app, &joiner, Kind::Scheduler, Role::Scheduler, id).await
 }
 
@@ -183,15 +171,10 @@ pub async fn end_scheduler_lease(
     path = "/api/v1/leases/seed-peers/{id}",
     operation_id = "end_seed_peer_lease",
     tag = "components",
-    security(("join_token" = []), ("credential" = [])),
     params(("id" = i64, Path, description = "The seed peer")),
-    responses((status = 204, description = "Inactive from now on"), Problems)
+    responses((status = 200, description = "Inactive from now on"), Problems)
 )]
-pub async fn end_seed_peer_lease(
-    State(app): State<App>,
-    joiner: Joiner,
-    Path(id): Path<i64>,
-) -> Result<StatusCode, ApiError> {
+pub async fn end_seed_peer_lease(State(app): State<App>, joiner: Joiner, Path(id): Path<i64>) -> Result<(), ApiError> {
     end(&app, &joiner, Kind::SeedPeer, Role::SeedPeer, id).await
 }
 
@@ -210,11 +193,11 @@ async fn renew(app: &App, kind: Kind, place: &Place, url: &str, cluster_id: i64)
     Ok((id, cluster))
 }
 
-async fn end(app: &App, joiner: &Joiner, kind: Kind, role: Role, id: i64) -> Result<StatusCode, ApiError> {
+async fn end(app: &App, joiner: &Joiner, kind: Kind, role: Role, id: i64) -> Result<(), ApiError> {
     let unknown = || ApiError::not_found(format!("there is no lease {id} here"));
     let instance = app.db().instance(kind, id).await?.ok_or_else(unknown)?;
     joiner.may_join(instance.cluster_id, role)?;
     app.db().end_lease(kind, id).await?;
     app.lookout().changed().await;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(())
 }

@@ -3,10 +3,10 @@
 use df_api::manager::{CreateApplicationRequest, CreateClusterRequest};
 use sea_query::{Expr, ExprTrait as _, Query};
 
-use super::accounts::Try;
 use super::applications::ApplicationError;
 use super::clusters::ClusterError;
 use super::scratch::{Scratch, on_every_database};
+use super::tries::Try;
 use super::{Db, DbError, Page};
 
 on_every_database! {

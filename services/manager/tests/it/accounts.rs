@@ -1,13 +1,13 @@
 //! Signing in and out.
 
-use df_api::manager::CreateClusterRequest;
+use df_api::manager::{CreateClusterRequest, UpdateUserRequest, UserState};
 use df_client::http_client;
 use df_testkit::TestDatabase;
 use reqwest::StatusCode;
 use reqwest::header::{COOKIE, HOST, ORIGIN, RETRY_AFTER, SET_COOKIE};
 use serde_json::json;
 
-use crate::running::{PASSWORD, Running, on_every_database, refusal, sign_in};
+use crate::running::{PASSWORD, Running, USERS_PASSWORD, on_every_database, refusal, sign_in};
 
 on_every_database! {
     root_signs_in_with_the_known_password_and_is_told_to_change_it,
@@ -16,6 +16,7 @@ on_every_database! {
     signing_out_ends_that_session_and_no_other,
     a_disabled_account_neither_signs_in_nor_goes_on,
     a_guest_reads_and_does_not_write,
+    a_session_that_was_refreshed_is_over,
     the_cookie_is_out_of_reach_of_scripts_and_of_other_sites,
 }
 
@@ -76,25 +77,36 @@ async fn signing_out_ends_that_session_and_no_other(database: TestDatabase) {
 
 async fn a_disabled_account_neither_signs_in_nor_goes_on(database: TestDatabase) {
     let manager = Running::start(database).await;
-    manager.add_guest().await;
-    let guest = manager.with(&manager.token_of("guest").await);
+    let user = manager.add_guest().await;
+    let (root, guest) = (manager.root().await, manager.guest().await);
     guest.list_clusters().await.unwrap();
-    manager.sql("UPDATE users SET enabled = FALSE WHERE name = 'guest'").await;
+    let state = |state| UpdateUserRequest { state: Some(state), ..UpdateUserRequest::default() };
+    root.update_user(user.id, &state(UserState::Disable)).await.unwrap();
     assert_eq!(refusal(guest.list_clusters().await).0, 401);
-    let (status, detail) = refusal(manager.anonymous().sign_in(&sign_in("guest", PASSWORD)).await);
+    let (status, detail) = refusal(manager.anonymous().sign_in(&sign_in("guest", USERS_PASSWORD)).await);
     assert!(status == 403 && detail.contains("disabled"), "{detail}");
+    root.update_user(user.id, &state(UserState::Enable)).await.unwrap();
+    assert_eq!(refusal(guest.list_clusters().await).0, 401, "the former session is over");
+    manager.guest().await.list_clusters().await.unwrap();
 }
 
 async fn a_guest_reads_and_does_not_write(database: TestDatabase) {
     let manager = Running::start(database).await;
     manager.add_guest().await;
-    let guest = manager.with(&manager.token_of("guest").await);
+    let guest = manager.guest().await;
     assert_eq!(guest.list_clusters().await.unwrap().len(), 1);
     let new = CreateClusterRequest { name: "b".into(), ..CreateClusterRequest::default() };
     let (status, detail) = refusal(guest.create_cluster(&new).await);
-    assert!(status == 403 && detail.contains("only root") && detail.contains("guest"), "{detail}");
-    assert_eq!(refusal(guest.list_join_tokens().await).0, 403);
+    assert!(status == 403 && detail.contains("clusters:*") && detail.contains("guest"), "{detail}");
     assert_eq!(refusal(guest.delete_cluster(1).await).0, 403);
+}
+
+async fn a_session_that_was_refreshed_is_over(database: TestDatabase) {
+    let manager = Running::start(database).await;
+    let former = manager.root().await;
+    let answer = former.refresh_token().await.unwrap();
+    assert_eq!(refusal(former.get_session().await).0, 401);
+    assert_eq!(manager.with(&answer.token).get_session().await.unwrap().name, "root");
 }
 
 async fn the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(database: TestDatabase) {
@@ -127,8 +139,8 @@ async fn the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(database: Test
         (refused.status().as_u16(), &refused.headers()["content-type"]),
         (403, &"application/problem+json".parse().unwrap())
     );
-    assert_eq!(create("b").header(ORIGIN, &manager.url).send().await.unwrap().status(), 201);
-    assert_eq!(create("c").header("sec-fetch-site", "same-origin").send().await.unwrap().status(), 201);
+    assert_eq!(create("b").header(ORIGIN, &manager.url).send().await.unwrap().status(), 200);
+    assert_eq!(create("c").header("sec-fetch-site", "same-origin").send().await.unwrap().status(), 200);
     let over = http.post(format!("{}/api/v1/users/signout", manager.url)).header(COOKIE, cookie).send().await.unwrap();
     assert!(over.headers()[SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
     assert_eq!(http.get(&session).header(COOKIE, cookie).send().await.unwrap().status(), 401);

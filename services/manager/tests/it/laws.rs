@@ -2,33 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use df_api::manager::CreateApplicationRequest;
+use df_api::manager::{CreateApplicationRequest, Scope};
 use df_client::http_client;
 use df_testkit::TestDatabase;
 use reqwest::{Method, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::running::{Running, on_every_database};
+use crate::running::{Running, new_token, on_every_database};
 
 on_every_database! {
     strangers_are_refused_everywhere_but_where_it_says_so,
-    guests_only_read,
+    everybody_may_what_the_document_says,
     what_is_not_there_fails_like_everything_else,
 }
-
-const PUBLIC: [&str; 2] = ["get_jwks", "sign_in"];
-
-/// Guests may do these; the rest takes root.
-const READING: [&str; 8] = [
-    "sign_out",
-    "get_session",
-    "list_applications",
-    "get_application",
-    "list_clusters",
-    "get_cluster",
-    "list_schedulers",
-    "list_seed_peers",
-];
 
 struct Operation {
     id: String,
@@ -45,11 +31,13 @@ fn operations() -> Vec<Operation> {
             found.push(Operation {
                 id: text["operationId"].as_str().unwrap_or_default().to_owned(),
                 method: method.to_uppercase().parse().unwrap(),
-                path: path.replace("{id}", "1"),
+                path: path.replace("{id}", "1").replace("{role}", "guest"),
                 text: text.clone(),
             });
         }
     }
+    // What deletes comes after what reads.
+    found.sort_by_key(|operation| operation.method != Method::GET);
     found
 }
 
@@ -99,10 +87,8 @@ fn every_reference_in_the_document_leads_somewhere() {
 async fn strangers_are_refused_everywhere_but_where_it_says_so(database: TestDatabase) {
     let manager = Running::start(database).await;
     for operation in operations() {
-        let public = PUBLIC.contains(&operation.id.as_str());
-        let documented = operation.text["security"] == serde_json::json!([{}]);
-        assert_eq!(public, documented, "{}", operation.id);
-        for bearer in [None, Some("made.up.token"), Some("")] {
+        let public = operation.text["security"] == json!([{}]);
+        for bearer in [None, Some("made.up.token"), Some("dfp_made-up"), Some("")] {
             let answer = call(&manager, &operation, bearer).await;
             assert_eq!(answer.status() == 401, !public, "{} {bearer:?}", operation.id);
             if !public {
@@ -111,21 +97,70 @@ async fn strangers_are_refused_everywhere_but_where_it_says_so(database: TestDat
             }
         }
     }
+    let public: Vec<String> =
+        operations().into_iter().filter(|one| one.text["security"] == json!([{}])).map(|one| one.id).collect();
+    assert_eq!(public, ["get_jwks", "sign_in", "sign_up"]);
 }
 
-async fn guests_only_read(database: TestDatabase) {
+/// Who calls, and by what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Root,
+    Guest,
+    /// A token of root's that opens nothing.
+    TokenWithoutScope,
+    /// One of root's that opens everything it can.
+    Token,
+}
+
+/// What is refused, and nothing of what is not: whether the rest fits is for the operation to say.
+fn is_refused(who: Who, operation: &Operation) -> bool {
+    let security = operation.text["security"].as_array().unwrap();
+    let wanted = |scheme: &str| security.iter().find_map(|one| one[scheme].as_array());
+    let Some(permissions) = wanted("user") else { return security != &[json!({})] };
+    let reads = permissions.iter().all(|one| one.as_str().unwrap().ends_with(":read"));
+    match who {
+        Who::Root => false,
+        Who::Guest => !reads,
+        Who::TokenWithoutScope => true,
+        Who::Token => wanted("personal_access_token").is_none(),
+    }
+}
+
+async fn everybody_may_what_the_document_says(database: TestDatabase) {
     let manager = Running::start(database).await;
     manager.add_guest().await;
     let application = CreateApplicationRequest { name: "models".to_owned(), ..CreateApplicationRequest::default() };
-    manager.root().await.create_application(&application).await.unwrap();
-    for operation in operations().iter().filter(|operation| !PUBLIC.contains(&operation.id.as_str())) {
-        let token = manager.token_of("guest").await;
-        let status = call(&manager, operation, Some(&token)).await.status().as_u16();
-        let for_users = operation.text["security"][0].get("user").is_some();
-        match (for_users, READING.contains(&operation.id.as_str())) {
-            (true, true) => assert!((200..300).contains(&status), "{} {status}", operation.id),
-            (true, false) => assert_eq!(status, 403, "{}", operation.id),
-            (false, _) => assert_eq!(status, 401, "{}", operation.id),
+    let root = manager.root().await;
+    root.create_application(&application).await.unwrap();
+    let token = async |name: &str, scopes: Vec<Scope>| {
+        let made = root.create_personal_access_token(&new_token(name, scopes)).await;
+        made.unwrap().token.unwrap()
+    };
+    let without = token("without", Vec::new()).await;
+    let with = token("with", vec![Scope::Job, Scope::Cluster]).await;
+    for who in [Who::TokenWithoutScope, Who::Token, Who::Guest, Who::Root] {
+        for operation in operations() {
+            let bearer = match who {
+                // Each its own: some of the operations end a session.
+                Who::Root => manager.token_of("root").await,
+                Who::Guest => manager.token_of("guest").await,
+                Who::TokenWithoutScope => without.clone(),
+                Who::Token => with.clone(),
+            };
+            let id = &operation.id;
+            let status = call(&manager, &operation, Some(&bearer)).await.status().as_u16();
+            if is_refused(who, &operation) {
+                let component = operation.text["security"][0].get("join_token").is_some();
+                assert_eq!(status, if component { 401 } else { 403 }, "{id} for {who:?}");
+            } else if id == "sign_in" || id == "sign_up" {
+                assert!(status == 422 || status == 403, "{id} for {who:?}: {status}");
+            } else {
+                assert!(![401, 403].contains(&status) && status < 500, "{id} for {who:?}: {status}");
+            }
+            if operation.method == Method::GET && !is_refused(who, &operation) {
+                assert_eq!(status, 200, "{id} for {who:?}");
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod applications;
+mod audits;
 mod backup;
 mod clusters;
 mod components;
@@ -12,4 +13,7 @@ mod laws;
 mod logs;
 mod outage;
 mod pages;
+mod roles;
 mod running;
+mod tokens;
+mod users;

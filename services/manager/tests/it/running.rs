@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use df_api::cluster::Place;
 use df_api::manager::{
-    DiscoveryRequest, DiscoveryResponse, SchedulerLeaseRequest, SeedPeerLeaseRequest, SignInRequest,
+    CreatePersonalAccessTokenRequest, DiscoveryRequest, DiscoveryResponse, SchedulerLeaseRequest, Scope,
+    SeedPeerLeaseRequest, SignInRequest, SignUpRequest, User,
 };
 use df_client::{ClientError, ManagerClient, Transport, http_client};
 use df_testkit::{DatabaseKind, TestDatabase};
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub const PASSWORD: &str = "dragonfly";
+pub const USERS_PASSWORD: &str = "correct horse";
 
 pub struct Running {
     pub url: String,
@@ -112,8 +114,10 @@ impl Running {
         ManagerClient::new(Transport::new(&self.url, http_client()).unwrap())
     }
 
+    /// Root has the password everybody knows, the others that of [`new_user`].
     pub async fn token_of(&self, name: &str) -> String {
-        self.anonymous().sign_in(&sign_in(name, PASSWORD)).await.unwrap().token
+        let password = if name == "root" { PASSWORD } else { USERS_PASSWORD };
+        self.anonymous().sign_in(&sign_in(name, password)).await.unwrap().token
     }
 
     pub async fn root(&self) -> ManagerClient {
@@ -136,14 +140,13 @@ impl Running {
         .unwrap();
     }
 
-    /// Someone who may read, with root's password: no operation makes users yet.
-    pub async fn add_guest(&self) {
-        self.sql(
-            "INSERT INTO users (name, password_hash, created_at_ms, updated_at_ms) \
-             SELECT 'guest', password_hash, 0, 0 FROM users WHERE name = 'root'",
-        )
-        .await;
-        self.sql("INSERT INTO user_roles SELECT id, 'guest' FROM users WHERE name = 'guest'").await;
+    /// Someone who may read, called `guest`.
+    pub async fn add_guest(&self) -> User {
+        self.root().await.sign_up(&new_user("guest")).await.unwrap()
+    }
+
+    pub async fn guest(&self) -> ManagerClient {
+        self.with(&self.token_of("guest").await)
     }
 }
 
@@ -155,6 +158,25 @@ pub fn with(url: &str, bearer: &str) -> ManagerClient {
 /// Where it belongs, at once.
 pub async fn ask(client: &ManagerClient, asked: &DiscoveryRequest) -> Result<DiscoveryResponse, ClientError> {
     Ok(client.discover_cluster(asked, None, Duration::ZERO).await?.expect("an answer to who knows nothing"))
+}
+
+pub fn new_user(name: &str) -> SignUpRequest {
+    SignUpRequest {
+        name: name.to_owned(),
+        password: USERS_PASSWORD.to_owned(),
+        email: format!("{name}@example.com"),
+        ..SignUpRequest::default()
+    }
+}
+
+pub fn new_token(name: &str, scopes: Vec<Scope>) -> CreatePersonalAccessTokenRequest {
+    CreatePersonalAccessTokenRequest {
+        name: name.to_owned(),
+        bio: String::new(),
+        scopes,
+        expired_at: chrono::Utc::now() + chrono::Duration::days(1),
+        user_id: None,
+    }
 }
 
 pub fn sign_in(name: &str, password: &str) -> SignInRequest {

@@ -1,20 +1,20 @@
-//! Signing in and out.
+//! Signing in, going on, signing out.
 //! **Invariant:** a refused sign-in tells nobody whether the account exists, neither in words nor in time.
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use df_api::Code;
 use df_api::manager::{SignInRequest, SignInResponse, User, UserState};
 use df_http::extract::Json;
 use df_http::{ApiError, Problems};
-use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE};
 use uuid::Uuid;
 
-use crate::access::{Reader, SESSION_COOKIE};
+use crate::access::{ActedAs, Caller, SESSION_COOKIE};
 use crate::app::App;
 use crate::check_cluster::{at_most, ensure};
-use crate::db::accounts::{TRIES_MAX, Try};
+use crate::db::sessions::NewSession;
+use crate::db::tries::{TRIES_MAX, Try};
 use crate::db::{now_ms, time};
 use crate::keys::SESSION_LIFETIME;
 
@@ -29,7 +29,6 @@ const PASSWORD_CHARS_MAX: usize = 1024;
     path = "/api/v1/users/signin",
     operation_id = "sign_in",
     tag = "accounts",
-    security(()),
     request_body = SignInRequest,
     responses((status = 200, description = "Signed in; the cookie is set too", body = SignInResponse), Problems)
 )]
@@ -45,10 +44,7 @@ pub async fn sign_in(
         format!("at most {PASSWORD_CHARS_MAX} characters")
     })?;
 
-    let left = match app.db().begin_try(&name, now_ms()).await? {
-        Try::Counted { left } => left,
-        Try::Paused { ms } => return Err(paused(ms)),
-    };
+    let left = count_try(&app, &name).await?;
     let (user, hash) = app.db().account(&name).await?.map(|account| (account.user, account.password_hash)).unzip();
     let right = app.passwords().verify(password, hash).await?;
     let Some(user) = user.filter(|_| right) else {
@@ -59,9 +55,9 @@ pub async fn sign_in(
         return Err(ApiError::forbidden(format!("account {name} is disabled; root can enable it")));
     }
     app.db().forget_tries(&name).await?;
-    let answer = start_session(&app, user).await?;
-    let cookie = set_cookie(&answer.token, SESSION_LIFETIME.as_secs(), is_https(&app, &headers))?;
-    Ok(([cookie], Json(answer)).into_response())
+    let session = begin_session(&user);
+    app.db().start_session(&session.row()).await?;
+    session.answer(&app, &headers, user)
 }
 
 /// Sign out
@@ -72,16 +68,31 @@ pub async fn sign_in(
     path = "/api/v1/users/signout",
     operation_id = "sign_out",
     tag = "accounts",
-    security(("user" = []), ("session" = [])),
-    responses((status = 204, description = "Signed out"), Problems)
+    responses((status = 200, description = "Signed out"), Problems)
 )]
 pub async fn sign_out(
     State(app): State<App>,
     headers: HeaderMap,
-    reader: Reader,
+    caller: Caller,
 ) -> Result<impl IntoResponse, ApiError> {
-    app.db().revoke_session(&reader.session, now_ms()).await?;
-    Ok((StatusCode::NO_CONTENT, [set_cookie("", 0, is_https(&app, &headers))?]))
+    app.db().revoke_session(caller.session().unwrap_or_default(), now_ms()).await?;
+    Ok([set_cookie("", 0, is_https(&app, &headers))?])
+}
+
+/// Go on being signed in
+///
+/// A new token for the one that asks, which is worth nothing from now on.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users/refresh_token",
+    operation_id = "refresh_token",
+    tag = "accounts",
+    responses((status = 200, description = "The new token; the cookie is set too", body = SignInResponse), Problems)
+)]
+pub async fn refresh_token(State(app): State<App>, headers: HeaderMap, caller: Caller) -> Result<Response, ApiError> {
+    let session = begin_session(&caller.user);
+    app.db().replace_session(caller.session().unwrap_or_default(), &session.row()).await?;
+    session.answer(&app, &headers, caller.user)
 }
 
 /// Who is signed in
@@ -90,24 +101,52 @@ pub async fn sign_out(
     path = "/api/v1/session",
     operation_id = "get_session",
     tag = "accounts",
-    security(("user" = []), ("session" = [])),
     responses((status = 200, description = "The user of this session", body = User), Problems)
 )]
-pub async fn get_session(reader: Reader) -> Json<User> {
-    Json(reader.user)
+pub async fn get_session(caller: Caller) -> Json<User> {
+    Json(caller.user)
 }
 
-async fn start_session(app: &App, user: User) -> Result<SignInResponse, ApiError> {
-    let session = Uuid::new_v4().to_string();
+/// One that is about to begin.
+pub struct Session {
+    id: String,
+    user_id: i64,
+    now: i64,
+    expires: i64,
+}
+
+pub fn begin_session(user: &User) -> Session {
     let now = now_ms();
     // Whole seconds, as in the token.
     let expires = (now / 1000 + SESSION_LIFETIME.as_secs() as i64) * 1000;
-    app.db().start_session(&session, user.id, now, expires).await?;
-    let token = app.keys().sign_session(user.id, &session, now).map_err(ApiError::internal)?;
-    Ok(SignInResponse { token, expire: time(expires), user })
+    Session { id: Uuid::new_v4().to_string(), user_id: user.id, now, expires }
 }
 
-fn wrong(left: i64) -> ApiError {
+// === impl Session ===
+
+impl Session {
+    pub fn row(&self) -> NewSession<'_> {
+        NewSession { id: &self.id, user_id: self.user_id, now: self.now, expires: self.expires }
+    }
+
+    /// The token, as answer and as cookie.
+    pub fn answer(self, app: &App, headers: &HeaderMap, user: User) -> Result<Response, ApiError> {
+        let token = app.keys().sign_session(self.user_id, &self.id, self.now).map_err(ApiError::internal)?;
+        let cookie = set_cookie(&token, SESSION_LIFETIME.as_secs(), is_https(app, headers))?;
+        let signed_in = Extension(ActedAs(user.name.clone()));
+        Ok(([cookie], signed_in, Json(SignInResponse { token, expire: time(self.expires), user })).into_response())
+    }
+}
+
+/// Before the password is looked at: how many are left after this one.
+pub async fn count_try(app: &App, name: &str) -> Result<i64, ApiError> {
+    match app.db().begin_try(name, now_ms()).await? {
+        Try::Counted { left } => Ok(left),
+        Try::Paused { ms } => Err(paused(ms)),
+    }
+}
+
+pub fn wrong(left: i64) -> ApiError {
     ApiError::unauthenticated(match left {
         0 => "Account or password is wrong. Sign-in now pauses for a minute.".to_owned(),
         1 => format!("Account or password is wrong. After {TRIES_MAX} tries sign-in pauses for a minute; 1 is left."),

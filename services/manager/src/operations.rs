@@ -1,0 +1,132 @@
+//! The list of operations being written: each with its handler, its place in the document, and who may call it.
+//! **Invariant:** the rule of a resource's operations follows from their paths, as the incumbent's does: the first word
+//! behind `/api/v1` is the object; GET takes `read` of it, everything else `*`.
+
+use std::collections::{BTreeSet, HashMap};
+
+use axum::Router;
+use df_api::manager::{Action, Permission, Scope};
+use http::Method;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{OpenApi, SecurityRequirement};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use crate::access::Rule;
+use crate::app::App;
+
+/// See the module.
+pub struct Operations {
+    router: OpenApiRouter<App>,
+    rules: Rules,
+}
+
+/// Who may call what.
+#[derive(Clone, Debug, Default)]
+pub struct Rules(HashMap<String, Vec<(Method, Rule)>>);
+
+// === impl Operations ===
+
+impl Operations {
+    pub fn new(document: OpenApi) -> Self {
+        Self { router: OpenApiRouter::with_openapi(document), rules: Rules::default() }
+    }
+
+    pub fn anyone(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.ruled(routes, |_, _| Rule::Anyone)
+    }
+
+    pub fn component(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.ruled(routes, |_, _| Rule::Component)
+    }
+
+    pub fn signed_in(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.ruled(routes, |_, _| Rule::SignedIn)
+    }
+
+    /// Whose roles permit it.
+    pub fn resource(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.ruled(routes, |method, path| Rule::Permitted(permission(method, path)))
+    }
+
+    /// The user whose id is in the path, too.
+    pub fn own(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.ruled(routes, |method, path| Rule::Own(permission(method, path)))
+    }
+
+    pub fn finish(self) -> (Router<App>, OpenApi, Rules) {
+        let (router, document) = self.router.split_for_parts();
+        (router, document, self.rules)
+    }
+
+    fn ruled(mut self, mut routes: UtoipaMethodRouter<App>, rule: fn(&Method, &str) -> Rule) -> Self {
+        for (path, item) in &mut routes.1.paths {
+            for (method, operation) in operations_of(item) {
+                let rule = rule(&method, path);
+                operation.security = Some(security(&rule));
+                self.rules.0.entry(path.clone()).or_default().push((method, rule));
+            }
+        }
+        Self { router: self.router.routes(routes), rules: self.rules }
+    }
+}
+
+// === impl Rules ===
+
+impl Rules {
+    pub fn of(&self, method: &Method, path: &str) -> Option<&Rule> {
+        self.0.get(path)?.iter().find(|(known, _)| known == method).map(|(_, rule)| rule)
+    }
+
+    /// Everything that a role can be permitted, in order.
+    pub fn permissions(&self) -> Vec<Permission> {
+        let rules = self.0.values().flatten().map(|(_, rule)| rule);
+        let objects: BTreeSet<&str> = rules
+            .filter_map(|rule| match rule {
+                Rule::Permitted(permission) | Rule::Own(permission) => Some(permission.object.as_str()),
+                Rule::Anyone | Rule::Component | Rule::SignedIn => None,
+            })
+            .collect();
+        let both =
+            |object: &str| [Action::Read, Action::All].map(|action| Permission { object: object.to_owned(), action });
+        objects.into_iter().flat_map(both).collect()
+    }
+}
+
+fn operations_of(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
+    let PathItem { get, put, post, delete, patch, .. } = item;
+    let all = [
+        (Method::GET, get),
+        (Method::PUT, put),
+        (Method::POST, post),
+        (Method::DELETE, delete),
+        (Method::PATCH, patch),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?))).collect()
+}
+
+fn permission(method: &Method, path: &str) -> Permission {
+    let object = path.split('/').nth(3).unwrap_or_default().to_owned();
+    let action = if *method == Method::GET { Action::Read } else { Action::All };
+    Permission { object, action }
+}
+
+/// As the document says it: OpenAPI 3.1 has room for what a bearer must be permitted.
+fn security(rule: &Rule) -> Vec<SecurityRequirement> {
+    let both = |permissions: &[String]| {
+        ["user", "session"].map(|scheme| SecurityRequirement::new(scheme, permissions.to_vec())).to_vec()
+    };
+    match rule {
+        Rule::Anyone => vec![SecurityRequirement::default()],
+        Rule::Component => {
+            ["join_token", "credential"].map(|scheme| SecurityRequirement::new(scheme, Vec::<String>::new())).to_vec()
+        }
+        Rule::SignedIn => both(&[]),
+        Rule::Permitted(permission) | Rule::Own(permission) => {
+            let mut any = both(&[permission.to_string()]);
+            if [Scope::Job, Scope::Cluster].iter().any(|scope| scope.object() == permission.object) {
+                any.push(SecurityRequirement::new("personal_access_token", [permission.to_string()]));
+            }
+            any
+        }
+    }
+}
