@@ -98,7 +98,7 @@ impl Default for PeerClusterConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct CreateClusterRequest {
     /// Unique, 1 to 40 of `A-Z a-z 0-9 @ $ ! % * ? & . _ -`.
-    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 40))]
+    #[cfg_attr(feature = "openapi", schema(required = true, min_length = 1, max_length = 40))]
     pub name: String,
     #[cfg_attr(feature = "openapi", schema(max_length = 400))]
     pub bio: String,
@@ -176,7 +176,7 @@ pub struct Application {
 #[serde(deny_unknown_fields, default)]
 pub struct CreateApplicationRequest {
     /// Unique, 1 to 1024 characters.
-    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 1024))]
+    #[cfg_attr(feature = "openapi", schema(required = true, min_length = 1, max_length = 1024))]
     pub name: String,
     /// For people: where it is described.
     #[cfg_attr(feature = "openapi", schema(max_length = 1024))]
@@ -262,7 +262,7 @@ pub struct SeedPeer {
 #[serde(deny_unknown_fields, default)]
 pub struct CreateJoinTokenRequest {
     /// For people: where it is used.
-    #[cfg_attr(feature = "openapi", schema(max_length = 100))]
+    #[cfg_attr(feature = "openapi", schema(required = true, min_length = 1, max_length = 100))]
     pub name: String,
     /// Good for this cluster only; for the whole platform when left out.
     #[serde(skip_serializing_if = "Option::is_none")]

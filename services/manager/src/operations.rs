@@ -8,7 +8,8 @@ use axum::Router;
 use df_api::manager::{Action, Permission, Scope};
 use http::Method;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::{OpenApi, SecurityRequirement};
+use utoipa::openapi::schema::Schema;
+use utoipa::openapi::{OpenApi, RefOr, SecurityRequirement};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::access::Rule;
@@ -54,7 +55,8 @@ impl Operations {
     }
 
     pub fn finish(self) -> (Router<App>, OpenApi, Rules) {
-        let (router, document) = self.router.split_for_parts();
+        let (router, mut document) = self.router.split_for_parts();
+        drop_defaults(&mut document);
         (router, document, self.rules)
     }
 
@@ -102,6 +104,27 @@ fn operations_of(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
         (Method::PATCH, patch),
     ];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?))).collect()
+}
+
+/// Of fields, those that are no number or flag. The derive writes one for each that may be left out; of an object, it
+/// makes Go that does not compile, and `null`, `""` and `[]` only say again that the field may be left out.
+fn drop_defaults(document: &mut OpenApi) {
+    let schemas = document.components.iter_mut().flat_map(|components| components.schemas.values_mut());
+    for schema in schemas {
+        let RefOr::T(Schema::Object(object)) = schema else { continue };
+        for field in object.properties.values_mut() {
+            let default = match field {
+                RefOr::Ref(field) => &mut field.default,
+                RefOr::T(Schema::Object(field)) => &mut field.default,
+                RefOr::T(Schema::Array(field)) => &mut field.default,
+                RefOr::T(Schema::OneOf(field)) => &mut field.default,
+                RefOr::T(_) => continue,
+            };
+            if default.as_ref().is_some_and(|value| !value.is_number() && !value.is_boolean()) {
+                *default = None;
+            }
+        }
+    }
 }
 
 fn permission(method: &Method, path: &str) -> Permission {

@@ -29,12 +29,12 @@ pub struct SignInResponse {
 #[serde(deny_unknown_fields, default)]
 pub struct SignUpRequest {
     /// Unique, 3 to 40 of `A-Z a-z 0-9 . _ -`.
-    #[cfg_attr(feature = "openapi", schema(min_length = 3, max_length = 40))]
+    #[cfg_attr(feature = "openapi", schema(required = true, min_length = 3, max_length = 40))]
     pub name: String,
-    #[cfg_attr(feature = "openapi", schema(format = Password, min_length = 8, max_length = 128))]
+    #[cfg_attr(feature = "openapi", schema(required = true, format = Password, min_length = 8, max_length = 128))]
     pub password: String,
     /// Unique.
-    #[cfg_attr(feature = "openapi", schema(max_length = 254))]
+    #[cfg_attr(feature = "openapi", schema(required = true, min_length = 1, max_length = 254))]
     pub email: String,
     #[cfg_attr(feature = "openapi", schema(max_length = 100))]
     pub phone: String,
@@ -74,7 +74,7 @@ pub struct ResetPasswordRequest {
     /// For one's own account; who may write users needs none for the account of another.
     #[cfg_attr(feature = "openapi", schema(format = Password))]
     pub old_password: String,
-    #[cfg_attr(feature = "openapi", schema(format = Password, min_length = 8, max_length = 128))]
+    #[cfg_attr(feature = "openapi", schema(required = true, format = Password, min_length = 8, max_length = 128))]
     pub new_password: String,
 }
 
@@ -140,7 +140,7 @@ pub struct RolePermissions {
 #[serde(deny_unknown_fields, default)]
 pub struct CreateRoleRequest {
     /// Unique, 1 to 40 of `A-Z a-z 0-9 . _ -`.
-    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 40))]
+    #[cfg_attr(feature = "openapi", schema(required = true, min_length = 1, max_length = 40))]
     pub role: String,
     #[cfg_attr(feature = "openapi", schema(max_items = 100))]
     pub permissions: Vec<Permission>,
