@@ -69,6 +69,10 @@ sim *args:
 browser: (setup "test") console
     {{ cargo_test }} --test browser
 
+# Clients of the manager generated in TypeScript, Python, Go and Java: built, and each walks through a manager
+clients: (setup "test")
+    {{ cargo_test }} --test clients
+
 # Format, clippy, the limits and the contract: everything a change must keep besides the tests
 lint: (setup "lint")
     cargo fmt --all --check

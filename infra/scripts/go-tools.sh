@@ -81,6 +81,8 @@ lean=no_btrfs,no_devmapper,no_zfs,no_aufs,no_tracing
 # downloads: crane 17, oras 5, containerd 43, 41 and 38, dockerd 107.
 for tool in "$@"; do
   case $tool in
+    # Go itself: the machine's, or a newer one; `bin` has it.
+    go) folder=$tools/go && find_go && folder=$(GOTOOLCHAIN=local "$go" env GOROOT) ;;
     crictl) build sigs.k8s.io/cri-tools v1.30.0 "" ./cmd/crictl ;;
     crane) build github.com/google/go-containerregistry v0.20.7 "" ./cmd/crane ;;
     oras) build oras.land/oras v1.3.3 "" ./cmd/oras ;;

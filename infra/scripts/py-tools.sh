@@ -40,6 +40,11 @@ for tool in "$@"; do
   case $tool in
     # Only what its S3 needs: all its services together take three times the room. 16 seconds and 115 MB.
     moto) install 5.2.5 'moto[s3]==5.2.5' flask==3.1.3 flask-cors==6.0.5 ;;
+    # A jar in a wheel; it wants a Java runtime.
+    openapi-generator) install 7.26.0 openapi-generator-cli==7.26.0 ;;
+    # What the Python client that it generates imports.
+    generated-client) install 7.26.0 urllib3==2.8.0 python-dateutil==2.9.0.post0 \
+      pydantic==2.14.4 typing-extensions==4.16.0 ;;
     *) echo "py-tools.sh: no tool $tool" >&2 && exit 2 ;;
   esac
   echo "$folder"

@@ -58,6 +58,8 @@ tests() {
   need mariadb-install-db mariadb-server-core
   # What makes its tables calls a program of the client's.
   need my_print_defaults mariadb-client-core
+  need javac default-jdk-headless
+  need mvn maven
   need python3 python3
   python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 }
@@ -101,5 +103,5 @@ if [[ " ${*:-test} " == *" test "* ]]; then
   for tool in crictl crane oras conformance containerd-1.7 containerd-2.1 containerd-2.3 dockerd; do
     infra/scripts/go-tools.sh "$tool" >/dev/null || true
   done
-  infra/scripts/py-tools.sh moto >/dev/null || true
+  for tool in moto openapi-generator generated-client; do infra/scripts/py-tools.sh "$tool" >/dev/null || true; done
 fi

@@ -1,14 +1,12 @@
 //! The console in a real browser, against a manager of its own. What is looked at stands in `console.test.mjs`.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::ensure;
 use df_testkit::process::find_program;
 use df_testkit::skip;
-use manager::{App, Config};
+use tests::running_manager::start_manager;
 use tokio::process::Command;
-use tokio_util::sync::CancellationToken;
 
 /// The first thing that is missing.
 fn missing() -> Option<String> {
@@ -36,15 +34,4 @@ async fn the_console_works_in_a_real_browser() -> anyhow::Result<()> {
     stop.cancel();
     ensure!(status.success(), "tests/browser/console.test.mjs failed, see above");
     Ok(())
-}
-
-/// Fresh: root has the first password. Ends with the token.
-async fn start_manager(folder: &Path) -> anyhow::Result<(SocketAddr, CancellationToken)> {
-    let config = Config { data_dir: folder.join("manager"), ..Config::default() };
-    let app = App::open(&config).await?;
-    let listener = df_http::serve::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
-    let address = listener.local_addr()?;
-    let stop = CancellationToken::new();
-    tokio::spawn(manager::serve(app, listener, stop.clone()));
-    Ok((address, stop))
 }

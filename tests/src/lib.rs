@@ -1,8 +1,10 @@
-//! What the whole-system tests and the bench share: where things are, a network of namespaces, Dragonfly as programs in it.
+//! What the whole-system tests and the bench share: where things are, a network of namespaces, Dragonfly as programs in it, a
+//! manager within the test.
 
 pub mod cluster;
 pub mod netns;
 pub mod process;
+pub mod running_manager;
 
 use std::path::{Path, PathBuf};
 
