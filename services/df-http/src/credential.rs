@@ -14,6 +14,9 @@ use df_api::{Code, HostId};
 use http::header::AUTHORIZATION;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use parking_lot::RwLock;
+use utoipa::Modify;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use crate::ApiError;
 
@@ -41,6 +44,9 @@ pub struct Member {
     /// `None` where nobody is asked for a credential.
     claims: Option<Arc<CredentialClaims>>,
 }
+
+/// What documents call a credential: `modifiers(&CredentialScheme)` explains `security(("credential" = []))`.
+pub struct CredentialScheme;
 
 // === impl Gate ===
 
@@ -136,6 +142,17 @@ impl Member {
             ))),
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+// === impl CredentialScheme ===
+
+impl Modify for CredentialScheme {
+    fn modify(&self, document: &mut OpenApi) {
+        let what = "The manager's, for members of a cluster; asked for unless whoever runs this has opened it to all";
+        let scheme = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some(what)).build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("credential", SecurityScheme::Http(scheme));
     }
 }
 

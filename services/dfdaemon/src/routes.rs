@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use df_api::{Code, Problem};
-use df_http::{base, credential, layers};
+use df_http::credential::{self, CredentialScheme};
+use df_http::{base, layers};
 use df_peer::Uploads;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
@@ -20,6 +21,9 @@ use crate::state::AppState;
 #[openapi(
     info(title = "Dragonfly dfdaemon", description = "Pieces for peers, tasks for the programs of this node.\n\nThe registry mirror at `/v2/…` speaks the OCI distribution API and is not listed here."),
     components(schemas(Problem, Code)),
+    // Peers show one, programs of this node none.
+    security(("credential" = []), ()),
+    modifiers(&CredentialScheme),
     tags(
         (name = "tasks", description = "Contents on this host"),
         (name = "objects", description = "What object stores have")

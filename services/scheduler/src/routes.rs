@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use df_api::Problem;
-use df_http::credential::require_member;
+use df_http::credential::{CredentialScheme, require_member};
 use df_http::{base, layers};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -18,13 +18,15 @@ use crate::api::{hosts, tasks};
         title = "Dragonfly scheduler",
         description = "Who holds what in one cluster, and the right parents at once. Every operation takes the whole \
                        state and may be repeated.",
-        license(name = "Apache-2.0")
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     tags(
         (name = "hosts", description = "Machines that run dfdaemon"),
         (name = "tasks", description = "Contents, and who takes part in getting them")
     ),
-    components(schemas(Problem))
+    components(schemas(Problem)),
+    security(("credential" = [])),
+    modifiers(&CredentialScheme)
 )]
 struct Document;
 

@@ -16,7 +16,8 @@ use crate::state::AppState;
 /// told, but not its challenges: where to show a password, a node asks the registry itself. 403 to who shows no token when the seed peer has a password of its own for that
 /// registry, 502 where nothing can be said.
 #[utoipa::path(post, path = "/v1/tags", operation_id = "resolve_tag", tag = "tasks", request_body = ResolveTagRequest,
-    responses((status = 200, description = "The digest of the tag's manifest, or the registry's no", body = TagAnswer), Problems))]
+    responses((status = 200, description = "The digest of the tag's manifest, or the registry's no", body = TagAnswer), Problems),
+    security(("credential" = [])))]
 pub async fn resolve_tag(
     State(app): State<AppState>,
     Json(request): Json<ResolveTagRequest>,

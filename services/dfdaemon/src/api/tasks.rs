@@ -70,7 +70,8 @@ pub async fn get_task_content(
     responses(
         (status = 200, description = "The bytes", content_type = "application/octet-stream"),
         (status = 206, description = "The bytes of the range", content_type = "application/octet-stream"),
-        Problems))]
+        Problems),
+    security(("credential" = [])))]
 pub async fn fetch_task_content(
     State(app): State<AppState>,
     Path(task_id): Path<TaskId>,
