@@ -27,7 +27,8 @@ if [[ ! -d $folder ]]; then
   mkdir -p "$tools"
   work=$(mktemp -d "$tools/installing-XXXXXX")
   cp "$from/package.json" "$from/package-lock.json" "$work/"
-  (cd "$work" && npm ci --no-audit --no-fund --loglevel=error >log 2>&1) ||
+  # No package may run something of its own here; one would only report the machine.
+  (cd "$work" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >log 2>&1) ||
     cannot "it cannot be installed: $(tail -n 3 "$work/log")"
   # Another may have been faster.
   mv -T "$work" "$folder" 2>/dev/null || [[ -d $folder ]] || cannot "$folder cannot be made"

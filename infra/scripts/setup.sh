@@ -66,6 +66,8 @@ tests() {
 lint() {
   server
   need shellcheck shellcheck
+  need node nodejs
+  need npm npm
 }
 fuzz() {
   server
