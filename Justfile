@@ -73,6 +73,10 @@ browser: (setup "test") console
 clients: (setup "test")
     {{ cargo_test }} --test clients
 
+# Every operation of every document with made-up values, right and wrong: no 5xx, and nothing that the document does not say
+fuzzapi: (setup "test")
+    {{ cargo_test }} --test fuzz_api
+
 # Format, clippy, the limits and the contract: everything a change must keep besides the tests
 lint: (setup "lint")
     cargo fmt --all --check

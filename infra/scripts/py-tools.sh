@@ -45,6 +45,7 @@ for tool in "$@"; do
     # What the Python client that it generates imports.
     generated-client) install 7.26.0 urllib3==2.8.0 python-dateutil==2.9.0.post0 \
       pydantic==2.14.4 typing-extensions==4.16.0 ;;
+    schemathesis) install 4.32.5 schemathesis==4.32.5 ;;
     *) echo "py-tools.sh: no tool $tool" >&2 && exit 2 ;;
   esac
   echo "$folder"

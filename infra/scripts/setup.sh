@@ -105,5 +105,7 @@ if [[ " ${*:-test} " == *" test "* ]]; then
   for tool in crictl crane oras conformance containerd-1.7 containerd-2.1 containerd-2.3 dockerd; do
     infra/scripts/go-tools.sh "$tool" >/dev/null || true
   done
-  for tool in moto openapi-generator generated-client; do infra/scripts/py-tools.sh "$tool" >/dev/null || true; done
+  for tool in moto openapi-generator generated-client schemathesis; do
+    infra/scripts/py-tools.sh "$tool" >/dev/null || true
+  done
 fi
