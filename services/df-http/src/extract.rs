@@ -1,5 +1,7 @@
 //! Extractors whose rejections are [`ApiError`], and the ones several servers need.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -9,13 +11,21 @@ use axum::response::{IntoResponse, Response};
 use df_api::{Code, range::Requested};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ApiError;
 
 /// `axum::Json` that names the field that is wrong.
 pub struct Json<T>(pub T);
+
+/// What an object says. Serde makes a structure of a list too, whose values are then the fields in their order; no
+/// document says that.
+struct Object<T>(T);
+
+/// Makes an [`Object`].
+struct Fields<T>(PhantomData<T>);
 
 /// `axum::extract::Path` that names the segment that is wrong.
 pub struct Path<T>(pub T);
@@ -36,7 +46,7 @@ pub struct Range(pub Requested);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let told = match request.headers().get(CONTENT_TYPE) {
+        let told: Result<Object<T>, JsonRejection> = match request.headers().get(CONTENT_TYPE) {
             Some(kind) if kind == "application/json" => {
                 let bytes = Bytes::from_request(request, state).await.map_err(JsonRejection::from);
                 bytes.and_then(|bytes| parse(&bytes))
@@ -44,11 +54,27 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             _ => axum::Json::from_request(request, state).await.map(|axum::Json(value)| value),
         };
         match told {
-            Ok(value) => Ok(Self(value)),
+            Ok(Object(value)) => Ok(Self(value)),
             Err(JsonRejection::JsonDataError(error)) => Err(ApiError::unprocessable(error.body_text())),
             Err(JsonRejection::BytesRejection(error)) => Err(ApiError::new(Code::TooLarge, error.body_text())),
             Err(error) => Err(ApiError::invalid(error.body_text())),
         }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+    type Value = T;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields))
     }
 }
 
@@ -121,5 +147,21 @@ mod tests {
         assert_eq!(wait("respond-async, wait=7").await, Duration::from_secs(7));
         assert_eq!(wait("wait=100000").await, WAIT_MAX);
         assert_eq!(wait("wait=-1").await, Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_list_is_no_object() {
+        #[derive(Deserialize)]
+        struct Body {
+            name: String,
+        }
+        let body = async |kind: &str, text: &'static str| {
+            let request = http::Request::builder().header(CONTENT_TYPE, kind).body(text.into()).unwrap();
+            Json::<Body>::from_request(request, &()).await.map(|Json(Body { name })| name)
+        };
+        for kind in ["application/json", "application/json; charset=utf-8"] {
+            assert_eq!(body(kind, r#"{"name": "a"}"#).await.unwrap(), "a");
+            assert_eq!(body(kind, r#"["a"]"#).await.unwrap_err().code(), Code::Unprocessable);
+        }
     }
 }
