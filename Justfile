@@ -85,7 +85,7 @@ lint: (setup "lint")
     cd web-console && cargo fmt -p web-console -p console-build --check
     cd web-console && cargo clippy --workspace --all-targets --target-dir "$CONSOLE_TARGET_DIR/host" -- -D warnings
     @infra/scripts/openapi-lint.sh || { [[ $? == 3 && -z ${CI:-} ]] && echo "lint: the documents are not checked"; }
-    @if command -v shellcheck >/dev/null; then shellcheck .ci/run infra/scripts/*.sh; else echo "lint: no shellcheck here, scripts are not checked"; fi
+    @if command -v shellcheck >/dev/null; then shellcheck .ci/run infra/scripts/*.sh tests/*/*.sh; else echo "lint: no shellcheck here, scripts are not checked"; fi
 
 # Format everything
 fmt:

@@ -11,4 +11,4 @@ if [[ ! node_modules/.package-lock.json -nt package-lock.json ]]; then
   npm ci --no-audit --no-fund --silent
   touch node_modules/.package-lock.json
 fi
-exec node --test --test-reporter=spec console.test.mjs
+exec node --test --test-concurrency=1 --test-reporter=spec provider.test.mjs console.test.mjs

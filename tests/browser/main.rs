@@ -1,4 +1,4 @@
-//! The console in a real browser, against a manager of its own. What is looked at stands in `console.test.mjs`.
+//! The console in a real browser, against a manager of its own. What is looked at stands in `console.test.mjs`; and signing in with a real provider: `provider.test.mjs`.
 
 use std::path::PathBuf;
 
@@ -32,6 +32,6 @@ async fn the_console_works_in_a_real_browser() -> anyhow::Result<()> {
     let mut tests = Command::new(tests::root().join("infra/scripts/browser-test.sh"));
     let status = tests.env("MANAGER_URL", format!("http://{address}")).kill_on_drop(true).status().await?;
     stop.cancel();
-    ensure!(status.success(), "tests/browser/console.test.mjs failed, see above");
+    ensure!(status.success(), "tests/browser failed, see above");
     Ok(())
 }

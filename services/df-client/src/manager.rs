@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use df_api::cluster::Jwks;
 use df_api::manager::{
-    Application, Audit, Cluster, CreateApplicationRequest, CreateClusterRequest, CreateJoinTokenRequest,
-    CreatePersonalAccessTokenRequest, CreateRoleRequest, CreatedJoinToken, DiscoveryRequest, DiscoveryResponse,
-    JoinToken, Permission, PersonalAccessToken, ResetPasswordRequest, Scheduler, SchedulerLease, SchedulerLeaseRequest,
-    SeedPeer, SeedPeerLease, SeedPeerLeaseRequest, SignInRequest, SignInResponse, SignUpRequest,
-    UpdateApplicationRequest, UpdateClusterRequest, UpdatePersonalAccessTokenRequest, UpdateUserRequest, User,
+    Application, Audit, Bucket, Cluster, Config, CreateApplicationRequest, CreateBucketRequest, CreateClusterRequest,
+    CreateConfigRequest, CreateJoinTokenRequest, CreateOauthRequest, CreatePeerRequest,
+    CreatePersonalAccessTokenRequest, CreateRoleRequest, CreateSchedulerClusterRequest, CreateSchedulerRequest,
+    CreateSeedPeerClusterRequest, CreateSeedPeerRequest, CreatedJoinToken, DiscoveryRequest, DiscoveryResponse,
+    Feature, JoinToken, Oauth, ObjectList, Peer, Permission, PersonalAccessToken, ResetPasswordRequest, Scheduler,
+    SchedulerCluster, SchedulerLease, SchedulerLeaseRequest, SeedPeer, SeedPeerCluster, SeedPeerLease,
+    SeedPeerLeaseRequest, SignInRequest, SignInResponse, SignUpRequest, UpdateApplicationRequest, UpdateClusterRequest,
+    UpdateConfigRequest, UpdateOauthRequest, UpdatePersonalAccessTokenRequest, UpdateSchedulerClusterRequest,
+    UpdateSchedulerRequest, UpdateSeedPeerClusterRequest, UpdateSeedPeerRequest, UpdateUserRequest, User,
 };
-use reqwest::header::IF_NONE_MATCH;
-use reqwest::{Method, StatusCode};
+use reqwest::header::{CONTENT_LENGTH, IF_NONE_MATCH};
+use reqwest::{Body, Method, Response, StatusCode};
+use url::form_urlencoded::byte_serialize;
 
 use crate::transport::{json, send};
 use crate::{ClientError, Transport};
@@ -141,6 +146,28 @@ impl ManagerClient {
         self.transport.call(Method::DELETE, &format!("/api/v1/personal-access-tokens/{id}")).await
     }
 
+    /// All of them: there are no more than twenty.
+    pub async fn list_oauth(&self) -> Result<Vec<Oauth>, ClientError> {
+        let request = self.transport.request(Method::GET, "/api/v1/oauth").query(&[("per_page", "1000")]);
+        json(send(request).await?).await
+    }
+
+    pub async fn create_oauth(&self, body: &CreateOauthRequest) -> Result<Oauth, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/oauth", body).await
+    }
+
+    pub async fn get_oauth(&self, id: i64) -> Result<Oauth, ClientError> {
+        self.transport.get(&format!("/api/v1/oauth/{id}")).await
+    }
+
+    pub async fn update_oauth(&self, id: i64, body: &UpdateOauthRequest) -> Result<Oauth, ClientError> {
+        self.transport.send(Method::PATCH, &format!("/api/v1/oauth/{id}"), body).await
+    }
+
+    pub async fn delete_oauth(&self, id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/oauth/{id}")).await
+    }
+
     /// The newest thousand.
     pub async fn list_audits(&self) -> Result<Vec<Audit>, ClientError> {
         let request = self.transport.request(Method::GET, "/api/v1/audits").query(&[("per_page", "1000")]);
@@ -195,12 +222,210 @@ impl ManagerClient {
         self.transport.call(Method::DELETE, &format!("/api/v1/clusters/{id}")).await
     }
 
-    pub async fn list_schedulers(&self) -> Result<Vec<Scheduler>, ClientError> {
-        self.transport.get("/api/v1/schedulers").await
+    /// The first thousand.
+    pub async fn list_scheduler_clusters(&self) -> Result<Vec<SchedulerCluster>, ClientError> {
+        let request = self.transport.request(Method::GET, "/api/v1/scheduler-clusters").query(&[("per_page", "1000")]);
+        json(send(request).await?).await
     }
 
+    pub async fn create_scheduler_cluster(
+        &self,
+        body: &CreateSchedulerClusterRequest,
+    ) -> Result<SchedulerCluster, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/scheduler-clusters", body).await
+    }
+
+    pub async fn get_scheduler_cluster(&self, id: i64) -> Result<SchedulerCluster, ClientError> {
+        self.transport.get(&format!("/api/v1/scheduler-clusters/{id}")).await
+    }
+
+    pub async fn update_scheduler_cluster(
+        &self,
+        id: i64,
+        body: &UpdateSchedulerClusterRequest,
+    ) -> Result<SchedulerCluster, ClientError> {
+        self.transport.send(Method::PATCH, &format!("/api/v1/scheduler-clusters/{id}"), body).await
+    }
+
+    pub async fn delete_scheduler_cluster(&self, id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/scheduler-clusters/{id}")).await
+    }
+
+    pub async fn add_scheduler(&self, id: i64, scheduler_id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::PUT, &format!("/api/v1/scheduler-clusters/{id}/schedulers/{scheduler_id}")).await
+    }
+
+    /// The first thousand.
+    pub async fn list_seed_peer_clusters(&self) -> Result<Vec<SeedPeerCluster>, ClientError> {
+        let request = self.transport.request(Method::GET, "/api/v1/seed-peer-clusters").query(&[("per_page", "1000")]);
+        json(send(request).await?).await
+    }
+
+    pub async fn create_seed_peer_cluster(
+        &self,
+        body: &CreateSeedPeerClusterRequest,
+    ) -> Result<SeedPeerCluster, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/seed-peer-clusters", body).await
+    }
+
+    pub async fn get_seed_peer_cluster(&self, id: i64) -> Result<SeedPeerCluster, ClientError> {
+        self.transport.get(&format!("/api/v1/seed-peer-clusters/{id}")).await
+    }
+
+    pub async fn update_seed_peer_cluster(
+        &self,
+        id: i64,
+        body: &UpdateSeedPeerClusterRequest,
+    ) -> Result<SeedPeerCluster, ClientError> {
+        self.transport.send(Method::PATCH, &format!("/api/v1/seed-peer-clusters/{id}"), body).await
+    }
+
+    pub async fn delete_seed_peer_cluster(&self, id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/seed-peer-clusters/{id}")).await
+    }
+
+    pub async fn add_seed_peer(&self, id: i64, seed_peer_id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::PUT, &format!("/api/v1/seed-peer-clusters/{id}/seed-peers/{seed_peer_id}")).await
+    }
+
+    pub async fn add_scheduler_cluster(&self, id: i64, other: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::PUT, &format!("/api/v1/seed-peer-clusters/{id}/scheduler-clusters/{other}")).await
+    }
+
+    /// The first thousand.
+    pub async fn list_schedulers(&self) -> Result<Vec<Scheduler>, ClientError> {
+        let request = self.transport.request(Method::GET, "/api/v1/schedulers").query(&[("per_page", "1000")]);
+        json(send(request).await?).await
+    }
+
+    pub async fn create_scheduler(&self, body: &CreateSchedulerRequest) -> Result<Scheduler, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/schedulers", body).await
+    }
+
+    pub async fn get_scheduler(&self, id: i64) -> Result<Scheduler, ClientError> {
+        self.transport.get(&format!("/api/v1/schedulers/{id}")).await
+    }
+
+    pub async fn update_scheduler(&self, id: i64, body: &UpdateSchedulerRequest) -> Result<Scheduler, ClientError> {
+        self.transport.send(Method::PATCH, &format!("/api/v1/schedulers/{id}"), body).await
+    }
+
+    pub async fn delete_scheduler(&self, id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/schedulers/{id}")).await
+    }
+
+    pub async fn list_scheduler_features(&self) -> Result<Vec<Feature>, ClientError> {
+        self.transport.get("/api/v1/scheduler-features").await
+    }
+
+    /// The first thousand.
     pub async fn list_seed_peers(&self) -> Result<Vec<SeedPeer>, ClientError> {
-        self.transport.get("/api/v1/seed-peers").await
+        let request = self.transport.request(Method::GET, "/api/v1/seed-peers").query(&[("per_page", "1000")]);
+        json(send(request).await?).await
+    }
+
+    pub async fn create_seed_peer(&self, body: &CreateSeedPeerRequest) -> Result<SeedPeer, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/seed-peers", body).await
+    }
+
+    pub async fn get_seed_peer(&self, id: i64) -> Result<SeedPeer, ClientError> {
+        self.transport.get(&format!("/api/v1/seed-peers/{id}")).await
+    }
+
+    pub async fn update_seed_peer(&self, id: i64, body: &UpdateSeedPeerRequest) -> Result<SeedPeer, ClientError> {
+        self.transport.send(Method::PATCH, &format!("/api/v1/seed-peers/{id}"), body).await
+    }
+
+    pub async fn delete_seed_peer(&self, id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/seed-peers/{id}")).await
+    }
+
+    /// The first thousand.
+    pub async fn list_configs(&self) -> Result<Vec<Config>, ClientError> {
+        let request = self.transport.request(Method::GET, "/api/v1/configs").query(&[("per_page", "1000")]);
+        json(send(request).await?).await
+    }
+
+    pub async fn create_config(&self, body: &CreateConfigRequest) -> Result<Config, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/configs", body).await
+    }
+
+    pub async fn get_config(&self, id: i64) -> Result<Config, ClientError> {
+        self.transport.get(&format!("/api/v1/configs/{id}")).await
+    }
+
+    pub async fn update_config(&self, id: i64, body: &UpdateConfigRequest) -> Result<Config, ClientError> {
+        self.transport.send(Method::PATCH, &format!("/api/v1/configs/{id}"), body).await
+    }
+
+    pub async fn delete_config(&self, id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/configs/{id}")).await
+    }
+
+    /// The first thousand.
+    pub async fn list_peers(&self) -> Result<Vec<Peer>, ClientError> {
+        let request = self.transport.request(Method::GET, "/api/v1/peers").query(&[("per_page", "1000")]);
+        json(send(request).await?).await
+    }
+
+    pub async fn create_peer(&self, body: &CreatePeerRequest) -> Result<Peer, ClientError> {
+        self.transport.send(Method::POST, "/api/v1/peers", body).await
+    }
+
+    pub async fn get_peer(&self, id: i64) -> Result<Peer, ClientError> {
+        self.transport.get(&format!("/api/v1/peers/{id}")).await
+    }
+
+    pub async fn delete_peer(&self, id: i64) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/peers/{id}")).await
+    }
+
+    pub async fn list_buckets(&self) -> Result<Vec<Bucket>, ClientError> {
+        self.transport.get("/api/v1/buckets").await
+    }
+
+    pub async fn create_bucket(&self, body: &CreateBucketRequest) -> Result<(), ClientError> {
+        self.transport.tell(Method::POST, "/api/v1/buckets", body).await
+    }
+
+    pub async fn get_bucket(&self, id: &str) -> Result<Bucket, ClientError> {
+        self.transport.get(&format!("/api/v1/buckets/{id}")).await
+    }
+
+    pub async fn delete_bucket(&self, id: &str) -> Result<(), ClientError> {
+        self.transport.call(Method::DELETE, &format!("/api/v1/buckets/{id}")).await
+    }
+
+    /// Keys that begin with `prefix`, behind `marker`.
+    pub async fn list_objects(&self, id: &str, prefix: &str, marker: &str) -> Result<ObjectList, ClientError> {
+        let request = self.transport.request(Method::GET, &format!("/api/v1/buckets/{id}/metadatas"));
+        json(send(request.query(&[("prefix", prefix), ("marker", marker)])).await?).await
+    }
+
+    /// Its bytes are the body.
+    pub async fn get_object(&self, id: &str, key: &str) -> Result<Response, ClientError> {
+        let key = one_segment(key);
+        send(self.transport.request(Method::GET, &format!("/api/v1/buckets/{id}/objects/{key}"))).await
+    }
+
+    /// How long it is, in bytes.
+    pub async fn stat_object(&self, id: &str, key: &str) -> Result<u64, ClientError> {
+        let key = one_segment(key);
+        let request = self.transport.request(Method::HEAD, &format!("/api/v1/buckets/{id}/objects/{key}"));
+        let answer = send(request).await?;
+        let length = answer.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(length.unwrap_or_default())
+    }
+
+    pub async fn put_object(&self, id: &str, key: &str, bytes: impl Into<Body>) -> Result<(), ClientError> {
+        let key = one_segment(key);
+        let request = self.transport.request(Method::PUT, &format!("/api/v1/buckets/{id}/objects/{key}"));
+        send(request.body(bytes)).await.map(drop)
+    }
+
+    pub async fn delete_object(&self, id: &str, key: &str) -> Result<(), ClientError> {
+        let key = one_segment(key);
+        self.transport.call(Method::DELETE, &format!("/api/v1/buckets/{id}/objects/{key}")).await
     }
 
     pub async fn list_join_tokens(&self) -> Result<Vec<JoinToken>, ClientError> {
@@ -254,4 +479,9 @@ impl ManagerClient {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A key of an object, whose slashes are no slashes of a path.
+fn one_segment(key: &str) -> String {
+    byte_serialize(key.as_bytes()).collect::<String>().replace('+', "%20")
 }

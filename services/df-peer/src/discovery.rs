@@ -55,6 +55,7 @@ impl Discovery {
             scheduler_cluster_id: self.access.scheduler_cluster_id.or(config.seed_peer_cluster_id),
             member_of: self.peer.member_of(),
             seed_peer: config.seed_peer_cluster_id.is_some(),
+            daemon: config.about.clone(),
         }
     }
 

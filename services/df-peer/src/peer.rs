@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use df_api::cluster::Place;
+use df_api::manager::DaemonInfo;
 use df_api::scheduler::Parent;
 use df_api::task::{Origin, TaskSpec};
 use df_api::{HostId, PeerId, TaskId};
@@ -64,6 +65,8 @@ pub struct PeerConfig {
     /// Accept peers without a credential.
     pub join_open: bool,
     pub peer_tls: PeerTlsConfig,
+    /// What the manager shows of it; nothing for one that is soon gone.
+    pub about: Option<DaemonInfo>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -34,6 +34,8 @@ impl MariaDb {
         let mut install = Command::new("mariadb-install-db");
         install.arg("--no-defaults").args(options(dir.path()));
         install.args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
+        // Two at once take each other's tables in a folder that they share.
+        install.env("TMPDIR", dir.path());
         let made = tokio::task::spawn_blocking(move || install.output()).await?;
         let made = made.context("mariadb-install-db does not start (infra/scripts/setup.sh test)")?;
         ensure!(made.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&made.stderr));

@@ -4,6 +4,7 @@
 //! **Invariants.** Two listeners: one for this node's programs (loopback), one for peers (with a cluster credential).
 //! Handlers are thin: what to fetch, from whom, and when to give up is `df-peer`'s.
 
+mod about;
 mod api;
 pub mod config;
 mod descriptor;
@@ -144,6 +145,7 @@ fn peer_config(config: &Config, at: SocketAddr) -> anyhow::Result<PeerConfig> {
         schedulers: config.scheduler.net_addrs.iter().map(config::NetAddr::url).collect(),
         join_open: config.join_open(),
         peer_tls: config.peer_tls.clone(),
+        about: Some(about::about(at.port())),
     })
 }
 

@@ -183,6 +183,7 @@ fn peer_config(folder: &TempDir, allow: Vec<String>) -> Result<PeerConfig, Fetch
         schedulers: Vec::new(),
         join_open: true,
         peer_tls: PeerTlsConfig::default(),
+        about: None,
     })
 }
 

@@ -29,6 +29,10 @@ pub const SESSION_COOKIE: &str = "df_session";
 pub enum Rule {
     /// Anyone: who that is, is what the operation finds out.
     Anyone,
+    /// Anyone, and whoever is signed in says so: the operation looks.
+    MaybeSignedIn,
+    /// Anyone who comes back from a provider: a change, though a GET.
+    Returning,
     /// Schedulers, seed peers and daemons: by [`crate::joiner::Joiner`].
     Component,
     /// Who is signed in.
@@ -99,7 +103,7 @@ impl Guard {
         let (mut parts, body) = request.into_parts();
         let rule = self.rule(&parts)?;
         let caller = match rule {
-            Rule::Anyone | Rule::Component => None,
+            Rule::Anyone | Rule::MaybeSignedIn | Rule::Returning | Rule::Component => None,
             Rule::SignedIn | Rule::Permitted(_) | Rule::Own(_) => Some(find_caller(&self.app, &parts.headers).await?),
         };
         let allowed = match &caller {
@@ -107,8 +111,9 @@ impl Guard {
             None => Ok(()),
         };
         let call = (parts.method.clone(), parts.uri.path().to_owned());
-        let is_audited = !matches!(call.0, Method::GET | Method::HEAD) && *rule != Rule::Component;
-        if is_audited && *rule == Rule::Anyone && !self.strangers.try_take() {
+        let reads = matches!(call.0, Method::GET | Method::HEAD) && *rule != Rule::Returning;
+        let is_audited = !reads && *rule != Rule::Component;
+        if is_audited && caller.is_none() && !self.strangers.try_take() {
             return Err(ApiError::new(Code::TooManyRequests, "too many sign in at once; try again in a second")
                 .with_header(RETRY_AFTER, HeaderValue::from(1)));
         }
@@ -128,9 +133,8 @@ impl Guard {
 
     fn rule(&self, parts: &Parts) -> Result<&Rule, ApiError> {
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
-        let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
-        let rule = self.rules.of(method, path);
-        rule.ok_or_else(|| ApiError::internal(format!("no rule says who may call {method} {path}")))
+        let rule = self.rules.of(&parts.method, path);
+        rule.ok_or_else(|| ApiError::internal(format!("no rule says who may call {} {path}", parts.method)))
     }
 
     async fn begin_audit(&self, (method, path): &(Method, String), caller: Option<&Caller>) -> Result<i64, ApiError> {
@@ -204,7 +208,7 @@ impl Caller {
 
     async fn check(&self, rule: &Rule, parts: &mut Parts) -> Result<(), ApiError> {
         match rule {
-            Rule::Anyone | Rule::Component => Ok(()),
+            Rule::Anyone | Rule::MaybeSignedIn | Rule::Returning | Rule::Component => Ok(()),
             Rule::SignedIn => self.session().map(drop).ok_or_else(|| {
                 ApiError::forbidden("this is for users who are signed in; a personal access token does not open it")
             }),
@@ -236,7 +240,7 @@ impl FromRequestParts<App> for Caller {
 
 /// By a user's token, as bearer or cookie, or by a personal access token.
 pub async fn find_caller(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
-    let token = bearer(headers).or_else(|| cookie(headers)).ok_or_else(|| {
+    let token = bearer(headers).or_else(|| cookie(headers, SESSION_COOKIE)).ok_or_else(|| {
         ApiError::unauthenticated("sign in first: POST /api/v1/users/signin, then Authorization: Bearer or the cookie")
     })?;
     let now = now_ms();
@@ -259,10 +263,10 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let headers = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = headers.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find_map(|(name, value)| (name == SESSION_COOKIE).then_some(value))
+    pairs.find_map(|(known, value)| (known == name).then_some(value))
 }
 
 #[cfg(test)]
@@ -272,6 +276,6 @@ mod tests {
     #[test]
     fn the_cookie_is_found_among_others() {
         let request = http::Request::builder().header(COOKIE, "a=b; df_session=x.y.z; c=d").body(()).unwrap();
-        assert_eq!((cookie(request.headers()), bearer(request.headers())), (Some("x.y.z"), None));
+        assert_eq!((cookie(request.headers(), SESSION_COOKIE), bearer(request.headers())), (Some("x.y.z"), None));
     }
 }

@@ -3,13 +3,22 @@
 
 mod applications;
 mod audits;
+mod buckets;
 mod clusters;
+mod configs;
 mod discovery;
 mod join_tokens;
 mod leases;
+mod oauth;
+mod peers;
 mod personal_access_tokens;
 mod roles;
+mod scheduler_clusters;
+mod schedulers;
+mod seed_peer_clusters;
+mod seed_peers;
 mod sessions;
+mod sign_in_with;
 mod users;
 
 use std::sync::Arc;
@@ -20,7 +29,7 @@ use axum::{Extension, Router};
 use df_api::Problem;
 use df_api::manager::Permission;
 use df_http::{ApiError, base, layers};
-use http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, HeaderValue};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::openapi::OpenApi;
@@ -31,6 +40,7 @@ use utoipa_axum::routes;
 use crate::access::{Guard, SESSION_COOKIE, authorize};
 use crate::app::App;
 use crate::console;
+use crate::headers::add_headers;
 use crate::operations::Operations;
 
 #[derive(utoipa::OpenApi)]
@@ -44,8 +54,12 @@ use crate::operations::Operations;
     modifiers(&Schemes),
     tags(
         (name = "accounts", description = "Signing in, users, roles, personal access tokens, the audit log"),
-        (name = "clusters", description = "Clusters, the scopes by which they take peers, and how applications rank"),
-        (name = "components", description = "Schedulers, seed peers and daemons: leases, discovery, keys, join tokens"),
+        (name = "clusters", description = "Clusters, the scopes by which they take peers, and their two parts"),
+        (name = "fleet", description = "Schedulers, seed peers and peers, as people see them"),
+        (name = "settings", description = "How applications rank, and named values"),
+        (name = "storage", description = "Buckets and objects of the configured storage"),
+        (name = "components", description = "The components' own calls: leases, discovery, keys; and join tokens"),
+        (name = "open", description = "The same for scripts that expect it under /oapi/v1"),
     )
 )]
 struct Document;
@@ -71,17 +85,22 @@ pub fn router(app: &App) -> Router {
         // Holders of a cookie only: programs send neither Sec-Fetch-Site nor Origin and pass.
         .layer(CsrfLayer::new().with_rejection_response(refuse_foreign_page));
     let all = api.merge(base::routes(document, ready(app))).merge(console::routes());
-    let nosniff = SetResponseHeaderLayer::if_not_present(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    layers::apply(all.layer(nosniff), "manager")
+    layers::apply(all.layer(from_fn_with_state(app.config().https, add_headers)), "manager")
 }
 
 fn operations() -> Operations {
-    Operations::new(Document::openapi())
-        .anyone(routes!(sessions::sign_in))
+    let all = add_accounts(Operations::new(Document::openapi()));
+    add_components(add_settings_and_storage(add_clusters_and_fleet(all)))
+}
+
+fn add_accounts(all: Operations) -> Operations {
+    all.anyone(routes!(sessions::sign_in))
+        .anyone(routes!(sign_in_with::sign_in_with))
+        .returning(routes!(sign_in_with::return_from))
         .signed_in(routes!(sessions::sign_out))
         .signed_in(routes!(sessions::refresh_token))
         .signed_in(routes!(sessions::get_session))
-        .anyone(routes!(users::sign_up))
+        .maybe_signed_in(routes!(users::sign_up))
         .resource(routes!(users::list_users))
         .own(routes!(users::get_user, users::update_user))
         .own(routes!(users::reset_password))
@@ -100,18 +119,55 @@ fn operations() -> Operations {
             personal_access_tokens::update_personal_access_token,
             personal_access_tokens::delete_personal_access_token
         ))
+        .resource(routes!(oauth::list_oauth, oauth::create_oauth))
+        .resource(routes!(oauth::get_oauth, oauth::update_oauth, oauth::delete_oauth))
         .resource(routes!(audits::list_audits))
-        .resource(routes!(clusters::list_clusters, clusters::create_cluster))
-        .resource(routes!(clusters::get_cluster, clusters::update_cluster, clusters::delete_cluster))
+}
+
+fn add_clusters_and_fleet(all: Operations) -> Operations {
+    all.open(routes!(clusters::list_clusters, clusters::create_cluster))
+        .open(routes!(clusters::get_cluster, clusters::update_cluster, clusters::delete_cluster))
+        .resource(routes!(scheduler_clusters::list_scheduler_clusters, scheduler_clusters::create_scheduler_cluster))
+        .resource(routes!(
+            scheduler_clusters::get_scheduler_cluster,
+            scheduler_clusters::update_scheduler_cluster,
+            scheduler_clusters::delete_scheduler_cluster
+        ))
+        .resource(routes!(scheduler_clusters::add_scheduler))
+        .resource(routes!(seed_peer_clusters::list_seed_peer_clusters, seed_peer_clusters::create_seed_peer_cluster))
+        .resource(routes!(
+            seed_peer_clusters::get_seed_peer_cluster,
+            seed_peer_clusters::update_seed_peer_cluster,
+            seed_peer_clusters::delete_seed_peer_cluster
+        ))
+        .resource(routes!(seed_peer_clusters::add_seed_peer))
+        .resource(routes!(seed_peer_clusters::add_scheduler_cluster))
+        .resource(routes!(schedulers::list_schedulers, schedulers::create_scheduler))
+        .resource(routes!(schedulers::get_scheduler, schedulers::update_scheduler, schedulers::delete_scheduler))
+        .resource(routes!(schedulers::list_scheduler_features))
+        .resource(routes!(seed_peers::list_seed_peers, seed_peers::create_seed_peer))
+        .resource(routes!(seed_peers::get_seed_peer, seed_peers::update_seed_peer, seed_peers::delete_seed_peer))
+        .resource(routes!(peers::list_peers, peers::create_peer))
+        .resource(routes!(peers::get_peer, peers::delete_peer))
+}
+
+fn add_settings_and_storage(all: Operations) -> Operations {
+    all.resource(routes!(buckets::list_buckets, buckets::create_bucket))
+        .resource(routes!(buckets::get_bucket, buckets::delete_bucket))
+        .resource(routes!(buckets::list_objects))
+        .resource(routes!(buckets::get_object, buckets::stat_object, buckets::put_object, buckets::delete_object))
+        .resource(routes!(configs::list_configs, configs::create_config))
+        .resource(routes!(configs::get_config, configs::update_config, configs::delete_config))
         .resource(routes!(applications::list_applications, applications::create_application))
         .resource(routes!(
             applications::get_application,
             applications::update_application,
             applications::delete_application
         ))
-        .resource(routes!(leases::list_schedulers))
-        .resource(routes!(leases::list_seed_peers))
-        .component(routes!(leases::renew_scheduler_lease))
+}
+
+fn add_components(all: Operations) -> Operations {
+    all.component(routes!(leases::renew_scheduler_lease))
         .component(routes!(leases::end_scheduler_lease))
         .component(routes!(leases::renew_seed_peer_lease))
         .component(routes!(leases::end_seed_peer_lease))

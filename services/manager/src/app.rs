@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use df_api::cluster::{Jwks, Membership, Role};
 use df_api::manager::Cluster;
+use df_http::ApiError;
 use df_http::serve::{Limits, serve_within};
 use df_http::worker::Workers;
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::check_user::KNOWN_PASSWORD;
 use crate::config::Config;
@@ -20,12 +22,17 @@ use crate::db::{Db, DbError, now_ms};
 use crate::key_ring::KeyRing;
 use crate::keys::{self, KeyError, Keys};
 use crate::lookout::Lookout;
+use crate::object_storage::ObjectStorage;
 use crate::password::{self, Passwords};
+use crate::provider;
+use crate::roll::{Roll, RollCall};
 use crate::router;
+use crate::seal::Seal;
 use crate::secret::{self, Purpose};
 use crate::sweep::Sweep;
 
 const JOIN_TOKEN_CHARS_MIN: usize = 16;
+const SECRET_KEY_CHARS_MIN: usize = 32;
 /// Every daemon holds one while it waits for a change.
 const CONNECTIONS_MAX: usize = 16_384;
 /// So that there is room for the others. Whose answer is not held back, asks again in a minute.
@@ -41,6 +48,10 @@ struct Inner {
     keys: Arc<KeyRing>,
     passwords: Passwords,
     lookout: Lookout,
+    roll: Arc<Roll>,
+    seal: Seal,
+    provider_client: reqwest::Client,
+    object_storage: Option<ObjectStorage>,
     /// Ends the long polls.
     closing: CancellationToken,
 }
@@ -49,6 +60,7 @@ struct Inner {
 pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) {
     let workers = Workers::new(stop.clone());
     workers.spawn(Sweep::new(app.db().clone(), app.0.keys.clone()));
+    workers.spawn(RollCall::new(app.db().clone(), app.0.roll.clone()));
     let closing = async {
         stop.cancelled().await;
         app.closing().cancel();
@@ -77,6 +89,10 @@ impl App {
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
             lookout: Lookout::new(db.clone(), WAITING_MAX),
+            roll: Arc::new(Roll::new()),
+            seal: seal(config, &db).await?,
+            provider_client: provider::client()?,
+            object_storage: object_storage(config)?,
             db,
             keys,
             passwords: Passwords::new(),
@@ -121,6 +137,27 @@ impl App {
         &self.0.lookout
     }
 
+    pub(crate) fn seal(&self) -> &Seal {
+        &self.0.seal
+    }
+
+    /// For asking those whom people sign in with.
+    pub(crate) fn provider_client(&self) -> &reqwest::Client {
+        &self.0.provider_client
+    }
+
+    pub(crate) fn object_storage(&self) -> Result<&ObjectStorage, ApiError> {
+        self.0.object_storage.as_ref().ok_or_else(|| {
+            ApiError::not_found(
+                "this manager has no object storage: set objectStorage, and its keys in the environment",
+            )
+        })
+    }
+
+    pub(crate) fn roll(&self) -> &Roll {
+        &self.0.roll
+    }
+
     pub(crate) fn closing(&self) -> &CancellationToken {
         &self.0.closing
     }
@@ -139,6 +176,31 @@ impl App {
             jwks: keys.jwks().clone(),
         })
     }
+}
+
+fn object_storage(config: &Config) -> anyhow::Result<Option<ObjectStorage>> {
+    let Some([access, secret]) = &config.object_storage_keys else { return Ok(None) };
+    if let Some(endpoint) = &config.object_storage.endpoint {
+        let url = Url::parse(endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        ensure!(url.is_some(), "objectStorage.endpoint is {endpoint:?}, not http://HOST or https://HOST");
+    }
+    Ok(Some(ObjectStorage::new(&config.object_storage, access, secret)?))
+}
+
+/// By the key of the environment, or else the first that this platform had.
+async fn seal(config: &Config, db: &Db) -> anyhow::Result<Seal> {
+    if let Some(key) = &config.secret_key {
+        let key = key.expose_secret();
+        ensure!(
+            key.len() >= SECRET_KEY_CHARS_MIN,
+            "DRAGONFLY_SECRET_KEY has {} characters, not at least {SECRET_KEY_CHARS_MIN}",
+            key.len()
+        );
+        return Ok(Seal::new(key.as_bytes())?);
+    }
+    let keys = db.signing_keys().await?;
+    let (_, first) = keys.last().context("the database has no signing key")?;
+    Ok(Seal::new(first)?)
 }
 
 async fn seeds(config: &Config) -> anyhow::Result<Seeds> {

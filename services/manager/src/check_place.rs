@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use df_api::HostId;
 use df_api::cluster::Place;
+use df_api::manager::DaemonInfo;
 use url::Url;
 
 use crate::check_cluster::{Refused, at_most, check_location, ensure, quoted};
@@ -12,6 +13,7 @@ use crate::check_cluster::{Refused, at_most, check_location, ensure, quoted};
 const HOSTNAME_CHARS_MAX: usize = 253;
 const IDC_CHARS_MAX: usize = 100;
 const URL_CHARS_MAX: usize = 1024;
+const FACT_CHARS_MAX: usize = 100;
 
 pub fn check_place(place: &Place) -> Result<(), Refused> {
     let Place { hostname, ip, idc, location } = place;
@@ -35,6 +37,16 @@ pub fn check_daemon(place: &Place, port: u16) -> Result<(), Refused> {
     ensure(named, "place.hostname", quoted(&place.hostname), || {
         "letters, digits and . _ : - only, short enough to be part of a host's id".to_owned()
     })
+}
+
+pub fn check_daemon_info(daemon: &DaemonInfo) -> Result<(), Refused> {
+    let DaemonInfo { port: _, os, platform, platform_family, platform_version, kernel_version, git_version } = daemon;
+    at_most("os", os, FACT_CHARS_MAX)?;
+    at_most("platform", platform, FACT_CHARS_MAX)?;
+    at_most("platform_family", platform_family, FACT_CHARS_MAX)?;
+    at_most("platform_version", platform_version, FACT_CHARS_MAX)?;
+    at_most("kernel_version", kernel_version, FACT_CHARS_MAX)?;
+    at_most("git_version", git_version, FACT_CHARS_MAX)
 }
 
 /// Its port.

@@ -1,14 +1,17 @@
 //! What may be ruled about downloads: pure checks of weights, block lists and applications.
 //! **Invariant:** what passes compiles at the scheduler, which bounds its patterns alike.
 
-use df_api::manager::{Application, CreateApplicationRequest};
+use df_api::manager::{Application, Config, CreateApplicationRequest, CreateConfigRequest};
 use df_api::rules::{ApplicationPriority, BlockList, Blocked, InvalidWeights, LIST_ENTRIES_MAX, Weights};
 
 use crate::check_cluster::{Refused, at_most, check_pattern, ensure, quoted};
+use crate::db::configs::{GC, Kept};
 
 /// Of a pattern, a tag or an application; a tag may be so long in a request.
 const ENTRY_CHARS_MAX: usize = 1024;
 const BIO_CHARS_MAX: usize = 400;
+const CONFIG_NAME_CHARS_MAX: usize = 100;
+const CONFIG_VALUE_CHARS_MAX: usize = 1024;
 
 pub fn check_weights(field: &str, weights: &Weights) -> Result<(), Refused> {
     weights.check().map_err(|invalid| match invalid {
@@ -30,6 +33,25 @@ pub fn check_new_application(new: &CreateApplicationRequest) -> Result<(), Refus
 
 pub fn check_application(application: &Application) -> Result<(), Refused> {
     check_parts([&application.name, &application.url, &application.bio], &application.priority)
+}
+
+pub fn check_new_config(new: &CreateConfigRequest) -> Result<(), Refused> {
+    check_config_parts(&new.name, &new.value, &new.bio)
+}
+
+pub fn check_config(config: &Config) -> Result<(), Refused> {
+    check_config_parts(&config.name, &config.value, &config.bio)
+}
+
+fn check_config_parts(name: &str, value: &str, bio: &str) -> Result<(), Refused> {
+    ensure(!name.trim().is_empty(), "name", quoted(name), || "say what it is".to_owned())?;
+    at_most("name", name, CONFIG_NAME_CHARS_MAX)?;
+    ensure(!value.is_empty(), "value", "\"\"", || "say what it is; delete the config to have none".to_owned())?;
+    at_most("value", value, CONFIG_VALUE_CHARS_MAX)?;
+    at_most("bio", bio, BIO_CHARS_MAX)?;
+    ensure(name != GC || Kept::parse(value).is_ok(), "value", quoted(value), || {
+        r#"of gc: {"audit":{"ttl":NANOSECONDS},"job":{"ttl":NANOSECONDS}}"#.to_owned()
+    })
 }
 
 fn check_parts([name, url, bio]: [&str; 3], priority: &ApplicationPriority) -> Result<(), Refused> {

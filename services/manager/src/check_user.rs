@@ -3,9 +3,11 @@
 
 use std::collections::HashSet;
 
-use df_api::manager::{CreateRoleRequest, Permission, PersonalAccessToken, SignUpRequest, User};
+use df_api::manager::{CreateRoleRequest, Oauth, Permission, PersonalAccessToken, SignUpRequest, User};
+use url::Url;
 
 use crate::check_cluster::{Refused, at_most, ensure, quoted};
+use crate::provider::{self, GITHUB, GOOGLE};
 
 const NAME_CHARS_MIN: usize = 3;
 const NAME_CHARS_MAX: usize = 40;
@@ -17,6 +19,9 @@ const AVATAR_CHARS_MAX: usize = 255;
 const FIELD_CHARS_MAX: usize = 100;
 const BIO_CHARS_MAX: usize = 400;
 const PERMISSIONS_MAX: usize = 100;
+const CLIENT_ID_CHARS_MAX: usize = 256;
+const SECRET_CHARS_MAX: usize = 512;
+const URL_CHARS_MAX: usize = 1024;
 /// What nobody has to guess.
 pub const KNOWN_PASSWORD: &str = "dragonfly";
 
@@ -83,6 +88,40 @@ pub fn check_permission(field: &str, permission: &Permission, known: &[Permissio
     let is_known = object == "*" || known.iter().any(|known| known.object == object);
     ensure(is_known, &format!("{field}.object"), quoted(object), || {
         "there is no such resource; GET /api/v1/permissions lists them; * is all".to_owned()
+    })
+}
+
+pub fn check_oauth(oauth: &Oauth) -> Result<(), Refused> {
+    let Oauth { name, bio, client_id, redirect_url, issuer, .. } = oauth;
+    let sane = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let fits = (1..=NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(sane);
+    ensure(fits, "name", quoted(name), || format!("1 to {NAME_CHARS_MAX} of a-z 0-9 -"))?;
+    at_most("bio", bio, BIO_CHARS_MAX)?;
+    ensure(!client_id.is_empty(), "client_id", "\"\"", || "as the provider gave it".to_owned())?;
+    at_most("client_id", client_id, CLIENT_ID_CHARS_MAX)?;
+    at_most("redirect_url", redirect_url, URL_CHARS_MAX)?;
+    let path = format!("/api/v1/users/signin/{name}/callback");
+    let back = Url::parse(redirect_url).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.path() == path
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    ensure(back, "redirect_url", quoted(redirect_url), || format!("https://MANAGER{path}, as it is registered there"))?;
+    at_most("issuer", issuer, URL_CHARS_MAX)?;
+    match name.as_str() {
+        GOOGLE => ensure(issuer.is_empty(), "issuer", quoted(issuer), || "google has one; leave it out".to_owned()),
+        GITHUB if issuer.is_empty() => Ok(()),
+        _ => ensure(provider::check_url(issuer).is_ok(), "issuer", quoted(issuer), || {
+            "https://…, where /.well-known/openid-configuration is; http on this machine only".to_owned()
+        }),
+    }
+}
+
+pub fn check_oauth_secret(secret: &str) -> Result<(), Refused> {
+    let chars = secret.chars().count();
+    ensure((1..=SECRET_CHARS_MAX).contains(&chars), "client_secret", format!("({chars} characters)"), || {
+        format!("1 to {SECRET_CHARS_MAX} characters, as the provider gave it")
     })
 }
 

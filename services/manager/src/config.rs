@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -18,6 +18,7 @@ pub struct Config {
     /// Where the database file is. Default `/var/lib/dragonfly/manager`.
     pub data_dir: PathBuf,
     pub database: Database,
+    pub object_storage: ObjectStorage,
     /// What schedulers, seed peers and daemons must show. Default `token`.
     pub join: Join,
     /// A scheduler or seed peer that is silent for this long counts as gone; they renew three times as often.
@@ -33,6 +34,13 @@ pub struct Config {
     /// `DRAGONFLY_INITIAL_ROOT_PASSWORD`: root's password at first start, 8 to 128 characters. Default `dragonfly`.
     #[serde(skip)]
     pub initial_root_password: Option<SecretString>,
+    /// `DRAGONFLY_SECRET_KEY`: with it, secrets of others (of providers that people sign in with) are sealed in the
+    /// database; at least 32 characters, the same at all managers and starts. Default: a key from the database itself.
+    #[serde(skip)]
+    pub secret_key: Option<SecretString>,
+    /// Access key and secret key of the object storage.
+    #[serde(skip)]
+    pub object_storage_keys: Option<[SecretString; 2]>,
     /// `DRAGONFLY_JOIN_TOKEN`: a join token for the whole platform, at least 16 characters. A new value at a later start
     /// replaces the former. Default none.
     #[serde(skip)]
@@ -48,6 +56,19 @@ pub struct Database {
     pub url: Option<String>,
 }
 
+/// Whose buckets `/api/v1/buckets` shows. Its keys come from the environment: `DRAGONFLY_OBJECT_STORAGE_ACCESS_KEY` and
+/// `DRAGONFLY_OBJECT_STORAGE_SECRET_KEY`; without them there is none.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ObjectStorage {
+    /// Of a storage that speaks like Amazon's S3. Default: Amazon's own, by region.
+    pub endpoint: Option<String>,
+    /// Default `us-east-1`.
+    pub region: Option<String>,
+    /// `ENDPOINT/BUCKET` instead of `BUCKET.ENDPOINT`. Default: true where there is an `endpoint`.
+    pub force_path_style: Option<bool>,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Join {
@@ -59,6 +80,7 @@ pub enum Join {
 }
 
 const LEASE_MS_MIN: u64 = 100;
+const STORAGE_KEYS: [&str; 2] = ["DRAGONFLY_OBJECT_STORAGE_ACCESS_KEY", "DRAGONFLY_OBJECT_STORAGE_SECRET_KEY"];
 const LEASE_MS_MAX: u64 = 3_600_000;
 
 impl Default for Config {
@@ -67,12 +89,15 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
             data_dir: "/var/lib/dragonfly/manager".into(),
             database: Database::default(),
+            object_storage: ObjectStorage::default(),
             join: Join::default(),
             lease_ms: 15_000,
             https: false,
             sign_up: false,
             verbose: false,
             initial_root_password: None,
+            secret_key: None,
+            object_storage_keys: None,
             join_token: None,
         }
     }
@@ -88,6 +113,12 @@ impl Config {
             config.listen.set_port(port.parse().with_context(|| format!("PORT is {port:?}, not a port number"))?);
         }
         config.initial_root_password = variable("DRAGONFLY_INITIAL_ROOT_PASSWORD").map(SecretString::from);
+        config.secret_key = variable("DRAGONFLY_SECRET_KEY").map(SecretString::from);
+        config.object_storage_keys = match STORAGE_KEYS.map(variable) {
+            [Some(access), Some(secret)] => Some([access, secret].map(SecretString::from)),
+            [None, None] => None,
+            _ => bail!("of {} and {} only one is set", STORAGE_KEYS[0], STORAGE_KEYS[1]),
+        };
         config.join_token = variable("DRAGONFLY_JOIN_TOKEN").map(SecretString::from);
         Ok(config)
     }

@@ -12,7 +12,7 @@ use axum::routing::any;
 use df_http::ApiError;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, IF_NONE_MATCH, REFERRER_POLICY, VARY,
+    HeaderName, HeaderValue, IF_NONE_MATCH, VARY,
 };
 use http::{Method, StatusCode};
 use rust_embed::RustEmbed;
@@ -113,7 +113,6 @@ fn answer(found: Found, path: &str, headers: &HeaderMap) -> Response {
     set(CACHE_CONTROL, kept);
     set(VARY, "accept-encoding");
     set(CONTENT_SECURITY_POLICY, CSP);
-    set(REFERRER_POLICY, "no-referrer");
     set(CONTENT_TYPE, mime_guess::from_path(path).first_or_octet_stream().essence_str());
     if let Some(encoding) = found.encoding {
         set(CONTENT_ENCODING, encoding);

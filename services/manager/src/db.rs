@@ -5,6 +5,7 @@
 pub mod applications;
 pub mod audits;
 pub mod clusters;
+pub mod configs;
 pub mod connect;
 pub mod connection;
 #[cfg(test)]
@@ -14,8 +15,10 @@ pub mod first_start;
 pub mod fleet;
 pub mod instances;
 pub mod join_tokens;
+pub mod oauth;
 #[cfg(test)]
 mod outage;
+pub mod peers;
 pub mod personal_access_tokens;
 pub mod roles;
 #[cfg(test)]

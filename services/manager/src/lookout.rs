@@ -121,9 +121,10 @@ impl Lookout {
         let seed_peers = self.db.list_instances(Kind::SeedPeer, &active, page, now).await?.items;
         let of = |kind: &str, all: &[Instance]| all.iter().map(|one| mark(kind, one.id, one.updated_at_ms)).collect();
         let marks: [Vec<String>; 2] = [of("scheduler", &schedulers), of("seed_peer", &seed_peers)];
+        let told = once_per_url(schedulers.into_iter().filter(Instance::schedules).collect());
         Ok(Arc::new(Roster {
             marks: marks.concat(),
-            schedulers: once_per_url(schedulers).into_iter().map(|row| row.into_scheduler(now)).collect(),
+            schedulers: told.into_iter().map(|row| row.into_scheduler(now)).collect(),
             seed_peers: once_per_url(seed_peers).into_iter().filter_map(Instance::into_known_host).collect(),
         }))
     }

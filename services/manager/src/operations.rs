@@ -36,6 +36,14 @@ impl Operations {
         self.ruled(routes, |_, _| Rule::Anyone)
     }
 
+    pub fn maybe_signed_in(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.ruled(routes, |_, _| Rule::MaybeSignedIn)
+    }
+
+    pub fn returning(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.ruled(routes, |_, _| Rule::Returning)
+    }
+
     pub fn component(self, routes: UtoipaMethodRouter<App>) -> Self {
         self.ruled(routes, |_, _| Rule::Component)
     }
@@ -52,6 +60,20 @@ impl Operations {
     /// The user whose id is in the path, too.
     pub fn own(self, routes: UtoipaMethodRouter<App>) -> Self {
         self.ruled(routes, |method, path| Rule::Own(permission(method, path)))
+    }
+
+    /// Under `/oapi/v1` too, where the incumbent's scripts look for what a personal access token opens.
+    pub fn open(self, routes: UtoipaMethodRouter<App>) -> Self {
+        let mut others = routes.clone();
+        let paths = std::mem::take(&mut others.1.paths);
+        others.1.paths.extend(paths.into_iter().map(|(path, mut item)| {
+            for (_, operation) in operations_of(&mut item) {
+                operation.operation_id = operation.operation_id.take().map(|id| format!("open_{id}"));
+                operation.tags = Some(vec!["open".to_owned()]);
+            }
+            (path.replacen("/api/", "/oapi/", 1), item)
+        }));
+        self.resource(routes).resource(others)
     }
 
     pub fn finish(self) -> (Router<App>, OpenApi, Rules) {
@@ -75,8 +97,11 @@ impl Operations {
 // === impl Rules ===
 
 impl Rules {
+    /// HEAD is GET where it is nothing else (RFC 9110 §9.3.2).
     pub fn of(&self, method: &Method, path: &str) -> Option<&Rule> {
-        self.0.get(path)?.iter().find(|(known, _)| known == method).map(|(_, rule)| rule)
+        let rules = self.0.get(path)?;
+        let of = |wanted: &Method| rules.iter().find(|(known, _)| known == wanted).map(|(_, rule)| rule);
+        of(method).or_else(|| if *method == Method::HEAD { of(&Method::GET) } else { None })
     }
 
     /// Everything that a role can be permitted, in order.
@@ -85,7 +110,7 @@ impl Rules {
         let objects: BTreeSet<&str> = rules
             .filter_map(|rule| match rule {
                 Rule::Permitted(permission) | Rule::Own(permission) => Some(permission.object.as_str()),
-                Rule::Anyone | Rule::Component | Rule::SignedIn => None,
+                Rule::Anyone | Rule::MaybeSignedIn | Rule::Returning | Rule::Component | Rule::SignedIn => None,
             })
             .collect();
         let both =
@@ -95,9 +120,10 @@ impl Rules {
 }
 
 fn operations_of(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
-    let PathItem { get, put, post, delete, patch, .. } = item;
+    let PathItem { get, head, put, post, delete, patch, .. } = item;
     let all = [
         (Method::GET, get),
+        (Method::HEAD, head),
         (Method::PUT, put),
         (Method::POST, post),
         (Method::DELETE, delete),
@@ -129,7 +155,7 @@ fn drop_defaults(document: &mut OpenApi) {
 
 fn permission(method: &Method, path: &str) -> Permission {
     let object = path.split('/').nth(3).unwrap_or_default().to_owned();
-    let action = if *method == Method::GET { Action::Read } else { Action::All };
+    let action = if matches!(*method, Method::GET | Method::HEAD) { Action::Read } else { Action::All };
     Permission { object, action }
 }
 
@@ -139,7 +165,8 @@ fn security(rule: &Rule) -> Vec<SecurityRequirement> {
         ["user", "session"].map(|scheme| SecurityRequirement::new(scheme, permissions.to_vec())).to_vec()
     };
     match rule {
-        Rule::Anyone => vec![SecurityRequirement::default()],
+        Rule::Anyone | Rule::Returning => vec![SecurityRequirement::default()],
+        Rule::MaybeSignedIn => [vec![SecurityRequirement::default()], both(&[])].concat(),
         Rule::Component => {
             ["join_token", "credential"].map(|scheme| SecurityRequirement::new(scheme, Vec::<String>::new())).to_vec()
         }

@@ -4,10 +4,24 @@
 use df_http::ApiError;
 use http::header::LINK;
 use http::{HeaderName, Uri};
+use serde::Deserialize;
 
 use crate::db::Page;
 
 const PER_PAGE_MAX: i64 = 1000;
+
+/// Of lists without a filter.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Paging {
+    /// 1 is the first.
+    #[param(minimum = 1)]
+    pub page: Option<i64>,
+    /// 1 to 1000; 10 when left out.
+    #[param(minimum = 1, maximum = 1000)]
+    pub per_page: Option<i64>,
+}
 
 /// `per_page` where the caller names none.
 pub const PER_PAGE_DEFAULT: i64 = 10;

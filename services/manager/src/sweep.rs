@@ -30,9 +30,12 @@ impl Worker for Sweep {
     async fn round(&mut self) -> Result<Duration, RingError> {
         let now = now_ms();
         let instances = self.db.sweep_instances(now).await?;
+        self.db.sweep_peers(now).await?;
         self.db.sweep_sessions(now).await?;
         self.db.sweep_tries(now).await?;
-        self.db.sweep_audits(now).await?;
+        if let Some(kept) = self.db.kept().await? {
+            self.db.sweep_audits(now.saturating_sub_unsigned(kept.audits.as_millis() as u64)).await?;
+        }
         self.keys.read_again().await?;
         if instances > 0 {
             tracing::info!(instances, "forgot schedulers and seed peers that are long gone");

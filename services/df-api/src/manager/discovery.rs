@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Scheduler;
+use super::{DaemonInfo, Scheduler};
 use crate::cluster::{Membership, Place};
 use crate::scheduler::KnownHost;
 
@@ -24,6 +24,9 @@ pub struct DiscoveryRequest {
     /// It is a seed peer there: its credential says so, and schedulers believe nobody else who says it.
     #[serde(default)]
     pub seed_peer: bool,
+    /// What it tells of itself, for people to see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daemon: Option<DaemonInfo>,
 }
 
 /// Where it belongs, and why.

@@ -85,6 +85,7 @@ CREATE TABLE IF NOT EXISTS instances (
     url                   VARCHAR(1024) NOT NULL,
     idc                   VARCHAR(255)  NOT NULL,
     location              VARCHAR(255)  NOT NULL,
+    features              VARCHAR(255)  NOT NULL,
     cluster_id            BIGINT        NOT NULL,
     lease_until_ms        BIGINT        NOT NULL,
     last_keep_alive_at_ms BIGINT        NOT NULL,

@@ -6,6 +6,7 @@ CREATE TABLE IF NOT EXISTS applications (
     url           TEXT          NOT NULL,
     bio           TEXT          NOT NULL,
     priority      MEDIUMTEXT    NOT NULL,
+    user_id       BIGINT        NOT NULL,
     created_at_ms BIGINT        NOT NULL,
     updated_at_ms BIGINT        NOT NULL
 ) ENGINE = InnoDB CHARSET = utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!50700 COLLATE utf8mb4_0900_bin */;

@@ -79,6 +79,7 @@ CREATE TABLE instances (
     url                   TEXT   NOT NULL,
     idc                   TEXT   NOT NULL,
     location              TEXT   NOT NULL,
+    features              TEXT    NOT NULL,
     cluster_id            BIGINT NOT NULL REFERENCES clusters (id) ON DELETE CASCADE,
     lease_until_ms        BIGINT NOT NULL,
     last_keep_alive_at_ms BIGINT NOT NULL,

@@ -86,6 +86,8 @@ CREATE TABLE instances (
     url                   TEXT    NOT NULL,
     idc                   TEXT    NOT NULL,
     location              TEXT    NOT NULL,
+    -- What a scheduler is used for, as JSON.
+    features              TEXT    NOT NULL,
     cluster_id            INTEGER NOT NULL REFERENCES clusters (id) ON DELETE CASCADE,
     lease_until_ms        BIGINT  NOT NULL,
     last_keep_alive_at_ms BIGINT  NOT NULL,

@@ -5,6 +5,7 @@ CREATE TABLE applications (
     url           TEXT    NOT NULL,
     bio           TEXT    NOT NULL,
     priority      TEXT    NOT NULL,
+    user_id       BIGINT  NOT NULL,
     created_at_ms BIGINT  NOT NULL,
     updated_at_ms BIGINT  NOT NULL
 );

@@ -1,4 +1,4 @@
-//! Applications: how the downloads of a program or a team rank, in all clusters. Guests read, root writes.
+//! Applications: how the downloads of a program or a team rank, in all clusters.
 //! **Invariant:** what is written compiles at the schedulers, which get it with their next lease.
 
 use axum::extract::{OriginalUri, State};
@@ -6,24 +6,12 @@ use axum::response::IntoResponse;
 use df_api::manager::{Application, CreateApplicationRequest, UpdateApplicationRequest};
 use df_http::extract::{Json, Path, Query};
 use df_http::{ApiError, Problems};
-use serde::Deserialize;
 
+use crate::access::Caller;
 use crate::app::App;
 use crate::check_rules::{check_application, check_new_application};
 use crate::db::{Page, now_ms};
-use crate::paging::PER_PAGE_DEFAULT;
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub struct ListApplications {
-    /// 1 is the first.
-    #[param(minimum = 1)]
-    page: Option<i64>,
-    /// 1 to 1000; 10 when left out.
-    #[param(minimum = 1, maximum = 1000)]
-    per_page: Option<i64>,
-}
+use crate::paging::{PER_PAGE_DEFAULT, Paging};
 
 /// List applications
 ///
@@ -32,14 +20,14 @@ pub struct ListApplications {
     get,
     path = "/api/v1/applications",
     operation_id = "list_applications",
-    tag = "clusters",
-    params(ListApplications),
+    tag = "settings",
+    params(Paging),
     responses((status = 200, description = "One page", body = Vec<Application>), Problems)
 )]
 pub async fn list_applications(
     State(app): State<App>,
     OriginalUri(uri): OriginalUri,
-    Query(query): Query<ListApplications>,
+    Query(query): Query<Paging>,
 ) -> Result<impl IntoResponse, ApiError> {
     let page = Page::parse(query.page, query.per_page, PER_PAGE_DEFAULT)?;
     let listed = app.db().list_applications(page).await?;
@@ -51,16 +39,17 @@ pub async fn list_applications(
     post,
     path = "/api/v1/applications",
     operation_id = "create_application",
-    tag = "clusters",
+    tag = "settings",
     request_body = CreateApplicationRequest,
     responses((status = 200, description = "Made", body = Application), Problems)
 )]
 pub async fn create_application(
     State(app): State<App>,
+    caller: Caller,
     Json(body): Json<CreateApplicationRequest>,
 ) -> Result<Json<Application>, ApiError> {
     check_new_application(&body)?;
-    let application = app.db().create_application(&body, now_ms()).await?;
+    let application = app.db().create_application(&body, body.user_id.unwrap_or(caller.user.id), now_ms()).await?;
     tracing::info!(application = application.id, name = application.name, "an application was added");
     Ok(Json(application))
 }
@@ -70,7 +59,7 @@ pub async fn create_application(
     get,
     path = "/api/v1/applications/{id}",
     operation_id = "get_application",
-    tag = "clusters",
+    tag = "settings",
     params(("id" = i64, Path, description = "The application")),
     responses((status = 200, description = "The application", body = Application), Problems)
 )]
@@ -85,7 +74,7 @@ pub async fn get_application(State(app): State<App>, Path(id): Path<i64>) -> Res
     patch,
     path = "/api/v1/applications/{id}",
     operation_id = "update_application",
-    tag = "clusters",
+    tag = "settings",
     params(("id" = i64, Path, description = "The application")),
     request_body = UpdateApplicationRequest,
     responses((status = 200, description = "As it is now", body = Application), Problems)
@@ -105,7 +94,7 @@ pub async fn update_application(
     delete,
     path = "/api/v1/applications/{id}",
     operation_id = "delete_application",
-    tag = "clusters",
+    tag = "settings",
     params(("id" = i64, Path, description = "The application")),
     responses((status = 200, description = "Deleted"), Problems)
 )]

@@ -1,4 +1,4 @@
-//! Clusters: what the console edits. Guests read, root writes.
+//! Clusters: what the console edits.
 //! **Invariant:** nothing is written that `check_cluster` did not see as a whole, also when a part is changed.
 
 use axum::extract::{OriginalUri, State};
@@ -19,12 +19,12 @@ use crate::paging::PER_PAGE_DEFAULT;
 pub struct ListClusters {
     /// 1 is the first.
     #[param(minimum = 1)]
-    page: Option<i64>,
+    pub page: Option<i64>,
     /// 1 to 1000; 10 when left out.
     #[param(minimum = 1, maximum = 1000)]
-    per_page: Option<i64>,
+    pub per_page: Option<i64>,
     /// Only the one of this name.
-    name: Option<String>,
+    pub name: Option<String>,
 }
 
 /// List clusters
@@ -61,11 +61,7 @@ pub async fn create_cluster(
     State(app): State<App>,
     Json(body): Json<CreateClusterRequest>,
 ) -> Result<Json<Cluster>, ApiError> {
-    check_new_cluster(&body)?;
-    let cluster = app.db().create_cluster(&body, now_ms()).await?;
-    app.lookout().changed().await;
-    tracing::info!(cluster = cluster.id, name = cluster.name, "a cluster was added");
-    Ok(Json(cluster))
+    Ok(Json(add(&app, &body).await?))
 }
 
 /// Get a cluster
@@ -98,10 +94,7 @@ pub async fn update_cluster(
     Path(id): Path<i64>,
     Json(body): Json<UpdateClusterRequest>,
 ) -> Result<Json<Cluster>, ApiError> {
-    let cluster = app.db().update_cluster(id, body, now_ms(), check_cluster).await?;
-    app.lookout().changed().await;
-    tracing::info!(cluster = cluster.id, name = cluster.name, "a cluster was changed");
-    Ok(Json(cluster))
+    Ok(Json(change(&app, id, body).await?))
 }
 
 /// Delete a cluster
@@ -116,6 +109,25 @@ pub async fn update_cluster(
     responses((status = 200, description = "Deleted"), Problems)
 )]
 pub async fn delete_cluster(State(app): State<App>, Path(id): Path<i64>) -> Result<(), ApiError> {
+    remove(&app, id).await
+}
+
+pub async fn add(app: &App, new: &CreateClusterRequest) -> Result<Cluster, ApiError> {
+    check_new_cluster(new)?;
+    let cluster = app.db().create_cluster(new, now_ms()).await?;
+    app.lookout().changed().await;
+    tracing::info!(cluster = cluster.id, name = cluster.name, "a cluster was added");
+    Ok(cluster)
+}
+
+pub async fn change(app: &App, id: i64, update: UpdateClusterRequest) -> Result<Cluster, ApiError> {
+    let cluster = app.db().update_cluster(id, update, now_ms(), check_cluster).await?;
+    app.lookout().changed().await;
+    tracing::info!(cluster = cluster.id, name = cluster.name, "a cluster was changed");
+    Ok(cluster)
+}
+
+pub async fn remove(app: &App, id: i64) -> Result<(), ApiError> {
     app.db().delete_cluster(id, now_ms()).await?;
     app.lookout().changed().await;
     tracing::info!(cluster = id, "a cluster was deleted");

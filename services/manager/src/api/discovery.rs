@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use df_api::cluster::{Jwks, Role};
-use df_api::manager::{Cluster, ConsideredCluster, DiscoveryRequest, DiscoveryResponse};
+use df_api::manager::{Cluster, ConsideredCluster, DaemonInfo, DiscoveryRequest, DiscoveryResponse};
 use df_http::extract::{Json, Wait};
 use df_http::{ApiError, Problems};
 use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
@@ -16,7 +16,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
-use crate::check_place::check_place;
+use crate::check_place::{check_daemon_info, check_place};
+use crate::db::peers::Seen;
 use crate::db::unavailable;
 use crate::joiner::Joiner;
 use crate::lookout::Fleet;
@@ -66,10 +67,12 @@ pub async fn discover_cluster(
     Json(body): Json<DiscoveryRequest>,
 ) -> Result<Response, ApiError> {
     check_place(&body.place)?;
+    check_daemon_info(body.daemon.as_ref().unwrap_or(&DaemonInfo::default()))?;
     let until = Instant::now() + wait;
     let mut fleet = app.lookout().look().await?;
     loop {
         let found = find(&app, &joiner, &body, &fleet)?;
+        note(&app, &body, found.cluster.id).await;
         if !is_known(&headers, &found.version) {
             let answer = answer(&app, &body, found, &fleet).await?;
             return Ok(([(ETAG, etag(&answer.version)?)], Json(answer)).into_response());
@@ -124,6 +127,13 @@ fn find(app: &App, joiner: &Joiner, asked: &DiscoveryRequest, fleet: &Arc<Fleet>
     })?;
     let version = version(app.keys().jwks(), cluster, &found.reason, fleet.instances(cluster.id));
     Ok(Found { cluster: cluster.clone(), reason: found.reason, considered: found.considered, version })
+}
+
+/// For people to see; programs that only ask where they would belong tell nothing of themselves.
+async fn note(app: &App, asked: &DiscoveryRequest, cluster_id: i64) {
+    if let Some(daemon) = asked.daemon.clone() {
+        app.roll().note(Seen { place: asked.place.clone(), cluster_id, seed: asked.seed_peer, daemon }).await;
+    }
 }
 
 fn role(asked: &DiscoveryRequest) -> Role {

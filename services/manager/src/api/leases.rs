@@ -1,107 +1,23 @@
-//! Schedulers and seed peers: they renew a lease, people see who holds one.
+//! Leases: how schedulers and seed peers say that they are there.
 //! **Invariant:** a renewal is idempotent and carries everything, so a lost answer or a restart of either side heals.
 
-use axum::extract::{OriginalUri, State};
-use axum::response::IntoResponse;
+use axum::extract::State;
 use df_api::cluster::{Place, Role};
 use df_api::manager::{
-    Application, Cluster, InstanceState, Scheduler, SchedulerLease, SchedulerLeaseRequest, SeedPeer, SeedPeerLease,
-    SeedPeerLeaseRequest,
+    Application, Cluster, SchedulerLease, SchedulerLeaseRequest, SeedPeerLease, SeedPeerLeaseRequest,
 };
 use df_api::rules::ApplicationRule;
-use df_http::extract::{Json, Path, Query};
+use df_http::extract::{Json, Path};
 use df_http::{ApiError, Problems};
-use serde::Deserialize;
 
 use crate::app::App;
 use crate::check_place::{check_daemon, check_place, check_url};
-use crate::db::instances::{InstanceFilter, Kind, Lease};
-use crate::db::{Page, now_ms};
+use crate::db::instances::{Kind, Lease};
+use crate::db::now_ms;
 use crate::joiner::Joiner;
-use crate::paging::PER_PAGE_WHOLE;
 
 /// Renewals per lease: two may get lost.
 const RENEWALS: u64 = 3;
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub struct ListSchedulers {
-    /// 1 is the first.
-    #[param(minimum = 1)]
-    page: Option<i64>,
-    /// 1 to 1000; 1000 when left out.
-    #[param(minimum = 1, maximum = 1000)]
-    per_page: Option<i64>,
-    state: Option<InstanceState>,
-    host_name: Option<String>,
-    scheduler_cluster_id: Option<i64>,
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub struct ListSeedPeers {
-    /// 1 is the first.
-    #[param(minimum = 1)]
-    page: Option<i64>,
-    /// 1 to 1000; 1000 when left out.
-    #[param(minimum = 1, maximum = 1000)]
-    per_page: Option<i64>,
-    state: Option<InstanceState>,
-    host_name: Option<String>,
-    seed_peer_cluster_id: Option<i64>,
-}
-
-/// List schedulers
-///
-/// Those gone for more than half an hour are forgotten.
-#[utoipa::path(
-    get,
-    path = "/api/v1/schedulers",
-    operation_id = "list_schedulers",
-    tag = "components",
-    params(ListSchedulers),
-    responses((status = 200, description = "By id", body = Vec<Scheduler>), Problems)
-)]
-pub async fn list_schedulers(
-    State(app): State<App>,
-    OriginalUri(uri): OriginalUri,
-    Query(query): Query<ListSchedulers>,
-) -> Result<impl IntoResponse, ApiError> {
-    let page = Page::parse(query.page, query.per_page, PER_PAGE_WHOLE)?;
-    let filter =
-        InstanceFilter { state: query.state, host_name: query.host_name, cluster_id: query.scheduler_cluster_id };
-    let now = now_ms();
-    let listed = app.db().list_instances(Kind::Scheduler, &filter, page, now).await?;
-    let schedulers: Vec<Scheduler> = listed.items.into_iter().map(|row| row.into_scheduler(now)).collect();
-    Ok((page.link(&uri, listed.total), Json(schedulers)))
-}
-
-/// List seed peers
-///
-/// Those gone for more than half an hour are forgotten.
-#[utoipa::path(
-    get,
-    path = "/api/v1/seed-peers",
-    operation_id = "list_seed_peers",
-    tag = "components",
-    params(ListSeedPeers),
-    responses((status = 200, description = "By id", body = Vec<SeedPeer>), Problems)
-)]
-pub async fn list_seed_peers(
-    State(app): State<App>,
-    OriginalUri(uri): OriginalUri,
-    Query(query): Query<ListSeedPeers>,
-) -> Result<impl IntoResponse, ApiError> {
-    let page = Page::parse(query.page, query.per_page, PER_PAGE_WHOLE)?;
-    let filter =
-        InstanceFilter { state: query.state, host_name: query.host_name, cluster_id: query.seed_peer_cluster_id };
-    let now = now_ms();
-    let listed = app.db().list_instances(Kind::SeedPeer, &filter, page, now).await?;
-    let seed_peers: Vec<SeedPeer> = listed.items.into_iter().map(|row| row.into_seed_peer(now)).collect();
-    Ok((page.link(&uri, listed.total), Json(seed_peers)))
-}
 
 /// Register a scheduler, or renew its lease
 #[utoipa::path(
@@ -194,8 +110,7 @@ async fn renew(app: &App, kind: Kind, place: &Place, url: &str, cluster_id: i64)
 }
 
 async fn end(app: &App, joiner: &Joiner, kind: Kind, role: Role, id: i64) -> Result<(), ApiError> {
-    let unknown = || ApiError::not_found(format!("there is no lease {id} here"));
-    let instance = app.db().instance(kind, id).await?.ok_or_else(unknown)?;
+    let instance = app.db().instance(kind, id).await?;
     joiner.may_join(instance.cluster_id, role)?;
     app.db().end_lease(kind, id).await?;
     app.lookout().changed().await;

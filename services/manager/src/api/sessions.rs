@@ -129,12 +129,18 @@ impl Session {
         NewSession { id: &self.id, user_id: self.user_id, now: self.now, expires: self.expires }
     }
 
-    /// The token, as answer and as cookie.
-    pub fn answer(self, app: &App, headers: &HeaderMap, user: User) -> Result<Response, ApiError> {
+    /// And the cookie that holds it.
+    pub fn token(&self, app: &App, headers: &HeaderMap) -> Result<(String, (HeaderName, HeaderValue)), ApiError> {
         let token = app.keys().sign_session(self.user_id, &self.id, self.now).map_err(ApiError::internal)?;
         let cookie = set_cookie(&token, SESSION_LIFETIME.as_secs(), is_https(app, headers))?;
-        let signed_in = Extension(ActedAs(user.name.clone()));
-        Ok(([cookie], signed_in, Json(SignInResponse { token, expire: time(self.expires), user })).into_response())
+        Ok((token, cookie))
+    }
+
+    /// The token, as answer and as cookie.
+    fn answer(self, app: &App, headers: &HeaderMap, user: User) -> Result<Response, ApiError> {
+        let (token, cookie) = self.token(app, headers)?;
+        let acted = Extension(ActedAs(user.name.clone()));
+        Ok(([cookie], acted, Json(SignInResponse { token, expire: time(self.expires), user })).into_response())
     }
 }
 
@@ -166,7 +172,7 @@ fn paused(ms: i64) -> ApiError {
 }
 
 /// `X-Forwarded-Proto` may be made up; then the caller only gets a cookie that its own browser does not send over http.
-fn is_https(app: &App, headers: &HeaderMap) -> bool {
+pub fn is_https(app: &App, headers: &HeaderMap) -> bool {
     app.config().https || headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes() == b"https")
 }
 

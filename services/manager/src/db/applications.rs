@@ -8,13 +8,14 @@ use sea_query::{Asterisk, Expr, ExprTrait as _, Func, Order, Query, SelectStatem
 use sqlx::FromRow;
 
 use super::connection::Connection;
+use super::users::{UserError, refuse_unknown};
 use super::{Db, DbError, JsonText, Listed, Page, insert, json, time};
 use crate::check_cluster::Refused;
 
 /// More would make every lease of a scheduler long.
 const APPLICATIONS_MAX: i64 = 1000;
 
-const COLUMNS: [&str; 7] = ["id", "name", "url", "bio", "priority", "created_at_ms", "updated_at_ms"];
+const COLUMNS: [&str; 8] = ["id", "name", "url", "bio", "priority", "user_id", "created_at_ms", "updated_at_ms"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApplicationError {
@@ -24,6 +25,8 @@ pub enum ApplicationError {
     NameTaken(String),
     #[error("there are {APPLICATIONS_MAX} applications, which is the most; delete one first")]
     Full,
+    #[error(transparent)]
+    User(#[from] UserError),
     #[error(transparent)]
     Refused(#[from] Refused),
     #[error(transparent)]
@@ -38,6 +41,7 @@ struct ApplicationRow {
     bio: String,
     #[sqlx(try_from = "String")]
     priority: JsonText<ApplicationPriority>,
+    user_id: i64,
     created_at_ms: i64,
     updated_at_ms: i64,
 }
@@ -50,6 +54,7 @@ impl From<ApplicationRow> for Application {
             url: row.url,
             bio: row.bio,
             priority: row.priority.0,
+            user_id: row.user_id,
             created_at: time(row.created_at_ms),
             updated_at: time(row.updated_at_ms),
         }
@@ -61,6 +66,7 @@ impl From<ApplicationError> for ApiError {
         match error {
             ApplicationError::Unknown(_) => ApiError::not_found(error),
             ApplicationError::NameTaken(_) | ApplicationError::Full => ApiError::new(Code::Conflict, error.to_string()),
+            ApplicationError::User(error) => error.into(),
             ApplicationError::Refused(refused) => refused.into(),
             ApplicationError::Db(error) => error.into(),
         }
@@ -89,9 +95,11 @@ impl Db {
     pub async fn create_application(
         &self,
         new: &CreateApplicationRequest,
+        user_id: i64,
         now: i64,
     ) -> Result<Application, ApplicationError> {
         let mut tx = self.begin().await?;
+        refuse_unknown(&mut tx, user_id).await?;
         if tx.count(all().expr(Func::count(Expr::col(Asterisk)))).await? >= APPLICATIONS_MAX {
             return Err(ApplicationError::Full);
         }
@@ -100,6 +108,7 @@ impl Db {
             ("url", new.url.as_str().into()),
             ("bio", new.bio.as_str().into()),
             ("priority", json(&new.priority)?),
+            ("user_id", user_id.into()),
             ("created_at_ms", now.into()),
             ("updated_at_ms", now.into()),
         ];
@@ -124,16 +133,19 @@ impl Db {
             url: change.url.unwrap_or(known.url),
             bio: change.bio.unwrap_or(known.bio),
             priority: change.priority.unwrap_or(known.priority),
+            user_id: change.user_id.unwrap_or(known.user_id),
             updated_at: time(now),
             ..known
         };
         check(&application)?;
+        refuse_unknown(&mut tx, application.user_id).await?;
         let mut update = Query::update();
         update.table("applications").and_where(Expr::col("id").eq(id)).values([
             ("name", application.name.as_str().into()),
             ("url", application.url.as_str().into()),
             ("bio", application.bio.as_str().into()),
             ("priority", json(&application.priority)?),
+            ("user_id", application.user_id.into()),
             ("updated_at_ms", now.into()),
         ]);
         tx.execute(&update).await.map_err(|error| name_taken(error, &application.name))?;

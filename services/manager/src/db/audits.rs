@@ -1,16 +1,11 @@
 //! The record of calls that were to change something.
 //! **Invariant:** a call is written down before it is carried out; what is not written down does not happen.
 
-use std::time::Duration;
-
 use df_api::manager::{ActorType, Audit, AuditState, EventType};
 use sea_query::{Expr, ExprTrait as _, Order, Query};
 use sqlx::FromRow;
 
 use super::{Db, DbError, Listed, Page, insert, time};
-
-/// Older ones are forgotten where nobody has said otherwise.
-pub const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const COLUMNS: [&str; 9] =
     ["id", "actor_type", "actor_name", "operation", "path", "status_code", "detail", "operated_at_ms", "updated_at_ms"];
@@ -142,8 +137,8 @@ impl Db {
         Ok(Listed { items: rows.into_iter().map(Audit::from).collect(), total: listed.total })
     }
 
-    pub async fn sweep_audits(&self, now: i64) -> Result<u64, DbError> {
-        let before = now - KEPT.as_millis() as i64;
+    /// Those of before.
+    pub async fn sweep_audits(&self, before: i64) -> Result<u64, DbError> {
         self.execute(Query::delete().from_table("audits").and_where(Expr::col("operated_at_ms").lt(before))).await
     }
 }

@@ -1,6 +1,6 @@
 //! What is the same on every database, besides what the modules beside this one test.
 
-use df_api::manager::{CreateApplicationRequest, CreateClusterRequest};
+use df_api::manager::{CreateApplicationRequest, CreateClusterRequest, SignUpRequest};
 use sea_query::{Expr, ExprTrait as _, Query};
 
 use super::applications::ApplicationError;
@@ -27,6 +27,11 @@ fn application(name: &str) -> CreateApplicationRequest {
     CreateApplicationRequest { name: name.to_owned(), ..CreateApplicationRequest::default() }
 }
 
+async fn user(db: &Db) -> i64 {
+    let new = SignUpRequest { name: "alice".to_owned(), ..SignUpRequest::default() };
+    db.create_user(&new, "", 0).await.unwrap().id
+}
+
 async fn names(db: &Db) -> Vec<String> {
     db.all_clusters().await.unwrap().into_iter().map(|cluster| cluster.name).collect()
 }
@@ -50,24 +55,26 @@ async fn a_name_is_its_bytes(scratch: Scratch) {
 
 async fn a_name_that_is_taken_is_recognised(scratch: Scratch) {
     let db = &scratch.db;
+    let user = user(db).await;
     db.create_cluster(&named("a"), 0).await.unwrap();
     let again = db.create_cluster(&named("a"), 0).await.unwrap_err();
     assert!(matches!(again, ClusterError::NameTaken(_)), "{again:?}");
-    db.create_application(&application("a"), 0).await.unwrap();
-    let again = db.create_application(&application("a"), 0).await.unwrap_err();
+    db.create_application(&application("a"), user, 0).await.unwrap();
+    let again = db.create_application(&application("a"), user, 0).await.unwrap_err();
     assert!(matches!(again, ApplicationError::NameTaken(_)), "{again:?}");
-    db.create_application(&application("A"), 0).await.unwrap();
+    db.create_application(&application("A"), user, 0).await.unwrap();
 }
 
 async fn the_longest_texts_are_kept_whole(scratch: Scratch) {
     let db = &scratch.db;
+    let user = user(db).await;
     // Of four bytes each.
     let long = |chars: usize| "🦀".repeat(chars);
     let mut new = application(&long(1024));
     (new.url, new.bio) = (long(1024), long(400));
-    let made = db.create_application(&new, i64::MAX).await.unwrap();
+    let made = db.create_application(&new, user, i64::MAX).await.unwrap();
     assert_eq!((made.name.as_str(), made.url.as_str(), made.bio.as_str()), (&*new.name, &*new.url, &*new.bio));
-    let again = db.create_application(&new, 0).await.unwrap_err();
+    let again = db.create_application(&new, user, 0).await.unwrap_err();
     assert!(matches!(again, ApplicationError::NameTaken(_)), "{again:?}");
 
     let mut big = named(&long(40));

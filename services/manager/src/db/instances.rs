@@ -4,19 +4,22 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use df_api::HostId;
 use df_api::cluster::Place;
-use df_api::manager::{InstanceState, Scheduler, SeedPeer};
+use df_api::manager::{Feature, InstanceState, Scheduler, SeedPeer};
 use df_api::scheduler::KnownHost;
+use df_api::{Code, HostId};
+use df_http::ApiError;
 use sea_query::{Expr, ExprTrait as _, Query, SelectStatement};
 use sqlx::FromRow;
 
-use super::{Db, DbError, Listed, Page, insert, time, time_after};
+use super::connection::Connection;
+use super::{Db, DbError, JsonText, Listed, Page, insert, json, time, time_after};
+use crate::check_cluster::Refused;
 
 /// An instance that is gone for longer than this is forgotten.
 pub const FORGET_AFTER: Duration = Duration::from_secs(30 * 60);
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "id",
     "host_name",
     "ip",
@@ -24,6 +27,7 @@ const COLUMNS: [&str; 12] = [
     "url",
     "idc",
     "location",
+    "features",
     "cluster_id",
     "lease_until_ms",
     "last_keep_alive_at_ms",
@@ -53,10 +57,47 @@ pub struct Lease<'a> {
 pub struct InstanceFilter {
     pub state: Option<InstanceState>,
     pub host_name: Option<String>,
+    pub ip: Option<String>,
+    pub port: Option<u16>,
+    pub idc: Option<String>,
+    pub location: Option<String>,
     pub cluster_id: Option<i64>,
 }
 
-#[derive(Clone, Debug, FromRow)]
+/// An instance that is expected.
+pub struct Expected<'a> {
+    pub kind: Kind,
+    pub place: &'a Place,
+    pub url: &'a str,
+    pub port: u16,
+    pub cluster_id: i64,
+    pub features: &'a [Feature],
+    pub now: i64,
+}
+
+/// Only what is present changes.
+#[derive(Clone, Debug, Default)]
+pub struct InstanceChange {
+    pub idc: Option<String>,
+    pub location: Option<String>,
+    pub features: Option<Vec<Feature>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    #[error("there is no {kind} {id}")]
+    Unknown { kind: Kind, id: i64 },
+    #[error("there is a {kind} {host_name} with this address in cluster {cluster_id} already")]
+    Taken { kind: Kind, host_name: String, cluster_id: i64 },
+    #[error("{kind} {host_name} is active: stop it first")]
+    Active { kind: Kind, host_name: String },
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+#[derive(FromRow)]
 pub struct Instance {
     pub id: i64,
     host_name: String,
@@ -66,6 +107,8 @@ pub struct Instance {
     pub url: String,
     idc: String,
     location: String,
+    #[sqlx(try_from = "String")]
+    features: JsonText<Vec<Feature>>,
     pub cluster_id: i64,
     lease_until_ms: i64,
     last_keep_alive_at_ms: i64,
@@ -84,6 +127,28 @@ impl Kind {
     }
 }
 
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::Scheduler => "scheduler",
+            Kind::SeedPeer => "seed peer",
+        })
+    }
+}
+
+impl From<InstanceError> for ApiError {
+    fn from(error: InstanceError) -> Self {
+        match error {
+            InstanceError::Unknown { .. } => ApiError::not_found(error),
+            InstanceError::Taken { .. } | InstanceError::Active { .. } => {
+                ApiError::new(Code::Conflict, error.to_string())
+            }
+            InstanceError::Refused(refused) => refused.into(),
+            InstanceError::Db(error) => error.into(),
+        }
+    }
+}
+
 // === impl Instance ===
 
 impl Instance {
@@ -96,6 +161,20 @@ impl Instance {
         self.url == lease.url && self.idc == lease.place.idc && self.location == lease.place.location
     }
 
+    fn place(&self) -> Place {
+        Place {
+            hostname: self.host_name.clone(),
+            ip: self.ip.clone(),
+            idc: self.idc.clone(),
+            location: self.location.clone(),
+        }
+    }
+
+    /// Peers may ask it for parents.
+    pub fn schedules(&self) -> bool {
+        self.features.0.contains(&Feature::Schedule)
+    }
+
     pub fn into_scheduler(self, now: i64) -> Scheduler {
         Scheduler {
             id: self.id,
@@ -106,7 +185,7 @@ impl Instance {
             url: self.url,
             idc: self.idc,
             location: self.location,
-            features: vec!["schedule".to_owned()],
+            features: self.features.0,
             scheduler_cluster_id: self.cluster_id,
             last_keep_alive_at: time(self.last_keep_alive_at_ms),
             created_at: time(self.created_at_ms),
@@ -122,6 +201,7 @@ impl Instance {
             kind: "super".to_owned(),
             ip: self.ip,
             port: self.port,
+            download_port: self.port,
             url: self.url,
             idc: self.idc,
             location: self.location,
@@ -174,6 +254,7 @@ impl Db {
                 ("host_name", place.hostname.as_str().into()),
                 ("ip", place.ip.as_str().into()),
                 ("cluster_id", lease.cluster_id.into()),
+                ("features", json(&Feature::ALL)?),
                 ("created_at_ms", (*now).into()),
             ];
             tx.insert(&mut insert("instances", named.into_iter().chain(told))).await?
@@ -182,8 +263,81 @@ impl Db {
         Ok(id)
     }
 
-    pub async fn instance(&self, kind: Kind, id: i64) -> Result<Option<Instance>, DbError> {
-        self.fetch_optional(of_kind(kind).columns(COLUMNS).and_where(Expr::col("id").eq(id))).await
+    pub async fn instance(&self, kind: Kind, id: i64) -> Result<Instance, InstanceError> {
+        fetch(&mut self.reading().await?, kind, id).await
+    }
+
+    /// Inactive, until it renews its lease. The cluster must exist.
+    pub async fn create_instance(&self, new: &Expected<'_>) -> Result<Instance, InstanceError> {
+        let row = [
+            ("kind", new.kind.as_str().into()),
+            ("host_name", new.place.hostname.as_str().into()),
+            ("ip", new.place.ip.as_str().into()),
+            ("port", i64::from(new.port).into()),
+            ("url", new.url.into()),
+            ("idc", new.place.idc.as_str().into()),
+            ("location", new.place.location.as_str().into()),
+            ("features", json(&new.features)?),
+            ("cluster_id", new.cluster_id.into()),
+            ("lease_until_ms", 0.into()),
+            ("last_keep_alive_at_ms", new.now.into()),
+            ("created_at_ms", new.now.into()),
+            ("updated_at_ms", new.now.into()),
+        ];
+        let mut tx = self.begin().await?;
+        let id = tx.insert(&mut insert("instances", row)).await.map_err(|error| match error {
+            DbError::Duplicate(_) => InstanceError::Taken {
+                kind: new.kind,
+                host_name: new.place.hostname.clone(),
+                cluster_id: new.cluster_id,
+            },
+            _ => error.into(),
+        })?;
+        let instance = fetch(&mut tx, new.kind, id).await?;
+        tx.commit().await?;
+        Ok(instance)
+    }
+
+    /// `check` sees where it would stand, and may refuse it.
+    pub async fn update_instance(
+        &self,
+        kind: Kind,
+        id: i64,
+        change: InstanceChange,
+        now: i64,
+        check: fn(&Place) -> Result<(), Refused>,
+    ) -> Result<Instance, InstanceError> {
+        let mut tx = self.begin().await?;
+        let known = fetch(&mut tx, kind, id).await?;
+        let instance = Instance {
+            idc: change.idc.unwrap_or(known.idc),
+            location: change.location.unwrap_or(known.location),
+            features: change.features.map_or(known.features, JsonText),
+            updated_at_ms: time_after(known.updated_at_ms, now),
+            ..known
+        };
+        check(&instance.place())?;
+        let mut update = Query::update();
+        update.table("instances").and_where(Expr::col("id").eq(id)).values([
+            ("idc", instance.idc.as_str().into()),
+            ("location", instance.location.as_str().into()),
+            ("features", json(&instance.features.0)?),
+            ("updated_at_ms", instance.updated_at_ms.into()),
+        ]);
+        tx.execute(&update).await?;
+        tx.commit().await?;
+        Ok(instance)
+    }
+
+    /// One whose lease runs stays.
+    pub async fn delete_instance(&self, kind: Kind, id: i64, now: i64) -> Result<(), InstanceError> {
+        let mut tx = self.begin().await?;
+        let known = fetch(&mut tx, kind, id).await?;
+        if known.state(now) == InstanceState::Active {
+            return Err(InstanceError::Active { kind, host_name: known.host_name });
+        }
+        tx.execute(Query::delete().from_table("instances").and_where(Expr::col("id").eq(id))).await?;
+        Ok(tx.commit().await?)
     }
 
     /// The row stays for people to see, inactive.
@@ -201,6 +355,7 @@ impl Db {
         page: Page,
         now: i64,
     ) -> Result<Listed<Instance>, DbError> {
+        let equal = |column: &'static str, text: &Option<String>| text.as_ref().map(|text| Expr::col(column).eq(text));
         let until = Expr::col("lease_until_ms");
         let state = filter.state.map(|state| match state {
             InstanceState::Active => until.gt(now),
@@ -209,7 +364,11 @@ impl Db {
         let mut found = of_kind(kind);
         found
             .and_where_option(state)
-            .and_where_option(filter.host_name.as_deref().map(|name| Expr::col("host_name").eq(name)))
+            .and_where_option(equal("host_name", &filter.host_name))
+            .and_where_option(equal("ip", &filter.ip))
+            .and_where_option(filter.port.map(|port| Expr::col("port").eq(i64::from(port))))
+            .and_where_option(equal("idc", &filter.idc))
+            .and_where_option(equal("location", &filter.location))
             .and_where_option(filter.cluster_id.map(|id| Expr::col("cluster_id").eq(id)));
         self.list(&found, COLUMNS, page).await
     }
@@ -224,6 +383,11 @@ impl Db {
 
 fn of_kind(kind: Kind) -> SelectStatement {
     Query::select().from("instances").and_where(Expr::col("kind").eq(kind.as_str())).to_owned()
+}
+
+async fn fetch(on: &mut Connection, kind: Kind, id: i64) -> Result<Instance, InstanceError> {
+    let row = on.fetch_optional(of_kind(kind).columns(COLUMNS).and_where(Expr::col("id").eq(id))).await?;
+    row.ok_or(InstanceError::Unknown { kind, id })
 }
 
 #[cfg(test)]
@@ -268,14 +432,14 @@ mod tests {
         add_cluster(db).await;
         let id = renew(db, "s1", 100).await;
         renew(db, "s1", 105).await;
-        let row = db.instance(Kind::Scheduler, id).await.unwrap().unwrap();
+        let row = db.instance(Kind::Scheduler, id).await.unwrap();
         assert_eq!((row.updated_at_ms, row.last_keep_alive_at_ms, row.created_at_ms), (100, 105, 100));
         // One that does, is, at a manager whose clock is behind, too.
         let place = Place { hostname: "s1".to_owned(), ip: "10.0.0.1".to_owned(), ..Place::default() };
         let (kind, url) = (Kind::Scheduler, "http://10.0.0.1:9002");
         let moved = Lease { kind, place: &place, url, port: 9002, cluster_id: 1, now: 90, until: 105 };
         assert_eq!(db.renew_lease(&moved).await.unwrap(), id);
-        let row = db.instance(Kind::Scheduler, id).await.unwrap().unwrap();
+        let row = db.instance(Kind::Scheduler, id).await.unwrap();
         assert_eq!((row.updated_at_ms, row.url.as_str(), row.port), (101, url, 9002));
     }
 

@@ -8,7 +8,7 @@ use sea_query::{Asterisk, Expr, ExprTrait as _, Func, Query, SelectStatement};
 use sqlx::FromRow;
 
 use super::connection::Connection;
-use super::users::{self, CallerRow};
+use super::users::{self, CallerRow, UserError, refuse_unknown};
 use super::{Db, DbError, JsonText, Listed, Page, insert, json, time, time_after};
 use crate::check_cluster::Refused;
 
@@ -22,12 +22,12 @@ const COLUMNS: [&str; 9] =
 pub enum TokenError {
     #[error("there is no personal access token {0}")]
     Unknown(i64),
-    #[error("there is no user {0}")]
-    UnknownUser(i64),
     #[error("name {0:?} is taken by another token of this user; names are unique")]
     NameTaken(String),
     #[error("this user has {TOKENS_MAX} tokens, which is the most; delete one first")]
     Full,
+    #[error(transparent)]
+    User(#[from] UserError),
     #[error(transparent)]
     Refused(#[from] Refused),
     #[error(transparent)]
@@ -85,7 +85,8 @@ impl From<TokenRow> for PersonalAccessToken {
 impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Unknown(_) | TokenError::UnknownUser(_) => ApiError::not_found(error),
+            TokenError::Unknown(_) => ApiError::not_found(error),
+            TokenError::User(error) => error.into(),
             TokenError::NameTaken(_) | TokenError::Full => ApiError::new(Code::Conflict, error.to_string()),
             TokenError::Refused(refused) => refused.into(),
             TokenError::Db(error) => error.into(),
@@ -128,13 +129,9 @@ impl Db {
 
     pub async fn create_personal_access_token(&self, new: &NewToken<'_>) -> Result<PersonalAccessToken, TokenError> {
         let mut tx = self.begin().await?;
-        let count = Query::select().expr(Func::count(Expr::col(Asterisk))).to_owned();
-        let user = count.clone().from("users").and_where(Expr::col("id").eq(new.user_id)).to_owned();
-        if tx.count(&user).await? == 0 {
-            return Err(TokenError::UnknownUser(new.user_id));
-        }
-        let own =
-            count.clone().from("personal_access_tokens").and_where(Expr::col("user_id").eq(new.user_id)).to_owned();
+        refuse_unknown(&mut tx, new.user_id).await?;
+        let mut own = all();
+        own.expr(Func::count(Expr::col(Asterisk))).and_where(Expr::col("user_id").eq(new.user_id));
         if tx.count(&own).await? >= TOKENS_MAX {
             return Err(TokenError::Full);
         }

@@ -183,23 +183,7 @@ impl Db {
     pub async fn create_user(&self, new: &SignUpRequest, password_hash: &str, now: i64) -> Result<User, UserError> {
         let mut tx = self.begin().await?;
         refuse_taken_email(&mut tx, &new.email, 0).await?;
-        let row = [
-            ("name", new.name.as_str().into()),
-            ("email", new.email.as_str().into()),
-            ("phone", new.phone.as_str().into()),
-            ("avatar", new.avatar.as_str().into()),
-            ("location", new.location.as_str().into()),
-            ("bio", new.bio.as_str().into()),
-            ("password_hash", password_hash.into()),
-            ("created_at_ms", now.into()),
-            ("updated_at_ms", now.into()),
-        ];
-        let id = tx.insert(&mut insert("users", row)).await.map_err(|error| match error {
-            DbError::Duplicate(_) => UserError::NameTaken(new.name.clone()),
-            _ => error.into(),
-        })?;
-        tx.execute(&insert("user_roles", [("user_id", id.into()), ("role", GUEST.into())])).await?;
-        let user = fetch(&mut tx, id).await?;
+        let user = add(&mut tx, new, password_hash, now).await?;
         tx.commit().await?;
         Ok(user)
     }
@@ -305,11 +289,32 @@ pub(super) fn callers() -> SelectStatement {
         .to_owned()
 }
 
-async fn fetch(on: &mut Connection, id: i64) -> Result<User, UserError> {
+pub(super) async fn fetch(on: &mut Connection, id: i64) -> Result<User, UserError> {
     let row: Option<UserRow> = on.fetch_optional(all().columns(COLUMNS).and_where(Expr::col("id").eq(id))).await?;
     let row = row.ok_or(UserError::Unknown(id))?;
     let roles = roles_of(on, id).await?;
     Ok(row.with_roles(roles))
+}
+
+/// A guest. The address is nobody else's.
+pub(super) async fn add(tx: &mut Tx, new: &SignUpRequest, password_hash: &str, now: i64) -> Result<User, UserError> {
+    let row = [
+        ("name", new.name.as_str().into()),
+        ("email", new.email.as_str().into()),
+        ("phone", new.phone.as_str().into()),
+        ("avatar", new.avatar.as_str().into()),
+        ("location", new.location.as_str().into()),
+        ("bio", new.bio.as_str().into()),
+        ("password_hash", password_hash.into()),
+        ("created_at_ms", now.into()),
+        ("updated_at_ms", now.into()),
+    ];
+    let id = tx.insert(&mut insert("users", row)).await.map_err(|error| match error {
+        DbError::Duplicate(_) => UserError::NameTaken(new.name.clone()),
+        _ => error.into(),
+    })?;
+    tx.execute(&insert("user_roles", [("user_id", id.into()), ("role", GUEST.into())])).await?;
+    fetch(tx, id).await
 }
 
 async fn roles_of(on: &mut Connection, id: i64) -> Result<Vec<String>, DbError> {
@@ -317,6 +322,13 @@ async fn roles_of(on: &mut Connection, id: i64) -> Result<Vec<String>, DbError> 
     roles.column("role").from("user_roles").and_where(Expr::col("user_id").eq(id)).order_by("role", Order::Asc);
     let roles: Vec<(String,)> = on.fetch_all(&roles).await?;
     Ok(roles.into_iter().map(|(role,)| role).collect())
+}
+
+/// For what belongs to a user.
+pub(super) async fn refuse_unknown(tx: &mut Tx, id: i64) -> Result<(), UserError> {
+    let mut known = all();
+    known.expr(Func::count(Expr::col(Asterisk))).and_where(Expr::col("id").eq(id));
+    if tx.count(&known).await? == 0 { Err(UserError::Unknown(id)) } else { Ok(()) }
 }
 
 /// Those without an address are many.

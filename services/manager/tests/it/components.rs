@@ -70,7 +70,7 @@ async fn who_leaves_is_inactive_at_once(database: TestDatabase) {
     assert_eq!(root.list_seed_peers().await.unwrap()[0].state, InstanceState::Active);
     component.end_seed_peer_lease(lease.id).await.unwrap();
     assert_eq!(root.list_seed_peers().await.unwrap()[0].state, InstanceState::Inactive);
-    assert_eq!(refusal(component.end_seed_peer_lease(99).await), (404, "there is no lease 99 here".to_owned()));
+    assert_eq!(refusal(component.end_seed_peer_lease(99).await), (404, "there is no seed peer 99".to_owned()));
     assert_eq!(refusal(component.end_scheduler_lease(lease.id).await).0, 404, "it is no scheduler");
 }
 

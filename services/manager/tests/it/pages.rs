@@ -31,7 +31,6 @@ async fn probes_documents_and_metrics_answer() {
     for path in ["/healthz", "/healthy", "/readyz", "/metrics", "/openapi.json", "/docs/"] {
         let answer = get(&manager, path, "*/*").await;
         assert_eq!(answer.status(), 200, "{path}");
-        assert!(answer.headers().get("content-security-policy").is_none(), "{path}: swagger-ui has inline parts");
     }
     let document: serde_json::Value = get(&manager, "/openapi.json", "*/*").await.json().await.unwrap();
     assert_eq!(document, serde_json::to_value(manager::openapi()).unwrap());

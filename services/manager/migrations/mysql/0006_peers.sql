@@ -1,0 +1,22 @@
+CREATE TABLE IF NOT EXISTS peers (
+    id               BIGINT       NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    host_name        VARCHAR(255) NOT NULL,
+    ip               VARCHAR(50)  NOT NULL,
+    cluster_id       BIGINT       NOT NULL,
+    seed             BOOLEAN      NOT NULL,
+    port             BIGINT       NOT NULL,
+    idc              VARCHAR(255) NOT NULL,
+    location         VARCHAR(255) NOT NULL,
+    os               VARCHAR(100) NOT NULL,
+    platform         VARCHAR(100) NOT NULL,
+    platform_family  VARCHAR(100) NOT NULL,
+    platform_version VARCHAR(100) NOT NULL,
+    kernel_version   VARCHAR(100) NOT NULL,
+    git_version      VARCHAR(100) NOT NULL,
+    last_seen_at_ms  BIGINT       NOT NULL,
+    created_at_ms    BIGINT       NOT NULL,
+    updated_at_ms    BIGINT       NOT NULL,
+    UNIQUE (host_name, ip, cluster_id),
+    INDEX peers_by_cluster (cluster_id),
+    FOREIGN KEY (cluster_id) REFERENCES clusters (id) ON DELETE CASCADE
+) ENGINE = InnoDB CHARSET = utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!50700 COLLATE utf8mb4_0900_bin */;
