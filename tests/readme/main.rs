@@ -1,23 +1,27 @@
-//! What README.md tells people to type works: its blocks ```` ```sh platform ```` are run, in order, in one shell, against
-//! a platform as `just run` starts it. Only addresses are replaced, and the file from the internet.
+//! What documents tell people to type works: README's blocks ```` ```sh platform ```` are run, in order, in one shell,
+//! against a platform as `just run` starts it; those of docs/api.md, and a script for Dragonfly's own manager, against a
+//! manager. Only addresses are replaced, and the file from the internet.
 
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
 use df_testkit::process::find_program;
 use df_testkit::{Content, FakeOrigin, random_bytes, skip};
+use manager::{App, Config};
 use standalone::{Options, Standalone};
 use tokio::process::Command;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What README downloads.
 const FILE_URL: &str = "https://example.com/file.tar";
 const FILE_BYTES: usize = 3 * 1024 * 1024;
 
-/// The blocks as one script that stops at the first failure.
-fn script(readme: &str) -> String {
-    let blocks = readme.split("```sh platform\n").skip(1).filter_map(|rest| rest.split("```").next());
+/// The blocks of a kind as one script that stops at the first failure.
+fn script(document: &str, kind: &str) -> String {
+    let begin = format!("```sh {kind}\n");
+    let blocks = document.split(&begin).skip(1).filter_map(|rest| rest.split("```").next());
     format!("set -euo pipefail\n{}", blocks.collect::<String>())
 }
 
@@ -41,20 +45,71 @@ async fn what_the_readme_tells_to_type_works() -> anyhow::Result<()> {
     let options = Options { allow: vec![origin.base_url()], ..Options::new(folder.path().join("platform")) };
     let platform = Standalone::start(options, stop.clone()).await?;
     let readme = std::fs::read_to_string(tests::root().join("README.md"))?;
-    let script = script(&readme)
+    let script = script(&readme, "platform")
         .replace("localhost:8080", &platform.manager_addr.to_string())
         .replace("localhost:65001", &platform.peers[0].local_addr.to_string())
         .replace(FILE_URL, &origin.url("file.tar"))
         .replace("target/debug", &programs.display().to_string());
-    let mut shell = Command::new("bash");
-    shell.args(["-c", &script]).current_dir(folder.path()).stdin(Stdio::null()).kill_on_drop(true);
-    let output = shell.output().await?;
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    let said = run(Command::new("bash").args(["-c", &script]).current_dir(folder.path())).await;
     stop.cancel();
     platform.stopped().await;
-    ensure!(output.status.success(), "{}:\n{said}", output.status);
+    let said = said?;
     ensure!(said.contains("\"cluster-1\""), "no cluster is listed:\n{said}");
     let fetched = std::fs::metadata(folder.path().join("file.tar"))?;
     ensure!(fetched.len() == FILE_BYTES as u64, "dfget wrote {} bytes", fetched.len());
+    Ok(())
+}
+
+/// All that it says; an error when it fails.
+async fn run(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    ensure!(output.status.success(), "{}:\n{said}", output.status);
+    Ok(said)
+}
+
+/// A fresh one, whose root has the first password. Ends with the token.
+async fn start_manager(folder: &Path) -> anyhow::Result<(SocketAddr, DropGuard)> {
+    let config = Config { data_dir: folder.join("manager"), ..Config::default() };
+    let app = App::open(&config).await?;
+    let listener = df_http::serve::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
+    let address = listener.local_addr()?;
+    let stop = CancellationToken::new();
+    tokio::spawn(manager::serve(app, listener, stop.clone()));
+    Ok((address, stop.drop_guard()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lines_of_the_api_work() -> anyhow::Result<()> {
+    if find_program("curl").is_none() {
+        skip("curl is not installed");
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let (address, _stop) = start_manager(folder.path()).await?;
+    let document = std::fs::read_to_string(tests::root().join("docs/api.md"))?;
+    let lines = script(&document, "manager");
+    ensure!(lines.lines().filter(|line| line.contains("curl ")).count() == 10, "ten lines:\n{lines}");
+    let lines = lines.replace("localhost:8080", &address.to_string());
+    let said = run(Command::new("bash").args(["-c", &lines])).await?;
+    for part in
+        [r#""load_limit":500"#, "rel=next", r#""token":"dfj_"#, r#""actor_name":"root/ci""#, r#""name":"alice""#]
+    {
+        ensure!(said.contains(part), "no {part} in\n{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_for_the_incumbents_manager_works_unchanged() -> anyhow::Result<()> {
+    if let Some(missing) = ["curl", "python3"].into_iter().find(|program| find_program(program).is_none()) {
+        skip(&format!("{missing} is not installed"));
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let (address, _stop) = start_manager(folder.path()).await?;
+    let mut script = Command::new(tests::root().join("tests/readme/incumbent.sh"));
+    let said = run(script.env("MANAGER", format!("http://{address}"))).await?;
+    ensure!(said.ends_with("all of it works\n"), "{said}");
     Ok(())
 }
