@@ -2,17 +2,16 @@
 //! against a platform as `just run` starts it; those of docs/api.md, and a script for Dragonfly's own manager, against a
 //! manager. Only addresses are replaced, and the file from the internet.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
 use df_testkit::process::find_program;
 use df_testkit::{Content, FakeOrigin, random_bytes, skip};
-use manager::{App, Config};
 use standalone::{Options, Standalone};
+use tests::running_manager::start_manager;
 use tokio::process::Command;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 /// What README downloads.
 const FILE_URL: &str = "https://example.com/file.tar";
@@ -68,17 +67,6 @@ async fn run(command: &mut Command) -> anyhow::Result<String> {
     Ok(said)
 }
 
-/// A fresh one, whose root has the first password. Ends with the token.
-async fn start_manager(folder: &Path) -> anyhow::Result<(SocketAddr, DropGuard)> {
-    let config = Config { data_dir: folder.join("manager"), ..Config::default() };
-    let app = App::open(&config).await?;
-    let listener = df_http::serve::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
-    let address = listener.local_addr()?;
-    let stop = CancellationToken::new();
-    tokio::spawn(manager::serve(app, listener, stop.clone()));
-    Ok((address, stop.drop_guard()))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lines_of_the_api_work() -> anyhow::Result<()> {
     if find_program("curl").is_none() {
@@ -86,7 +74,8 @@ async fn the_lines_of_the_api_work() -> anyhow::Result<()> {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
-    let (address, _stop) = start_manager(folder.path()).await?;
+    let (address, stop) = start_manager(folder.path()).await?;
+    let _stop = stop.drop_guard();
     let document = std::fs::read_to_string(tests::root().join("docs/api.md"))?;
     let lines = script(&document, "manager");
     ensure!(lines.lines().filter(|line| line.contains("curl ")).count() == 10, "ten lines:\n{lines}");
@@ -107,7 +96,8 @@ async fn a_script_for_the_incumbents_manager_works_unchanged() -> anyhow::Result
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
-    let (address, _stop) = start_manager(folder.path()).await?;
+    let (address, stop) = start_manager(folder.path()).await?;
+    let _stop = stop.drop_guard();
     let mut script = Command::new(tests::root().join("tests/readme/incumbent.sh"));
     let said = run(script.env("MANAGER", format!("http://{address}"))).await?;
     ensure!(said.ends_with("all of it works\n"), "{said}");

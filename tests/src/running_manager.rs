@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Fresh: root has the first password. Ends with the token.
 pub async fn start_manager(folder: &Path) -> anyhow::Result<(SocketAddr, CancellationToken)> {
-    let config = Config { data_dir: folder.join("manager"), ..Config::default() };
+    // Whoever a provider lets in gets an account.
+    let config = Config { data_dir: folder.join("manager"), sign_up: true, ..Config::default() };
     let app = App::open(&config).await?;
     let listener = df_http::serve::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
     let address = listener.local_addr()?;

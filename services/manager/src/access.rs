@@ -201,6 +201,24 @@ impl Caller {
         )))
     }
 
+    /// Whether it may do all of these: nobody gives, or takes over, more than the own rights.
+    pub fn may_all(&self, wanted: &[Permission]) -> Result<(), ApiError> {
+        let lacking = wanted.iter().find(|wanted| !self.permissions.iter().any(|own| own.covers(wanted)));
+        lacking.map_or(Ok(()), |lacking| {
+            Err(ApiError::forbidden(format!("that is more than {} may do: it takes {lacking} as well", self.user.name)))
+        })
+    }
+
+    /// Whether it may change this account, or act for it. Of others: with the right to write users, and no less rights than
+    /// theirs.
+    pub async fn may_act_for(&self, app: &App, user_id: i64) -> Result<(), ApiError> {
+        if user_id == self.user.id {
+            return Ok(());
+        }
+        self.may_write_users()?;
+        self.may_all(&app.db().permissions_of(user_id).await?)
+    }
+
     /// Whether it may also change the accounts of others.
     pub fn may_write_users(&self) -> Result<(), ApiError> {
         self.may(&Permission { object: "users".to_owned(), action: Action::All })

@@ -27,6 +27,8 @@ pub fn check_place(place: &Place) -> Result<(), Refused> {
         "an IPv4 or IPv6 address that others reach this host at, without port".to_owned()
     })?;
     at_most("place.idc", idc, IDC_CHARS_MAX)?;
+    check_plain("place.idc", idc)?;
+    check_plain("place.location", location)?;
     check_location("place.location", location)
 }
 
@@ -41,12 +43,23 @@ pub fn check_daemon(place: &Place, port: u16) -> Result<(), Refused> {
 
 pub fn check_daemon_info(daemon: &DaemonInfo) -> Result<(), Refused> {
     let DaemonInfo { port: _, os, platform, platform_family, platform_version, kernel_version, git_version } = daemon;
-    at_most("os", os, FACT_CHARS_MAX)?;
-    at_most("platform", platform, FACT_CHARS_MAX)?;
-    at_most("platform_family", platform_family, FACT_CHARS_MAX)?;
-    at_most("platform_version", platform_version, FACT_CHARS_MAX)?;
-    at_most("kernel_version", kernel_version, FACT_CHARS_MAX)?;
-    at_most("git_version", git_version, FACT_CHARS_MAX)
+    let facts = [
+        ("os", os),
+        ("platform", platform),
+        ("platform_family", platform_family),
+        ("platform_version", platform_version),
+        ("kernel_version", kernel_version),
+        ("git_version", git_version),
+    ];
+    facts.into_iter().try_for_each(|(field, text)| {
+        at_most(field, text, FACT_CHARS_MAX)?;
+        check_plain(field, text)
+    })
+}
+
+/// They are written down many at once: one that cannot be would hold up all.
+fn check_plain(field: &str, text: &str) -> Result<(), Refused> {
+    ensure(!text.contains(char::is_control), field, quoted(text), || "without control characters".to_owned())
 }
 
 /// Its port.

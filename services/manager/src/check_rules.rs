@@ -1,6 +1,8 @@
 //! What may be ruled about downloads: pure checks of weights, block lists and applications.
 //! **Invariant:** what passes compiles at the scheduler, which bounds its patterns alike.
 
+use std::time::Duration;
+
 use df_api::manager::{Application, Config, CreateApplicationRequest, CreateConfigRequest};
 use df_api::rules::{ApplicationPriority, BlockList, Blocked, InvalidWeights, LIST_ENTRIES_MAX, Weights};
 
@@ -11,6 +13,8 @@ use crate::db::configs::{GC, Kept};
 const ENTRY_CHARS_MAX: usize = 1024;
 const BIO_CHARS_MAX: usize = 400;
 const CONFIG_NAME_CHARS_MAX: usize = 100;
+/// So that nobody erases with a setting what cannot be erased otherwise.
+const AUDITS_KEPT_MIN: Duration = Duration::from_secs(24 * 3600);
 const CONFIG_VALUE_CHARS_MAX: usize = 1024;
 
 pub fn check_weights(field: &str, weights: &Weights) -> Result<(), Refused> {
@@ -49,9 +53,12 @@ fn check_config_parts(name: &str, value: &str, bio: &str) -> Result<(), Refused>
     ensure(!value.is_empty(), "value", "\"\"", || "say what it is; delete the config to have none".to_owned())?;
     at_most("value", value, CONFIG_VALUE_CHARS_MAX)?;
     at_most("bio", bio, BIO_CHARS_MAX)?;
-    ensure(name != GC || Kept::parse(value).is_ok(), "value", quoted(value), || {
-        r#"of gc: {"audit":{"ttl":NANOSECONDS},"job":{"ttl":NANOSECONDS}}"#.to_owned()
-    })
+    ensure(
+        name != GC || Kept::parse(value).is_ok_and(|kept| kept.audits >= AUDITS_KEPT_MIN),
+        "value",
+        quoted(value),
+        || r#"of gc: {"audit":{"ttl":NANOSECONDS},"job":{"ttl":NANOSECONDS}}, audits at least a day"#.to_owned(),
+    )
 }
 
 fn check_parts([name, url, bio]: [&str; 3], priority: &ApplicationPriority) -> Result<(), Refused> {

@@ -45,6 +45,17 @@ pub fn check_new_password(field: &str, password: &str) -> Result<(), Refused> {
 }
 
 fn check_fields(email: &str, [phone, avatar, location, bio]: [&str; 4]) -> Result<(), Refused> {
+    check_email(email)?;
+    at_most("phone", phone, FIELD_CHARS_MAX)?;
+    at_most("avatar", avatar, AVATAR_CHARS_MAX)?;
+    let is_picture = avatar.is_empty() || avatar.starts_with("https://") || avatar.starts_with("http://");
+    ensure(is_picture, "avatar", quoted(avatar), || "the http or https URL of a picture".to_owned())?;
+    at_most("location", location, FIELD_CHARS_MAX)?;
+    at_most("bio", bio, BIO_CHARS_MAX)
+}
+
+/// One, or none.
+pub fn check_email(email: &str) -> Result<(), Refused> {
     at_most("email", email, EMAIL_CHARS_MAX)?;
     // Whether mail arrives there, nothing but mail would tell.
     let is_address = |email: &str| {
@@ -52,13 +63,7 @@ fn check_fields(email: &str, [phone, avatar, location, bio]: [&str; 4]) -> Resul
         parts.is_some_and(|(local, host)| !local.is_empty() && !host.is_empty() && !host.contains('@'))
             && !email.contains(|c: char| c.is_whitespace() || c.is_control())
     };
-    ensure(email.is_empty() || is_address(email), "email", quoted(email), || "an address, NAME@HOST".to_owned())?;
-    at_most("phone", phone, FIELD_CHARS_MAX)?;
-    at_most("avatar", avatar, AVATAR_CHARS_MAX)?;
-    let is_picture = avatar.is_empty() || avatar.starts_with("https://") || avatar.starts_with("http://");
-    ensure(is_picture, "avatar", quoted(avatar), || "the http or https URL of a picture".to_owned())?;
-    at_most("location", location, FIELD_CHARS_MAX)?;
-    at_most("bio", bio, BIO_CHARS_MAX)
+    ensure(email.is_empty() || is_address(email), "email", quoted(email), || "an address, NAME@HOST".to_owned())
 }
 
 fn check_name(field: &str, name: &str, min: usize) -> Result<(), Refused> {

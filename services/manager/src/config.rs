@@ -27,7 +27,8 @@ pub struct Config {
     /// Browsers reach the console over https, though something before the manager ends TLS: session cookies are
     /// `Secure`. Not needed where that something sends `X-Forwarded-Proto`. Default false.
     pub https: bool,
-    /// Anybody who reaches the manager may make an account, with the role guest. Default false: root adds users.
+    /// Anybody who reaches the manager may make an account, with the role guest, and whoever a provider lets in gets one.
+    /// Default false: root adds users.
     pub sign_up: bool,
     /// Logs at debug level. Default false.
     pub verbose: bool,

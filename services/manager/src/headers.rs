@@ -10,7 +10,9 @@ use http::header::{
 };
 
 /// Of what is no page.
-const DATA: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+const DATA: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; sandbox",
+);
 /// Of swagger-ui, whose styles are in its elements.
 const DOCS: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; \

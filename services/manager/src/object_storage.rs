@@ -45,6 +45,8 @@ const DEFAULT_REGION: &str = "us-east-1";
 pub struct ObjectStorage {
     client: aws_sdk_s3::Client,
     http: Client,
+    /// An answer may be as long in coming as its request takes to send; that ends with who sends it.
+    uploads: Client,
     region: String,
 }
 
@@ -58,6 +60,8 @@ pub enum StorageError {
     Exists(String),
     #[error("bucket {0} is not empty; delete what is in it first")]
     NotEmpty(String),
+    #[error("the range lies behind the end of the object")]
+    Range,
     #[error("the storage does not take this: {0}")]
     Refused(String),
     #[error("the storage does not answer, or refuses its keys")]
@@ -77,6 +81,7 @@ impl From<StorageError> for ApiError {
         match error {
             StorageError::NoBucket(_) | StorageError::NoObject(..) => ApiError::not_found(error),
             StorageError::Exists(_) | StorageError::NotEmpty(_) => ApiError::new(Code::Conflict, error.to_string()),
+            StorageError::Range => ApiError::new(Code::RangeNotSatisfiable, error.to_string()),
             StorageError::Refused(_) => ApiError::unprocessable(error),
             StorageError::Unavailable(_) => ApiError::new(Code::BadGateway, error.to_string()).with_cause(error),
         }
@@ -87,11 +92,8 @@ impl From<StorageError> for ApiError {
 
 impl ObjectStorage {
     pub fn new(config: &Config, access_key: &SecretString, secret_key: &SecretString) -> anyhow::Result<Self> {
-        let http = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_PATIENCE)
-            .read_timeout(READ_PATIENCE)
-            .build()?;
+        let client = || Client::builder().redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT_PATIENCE);
+        let (http, uploads) = (client().read_timeout(READ_PATIENCE).build()?, client().build()?);
         let region = config.region.clone().unwrap_or_else(|| DEFAULT_REGION.to_owned());
         let keys = Credentials::new(access_key.expose_secret(), secret_key.expose_secret(), None, None, "manager");
         let mut s3 = aws_sdk_s3::Config::builder()
@@ -105,7 +107,7 @@ impl ObjectStorage {
             .force_path_style(config.force_path_style.unwrap_or(config.endpoint.is_some()))
             .credentials_provider(keys);
         s3.set_endpoint_url(config.endpoint.clone());
-        Ok(Self { client: aws_sdk_s3::Client::from_conf(s3.build()), http, region })
+        Ok(Self { client: aws_sdk_s3::Client::from_conf(s3.build()), http, uploads, region })
     }
 
     pub async fn list_buckets(&self) -> Result<Vec<Bucket>, StorageError> {
@@ -156,13 +158,14 @@ impl ObjectStorage {
     /// With the caller's `Range` and conditions.
     pub async fn get_object(&self, bucket: &str, key: &str, headers: HeaderMap) -> Result<Response, StorageError> {
         let request = self.client.get_object().bucket(bucket).key(key).presigned(lasts()?).await;
-        self.send(request.map_err(|error| said(error, bucket, key))?, headers, Body::default(), (bucket, key)).await
+        let request = request.map_err(|error| said(error, bucket, key))?;
+        send(&self.http, request, headers, Body::default(), (bucket, key)).await
     }
 
     pub async fn head_object(&self, bucket: &str, key: &str) -> Result<Response, StorageError> {
         let request = self.client.head_object().bucket(bucket).key(key).presigned(lasts()?).await;
         let request = request.map_err(|error| said(error, bucket, key))?;
-        self.send(request, HeaderMap::new(), Body::default(), (bucket, key)).await
+        send(&self.http, request, HeaderMap::new(), Body::default(), (bucket, key)).await
     }
 
     /// `headers` have the length: a storage takes no stream that ends somewhere.
@@ -174,7 +177,8 @@ impl ObjectStorage {
         body: Body,
     ) -> Result<Response, StorageError> {
         let request = self.client.put_object().bucket(bucket).key(key).presigned(lasts()?).await;
-        self.send(request.map_err(|error| said(error, bucket, key))?, headers, body, (bucket, key)).await
+        let request = request.map_err(|error| said(error, bucket, key))?;
+        send(&self.uploads, request, headers, body, (bucket, key)).await
     }
 
     /// It is gone, also when it was never there.
@@ -182,29 +186,28 @@ impl ObjectStorage {
         let deleted = self.client.delete_object().bucket(bucket).key(key).send().await;
         deleted.map_err(|error| said(error, bucket, key)).map(drop)
     }
+}
 
-    async fn send(
-        &self,
-        signed: PresignedRequest,
-        headers: HeaderMap,
-        body: Body,
-        (bucket, key): (&str, &str),
-    ) -> Result<Response, StorageError> {
-        let method =
-            signed.method().parse::<http::Method>().map_err(|error| StorageError::Unavailable(error.into()))?;
-        let mut asked = self.http.request(method, signed.uri()).headers(headers);
-        for (name, value) in signed.headers() {
-            asked = asked.header(name, value);
-        }
-        let sent = asked.body(body).send().await;
-        let answer = sent.map_err(|error| StorageError::Unavailable(error.without_url().into()))?;
-        match answer.status().as_u16() {
-            200..=206 | 304 => Ok(answer),
-            404 => Err(StorageError::NoObject(bucket.to_owned(), key.to_owned())),
-            416 => Err(StorageError::Refused("the range lies behind the end".to_owned())),
-            412 => Err(StorageError::Refused("it is not as the condition says".to_owned())),
-            status => Err(StorageError::Unavailable(format!("the storage answers {status}").into())),
-        }
+async fn send(
+    http: &Client,
+    signed: PresignedRequest,
+    headers: HeaderMap,
+    body: Body,
+    (bucket, key): (&str, &str),
+) -> Result<Response, StorageError> {
+    let method = signed.method().parse::<http::Method>().map_err(|error| StorageError::Unavailable(error.into()))?;
+    let mut asked = http.request(method, signed.uri()).headers(headers);
+    for (name, value) in signed.headers() {
+        asked = asked.header(name, value);
+    }
+    let sent = asked.body(body).send().await;
+    let answer = sent.map_err(|error| StorageError::Unavailable(error.without_url().into()))?;
+    match answer.status().as_u16() {
+        200..=206 | 304 => Ok(answer),
+        404 => Err(StorageError::NoObject(bucket.to_owned(), key.to_owned())),
+        416 => Err(StorageError::Range),
+        412 => Err(StorageError::Refused("it is not as the condition says".to_owned())),
+        status => Err(StorageError::Unavailable(format!("the storage answers {status}").into())),
     }
 }
 

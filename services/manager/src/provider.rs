@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
+use crate::check_user::check_email;
 use crate::db::oauth::Person;
 
 pub const GITHUB: &str = "github";
@@ -25,8 +26,11 @@ const GITHUB_URL: &str = "https://github.com";
 const GOOGLE_ISSUER: &str = "https://accounts.google.com";
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
+/// With a number behind it, as a user's name may be.
 const NAME_CHARS_MAX: usize = 36;
 const NAME_CHARS_MIN: usize = 3;
+/// As the table takes them.
+const SUBJECT_BYTES_MAX: usize = 255;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
@@ -42,7 +46,7 @@ pub enum ProviderError {
     Nonsense(#[from] serde_json::Error),
     #[error("the provider calls itself {0}")]
     AnotherIssuer(String),
-    #[error("the provider gives no token for this code")]
+    #[error("the provider lets nobody in: {0}")]
     Refused(String),
 }
 
@@ -62,17 +66,23 @@ struct Endpoints {
     userinfo_endpoint: String,
 }
 
-/// What they say of a person; GitHub in its own words, the others in those of OpenID Connect (Core §5.1).
+/// What GitHub says of a person.
+#[derive(Deserialize)]
+struct GithubTold {
+    id: u64,
+    login: String,
+    email: Option<String>,
+    avatar_url: Option<String>,
+}
+
+/// What the others say (OpenID Connect Core §5.1).
 #[derive(Deserialize)]
 struct Told {
-    sub: Option<String>,
-    id: Option<u64>,
-    login: Option<String>,
+    sub: String,
     preferred_username: Option<String>,
     name: Option<String>,
     email: Option<String>,
     picture: Option<String>,
-    avatar_url: Option<String>,
 }
 
 /// Follows no redirect.
@@ -102,8 +112,7 @@ pub async fn start(http: &reqwest::Client, oauth: &Oauth) -> Result<Start, Provi
         .map_err(|_| ProviderError::Url(endpoints.authorization_endpoint))?;
     let client =
         BasicClient::new(ClientId::new(oauth.client_id.clone())).set_auth_uri(auth_url).set_redirect_uri(back(oauth)?);
-    let scopes: &[&str] =
-        if oauth.name == GITHUB { &["read:user", "user:email"] } else { &["openid", "profile", "email"] };
+    let scopes: &[&str] = if oauth.name == GITHUB { &["read:user"] } else { &["openid", "profile", "email"] };
     let request = client.authorize_url(CsrfToken::new_random).set_pkce_challenge(challenge);
     let request = scopes.iter().fold(request, |request, scope| request.add_scope(Scope::new((*scope).to_owned())));
     let (url, state) = request.url();
@@ -129,8 +138,11 @@ pub async fn finish(
     let carrier = http.clone();
     let token = request.request_async(&move |request| exchange(carrier.clone(), request)).await;
     let token = token.map_err(|error| ProviderError::Refused(error.to_string()))?;
-    let told = get(http, &endpoints.userinfo_endpoint, Some(token.access_token().secret())).await?;
-    person(told)
+    let (url, bearer) = (&endpoints.userinfo_endpoint, Some(token.access_token().secret().as_str()));
+    if oauth.name == GITHUB {
+        return Ok(get::<GithubTold>(http, url, bearer).await?.into_person());
+    }
+    get::<Told>(http, url, bearer).await?.into_person()
 }
 
 async fn find(http: &reqwest::Client, oauth: &Oauth) -> Result<Endpoints, ProviderError> {
@@ -143,8 +155,12 @@ async fn find(http: &reqwest::Client, oauth: &Oauth) -> Result<Endpoints, Provid
     if found.issuer.trim_end_matches('/') != issuer {
         return Err(ProviderError::AnotherIssuer(found.issuer));
     }
+    let here = issuer.starts_with("http://");
     for url in [&found.authorization_endpoint, &found.token_endpoint, &found.userinfo_endpoint] {
-        check_url(url)?;
+        // A provider elsewhere has nothing to send anybody to on this machine.
+        if check_url(url)?.scheme() == "http" && !here {
+            return Err(ProviderError::Url(url.clone()));
+        }
     }
     Ok(found)
 }
@@ -202,20 +218,42 @@ async fn bounded(mut answer: reqwest::Response) -> Result<Vec<u8>, ProviderError
     Ok(body)
 }
 
-fn person(told: Told) -> Result<Person, ProviderError> {
-    let subject = told.id.map(|id| id.to_string()).or(told.sub).filter(|subject| (1..=255).contains(&subject.len()));
-    let subject = subject.ok_or_else(|| ProviderError::Refused("it does not say who that is".to_owned()))?;
-    let email = told.email.unwrap_or_default();
-    let names =
-        [told.login, told.preferred_username, email.split_once('@').map(|(name, _)| name.to_owned()), told.name];
+// === impl GithubTold ===
+
+impl GithubTold {
+    fn into_person(self) -> Person {
+        let Self { id, login, email, avatar_url } = self;
+        person(id.to_string(), [Some(login)], email, avatar_url)
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    fn into_person(self) -> Result<Person, ProviderError> {
+        let Self { sub, preferred_username, name, email, picture } = self;
+        if !(1..=SUBJECT_BYTES_MAX).contains(&sub.len()) {
+            return Err(ProviderError::Refused("it does not say who that is".to_owned()));
+        }
+        let local = email.as_deref().and_then(|email| email.split_once('@')).map(|(local, _)| local.to_owned());
+        Ok(person(sub, [preferred_username, local, name], email, picture))
+    }
+}
+
+fn person<const N: usize>(
+    subject: String,
+    names: [Option<String>; N],
+    email: Option<String>,
+    picture: Option<String>,
+) -> Person {
     let name = names.into_iter().flatten().map(|name| usable(&name)).find(|name| name.len() >= NAME_CHARS_MIN);
-    let picture = told.avatar_url.or(told.picture).filter(|url| url.starts_with("https://") && url.len() <= 255);
-    Ok(Person {
-        name: name.unwrap_or_else(|| format!("user-{}", usable(&subject))),
+    let numbered = || usable(&format!("user-{}", usable(&subject)));
+    Person {
+        name: name.unwrap_or_else(numbered),
         subject,
-        email: if email.len() <= 254 && email.contains('@') { email } else { String::new() },
-        avatar: picture.unwrap_or_default(),
-    })
+        email: email.filter(|email| check_email(email).is_ok()).unwrap_or_default(),
+        avatar: picture.filter(|url| url.starts_with("https://") && url.len() <= 255).unwrap_or_default(),
+    }
 }
 
 /// What of it a user's name may be made of.
@@ -229,20 +267,22 @@ mod tests {
     use super::*;
 
     fn told(json: &str) -> Person {
-        person(serde_json::from_str(json).unwrap()).unwrap()
+        serde_json::from_str::<Told>(json).unwrap().into_person().unwrap()
     }
 
     #[test]
     fn a_person_is_told_by_the_providers_own_id_and_gets_a_name_that_fits() {
-        let octocat =
-            told(r#"{"id":583231,"login":"octocat","email":null,"avatar_url":"https://x/y.png","name":"The Cat"}"#);
+        let octocat = r#"{"id":583231,"login":"octocat","email":null,"avatar_url":"https://x/y.png","name":"The Cat"}"#;
+        let octocat = serde_json::from_str::<GithubTold>(octocat).unwrap().into_person();
         assert_eq!((octocat.subject.as_str(), octocat.name.as_str()), ("583231", "octocat"));
         assert_eq!((octocat.email.as_str(), octocat.avatar.as_str()), ("", "https://x/y.png"));
         let alice = told(r#"{"sub":"a|1","email":"al.ice+x@example.com","picture":"javascript:alert(1)"}"#);
         assert_eq!((alice.name.as_str(), alice.avatar.as_str()), ("al.icex", ""));
         assert_eq!(told(r#"{"sub":"7","name":"李"}"#).name, "user-7");
         assert_eq!(told(r#"{"sub":"7","preferred_username":"../../etc"}"#).name, "etc");
-        assert!(person(serde_json::from_str("{}").unwrap()).is_err());
+        assert!(serde_json::from_str::<Told>("{}").is_err(), "who that is must be said");
+        // An id of its own is nobody's subject.
+        assert_eq!(told(r#"{"sub":"7","id":1,"name":"bob"}"#).subject, "7");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub struct CreateOauthRequest {
     pub issuer: String,
 }
 
-/// Only what is present changes.
+/// Only what is present changes. The issuer stays: who people are is its word.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
@@ -57,6 +57,4 @@ pub struct UpdateOauthRequest {
     pub client_secret: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub issuer: Option<String>,
 }

@@ -36,7 +36,7 @@ pub struct ListAudits {
 
 /// List audits
 ///
-/// The newest first, of seven days; the `Link` header leads to the other pages.
+/// The newest first, as long as the config `gc` keeps them, seven days unless changed; the `Link` header leads to the other pages.
 #[utoipa::path(
     get,
     path = "/api/v1/audits",

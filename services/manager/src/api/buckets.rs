@@ -9,7 +9,7 @@ use df_api::manager::{Bucket, CreateBucketRequest, ObjectList};
 use df_http::extract::{Json, Path, Query};
 use df_http::{ApiError, Problems};
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, IF_MATCH, IF_NONE_MATCH, RANGE};
+use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, IF_MATCH, IF_NONE_MATCH, RANGE};
 use serde::Deserialize;
 
 use crate::app::App;
@@ -160,7 +160,9 @@ pub async fn get_object(
     let asked = only(&headers, &[RANGE, IF_MATCH, IF_NONE_MATCH]);
     let answer = app.object_storage()?.get_object(&id, &key, asked).await?;
     let (status, headers) = (answer.status(), only(answer.headers(), &PASSED_ON));
-    Ok((status, headers, Body::new(reqwest::Body::from(answer))).into_response())
+    // Whatever it is, it is no page of ours.
+    let saved = [(CONTENT_DISPOSITION, "attachment")];
+    Ok((status, saved, headers, Body::new(reqwest::Body::from(answer))).into_response())
 }
 
 /// Ask what an object is

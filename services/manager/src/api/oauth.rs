@@ -10,7 +10,7 @@ use secrecy::SecretString;
 
 use crate::app::App;
 use crate::check_user::{check_oauth, check_oauth_secret};
-use crate::db::oauth::Provider;
+use crate::db::oauth::{Provider, ProviderChange};
 use crate::db::{Page, now_ms, time};
 use crate::paging::{PER_PAGE_DEFAULT, Paging};
 
@@ -74,7 +74,8 @@ pub async fn get_oauth(State(app): State<App>, Path(id): Path<i64>) -> Result<Js
 
 /// Change a provider
 ///
-/// Only what is present changes. Its name stays: it is part of addresses that others know.
+/// Only what is present changes. Its name stays, which is part of addresses that others know; and its issuer, by whose word
+/// people are who they are here.
 #[utoipa::path(
     patch,
     path = "/api/v1/oauth/{id}",
@@ -89,20 +90,11 @@ pub async fn update_oauth(
     Path(id): Path<i64>,
     Json(body): Json<UpdateOauthRequest>,
 ) -> Result<Json<Oauth>, ApiError> {
-    let Provider { oauth: known, sealed_secret } = app.db().oauth(id).await?;
-    let oauth = Oauth {
-        bio: body.bio.unwrap_or_else(|| known.bio.clone()),
-        client_id: body.client_id.unwrap_or_else(|| known.client_id.clone()),
-        redirect_url: body.redirect_url.unwrap_or_else(|| known.redirect_url.clone()),
-        issuer: body.issuer.unwrap_or_else(|| known.issuer.clone()),
-        ..known.clone()
-    };
-    check_oauth(&oauth)?;
-    let sealed_secret = match body.client_secret {
-        Some(secret) => sealed(&app, &oauth.name, secret)?,
-        None => sealed_secret,
-    };
-    let made = app.db().update_oauth(&known, &Provider { oauth, sealed_secret }, now_ms()).await?;
+    let UpdateOauthRequest { bio, client_id, client_secret, redirect_url } = body;
+    let name = app.db().oauth(id).await?.oauth.name;
+    let sealed_secret = client_secret.map(|secret| sealed(&app, &name, secret)).transpose()?;
+    let change = ProviderChange { bio, client_id, redirect_url, sealed_secret };
+    let made = app.db().update_oauth(id, change, now_ms(), check_oauth).await?;
     tracing::info!(name = made.name, "a provider was changed");
     Ok(Json(made))
 }

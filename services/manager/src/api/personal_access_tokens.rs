@@ -71,9 +71,7 @@ pub async fn create_personal_access_token(
     Json(body): Json<CreatePersonalAccessTokenRequest>,
 ) -> Result<Json<PersonalAccessToken>, ApiError> {
     let user_id = body.user_id.unwrap_or(caller.user.id);
-    if user_id != caller.user.id {
-        caller.may_write_users()?;
-    }
+    caller.may_act_for(&app, user_id).await?;
     let now = now_ms();
     check_token(&PersonalAccessToken {
         id: 0,
@@ -165,5 +163,5 @@ pub async fn delete_personal_access_token(
 /// More scopes for a token of another would be that other's rights.
 async fn refuse_others(app: &App, caller: &Caller, id: i64) -> Result<(), ApiError> {
     let token = app.db().personal_access_token(id).await?;
-    if token.user_id == caller.user.id { Ok(()) } else { caller.may_write_users() }
+    caller.may_act_for(app, token.user_id).await
 }

@@ -1,5 +1,5 @@
 //! Roles and what they permit. Shapes are the incumbent's: names, and triples of role, object and action.
-//! **Invariant:** a role permits only what there is.
+//! **Invariant:** a role permits only what there is, and nobody permits more than the own roles do.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use df_api::manager::{CreateRoleRequest, Permission};
 use df_http::extract::{Json, Path};
 use df_http::{ApiError, Problems};
 
+use crate::access::Caller;
 use crate::app::App;
 use crate::check_user::{check_new_role, check_permission};
 use crate::db::now_ms;
@@ -66,9 +67,11 @@ pub async fn get_role(State(app): State<App>, Path(role): Path<String>) -> Resul
 pub async fn create_role(
     State(app): State<App>,
     Extension(known): Permissions,
+    caller: Caller,
     Json(body): Json<CreateRoleRequest>,
 ) -> Result<(), ApiError> {
     check_new_role(&body, &known)?;
+    caller.may_all(&body.permissions)?;
     app.db().create_role(&body, now_ms()).await?;
     tracing::info!(role = body.role, "a role was added");
     Ok(())
@@ -102,10 +105,12 @@ pub async fn delete_role(State(app): State<App>, Path(role): Path<String>) -> Re
 pub async fn add_permission(
     State(app): State<App>,
     Extension(known): Permissions,
+    caller: Caller,
     Path(role): Path<String>,
     Json(body): Json<Permission>,
 ) -> Result<(), ApiError> {
     check_permission("permission", &body, &known)?;
+    caller.may_all(std::slice::from_ref(&body))?;
     app.db().add_permission(&role, &body).await?;
     tracing::info!(role, permission = %body, "a role may more");
     Ok(())

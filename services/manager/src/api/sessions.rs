@@ -91,7 +91,9 @@ pub async fn sign_out(
 )]
 pub async fn refresh_token(State(app): State<App>, headers: HeaderMap, caller: Caller) -> Result<Response, ApiError> {
     let session = begin_session(&caller.user);
-    app.db().replace_session(caller.session().unwrap_or_default(), &session.row()).await?;
+    if !app.db().replace_session(caller.session().unwrap_or_default(), &session.row()).await? {
+        return Err(ApiError::unauthenticated("the session was signed out meanwhile; sign in again"));
+    }
     session.answer(&app, &headers, caller.user)
 }
 

@@ -57,7 +57,7 @@ pub async fn sign_in_with(
 
 /// Come back from a provider
 ///
-/// Signed in: with the cookie. The first time a user is made for it, a guest.
+/// Signed in: with the cookie. Where `signUp` is switched on, a user is made the first time, a guest.
 #[utoipa::path(
     get,
     path = "/api/v1/users/signin/{name}/callback",
@@ -88,7 +88,7 @@ pub async fn return_from(
     let secret = app.seal().open(&sealed_as(&name), &sealed_secret).map_err(ApiError::internal)?;
     let person = provider::finish(app.provider_client(), &oauth, &secret, code, verifier.to_owned()).await;
     let person = person.map_err(|error| failed(&name, error))?;
-    let user = app.db().user_of(oauth.id, &person, now_ms()).await?;
+    let user = app.db().user_of(oauth.id, &person, app.config().sign_up, now_ms()).await?;
     if user.state == UserState::Disable {
         return Err(ApiError::forbidden(format!("account {} is disabled; root can enable it", user.name)));
     }
@@ -105,6 +105,9 @@ pub async fn return_from(
 }
 
 fn failed(name: &str, error: ProviderError) -> ApiError {
+    if let ProviderError::Refused(_) = error {
+        return ApiError::forbidden(format!("{name} does not say who this is; start anew")).with_cause(error);
+    }
     ApiError::new(Code::BadGateway, format!("{name} cannot say who this is; try again")).with_cause(error)
 }
 

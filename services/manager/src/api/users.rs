@@ -120,6 +120,7 @@ pub async fn update_user(
     if body.state.is_some() && caller.user.id == id {
         return Err(ApiError::unprocessable("state: nobody disables or enables the own account"));
     }
+    caller.may_act_for(&app, id).await?;
     let user = app.db().update_user(id, body, now_ms(), check_user).await?;
     tracing::info!(user = id, state = ?user.state, "a user was changed");
     Ok(Json(user))
@@ -154,6 +155,7 @@ pub async fn reset_password(
         }
         app.db().forget_tries(name).await?;
     }
+    caller.may_act_for(&app, id).await?;
     let hash = app.passwords().hash(body.new_password).await?;
     let kept = caller.session().filter(|_| is_own);
     app.db().set_password(id, &hash, kept, now_ms()).await?;
@@ -175,6 +177,8 @@ pub async fn list_user_roles(State(app): State<App>, Path(id): Path<i64>) -> Res
 }
 
 /// Give a user a role
+///
+/// One that permits no more than the caller's own.
 #[utoipa::path(
     put,
     path = "/api/v1/users/{id}/roles/{role}",
@@ -183,7 +187,12 @@ pub async fn list_user_roles(State(app): State<App>, Path(id): Path<i64>) -> Res
     params(("id" = i64, Path, description = "The user"), ("role" = String, Path, description = "The role")),
     responses((status = 200, description = "The user has it"), Problems)
 )]
-pub async fn add_user_role(State(app): State<App>, Path((id, role)): Path<(i64, String)>) -> Result<(), ApiError> {
+pub async fn add_user_role(
+    State(app): State<App>,
+    caller: Caller,
+    Path((id, role)): Path<(i64, String)>,
+) -> Result<(), ApiError> {
+    caller.may_all(&app.db().role(&role).await?.permissions)?;
     app.db().add_user_role(id, &role).await?;
     tracing::info!(user = id, role, "a role was given");
     Ok(())
@@ -198,7 +207,12 @@ pub async fn add_user_role(State(app): State<App>, Path((id, role)): Path<(i64, 
     params(("id" = i64, Path, description = "The user"), ("role" = String, Path, description = "The role")),
     responses((status = 200, description = "The user does not have it any more"), Problems)
 )]
-pub async fn delete_user_role(State(app): State<App>, Path((id, role)): Path<(i64, String)>) -> Result<(), ApiError> {
+pub async fn delete_user_role(
+    State(app): State<App>,
+    caller: Caller,
+    Path((id, role)): Path<(i64, String)>,
+) -> Result<(), ApiError> {
+    caller.may_act_for(&app, id).await?;
     app.db().delete_user_role(id, &role).await?;
     tracing::info!(user = id, role, "a role was taken");
     Ok(())

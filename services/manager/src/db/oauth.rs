@@ -11,6 +11,7 @@ use sqlx::FromRow;
 use super::connection::{Connection, Tx};
 use super::users::{self, UserError};
 use super::{Db, DbError, Listed, Page, insert, time, time_after};
+use crate::check_cluster::Refused;
 
 const PROVIDERS_MAX: i64 = 20;
 /// Names that are tried for a newcomer whose name is taken.
@@ -31,8 +32,12 @@ pub enum OauthError {
     Full,
     #[error("all names like {0:?} are taken")]
     NoName(String),
+    #[error("{0} has no account here, and nobody gets one by signing in; root sets signUp: true")]
+    Closed(String),
     #[error(transparent)]
     User(#[from] UserError),
+    #[error(transparent)]
+    Refused(#[from] Refused),
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -42,6 +47,14 @@ pub enum OauthError {
 pub struct Provider {
     pub oauth: Oauth,
     pub sealed_secret: String,
+}
+
+/// Only what is present changes.
+pub struct ProviderChange {
+    pub bio: Option<String>,
+    pub client_id: Option<String>,
+    pub redirect_url: Option<String>,
+    pub sealed_secret: Option<String>,
 }
 
 /// Somebody, as a provider tells of them.
@@ -91,7 +104,9 @@ impl From<OauthError> for ApiError {
             OauthError::NameTaken(_) | OauthError::Full | OauthError::NoName(_) => {
                 ApiError::new(Code::Conflict, error.to_string())
             }
+            OauthError::Closed(_) => ApiError::forbidden(error),
             OauthError::User(error) => error.into(),
+            OauthError::Refused(refused) => refused.into(),
             OauthError::Db(error) => error.into(),
         }
     }
@@ -141,24 +156,36 @@ impl Db {
         Ok(made)
     }
 
-    /// As `changed`, which was `known` when it was read.
-    pub async fn update_oauth(&self, known: &Oauth, changed: &Provider, now: i64) -> Result<Oauth, OauthError> {
-        let Provider { oauth, sealed_secret } = changed;
-        let now = time_after(known.updated_at.timestamp_millis(), now);
+    /// `check` sees the provider as it would become, and may refuse it.
+    pub async fn update_oauth(
+        &self,
+        id: i64,
+        change: ProviderChange,
+        now: i64,
+        check: fn(&Oauth) -> Result<(), Refused>,
+    ) -> Result<Oauth, OauthError> {
         let mut tx = self.begin().await?;
+        let Provider { oauth: known, sealed_secret } = fetch(&mut tx, id).await?;
+        let now = time_after(known.updated_at.timestamp_millis(), now);
+        let oauth = Oauth {
+            bio: change.bio.unwrap_or(known.bio),
+            client_id: change.client_id.unwrap_or(known.client_id),
+            redirect_url: change.redirect_url.unwrap_or(known.redirect_url),
+            updated_at: time(now),
+            ..known
+        };
+        check(&oauth)?;
         let mut update = Query::update();
-        update.table("oauth").and_where(Expr::col("id").eq(known.id)).values([
+        update.table("oauth").and_where(Expr::col("id").eq(id)).values([
             ("bio", oauth.bio.as_str().into()),
             ("client_id", oauth.client_id.as_str().into()),
-            ("client_secret", sealed_secret.as_str().into()),
+            ("client_secret", change.sealed_secret.unwrap_or(sealed_secret).into()),
             ("redirect_url", oauth.redirect_url.as_str().into()),
-            ("issuer", oauth.issuer.as_str().into()),
             ("updated_at_ms", now.into()),
         ]);
         tx.execute(&update).await?;
-        let made = fetch(&mut tx, known.id).await?.oauth;
         tx.commit().await?;
-        Ok(made)
+        Ok(oauth)
     }
 
     /// Who signed in with it only, signs in no more.
@@ -169,8 +196,8 @@ impl Db {
         }
     }
 
-    /// The user that the person is here; a new one, a guest, the first time.
-    pub async fn user_of(&self, provider: i64, person: &Person, now: i64) -> Result<User, OauthError> {
+    /// The user that the person is here; a new one, a guest, the first time, where newcomers are let in.
+    pub async fn user_of(&self, provider: i64, person: &Person, newcomers: bool, now: i64) -> Result<User, OauthError> {
         let mut tx = self.begin().await?;
         let mut known = Query::select();
         known.column("user_id").from("oauth_users").and_where(Expr::col("oauth_id").eq(provider));
@@ -178,6 +205,9 @@ impl Db {
         let known: Option<(i64,)> = tx.fetch_optional(&known).await?;
         if let Some((id,)) = known {
             return Ok(users::fetch(&mut tx, id).await?);
+        }
+        if !newcomers {
+            return Err(OauthError::Closed(person.name.clone()));
         }
         let name = free_name(&mut tx, &person.name).await?;
         let new = SignUpRequest {

@@ -36,12 +36,15 @@ impl Db {
         tx.commit().await
     }
 
-    /// The former is worth nothing from then on.
-    pub async fn replace_session(&self, former: &str, new: &NewSession<'_>) -> Result<(), DbError> {
+    /// The former is worth nothing from then on. False when it was worth nothing already.
+    pub async fn replace_session(&self, former: &str, new: &NewSession<'_>) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
-        revoke(&mut tx, former, new.now).await?;
+        if revoke(&mut tx, former, new.now).await? == 0 {
+            return Ok(false);
+        }
         start(&mut tx, new).await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(true)
     }
 
     pub async fn revoke_session(&self, session: &str, now: i64) -> Result<(), DbError> {
@@ -66,10 +69,11 @@ async fn start(tx: &mut Tx, new: &NewSession<'_>) -> Result<(), DbError> {
     tx.execute(&insert("sessions", row)).await.map(drop)
 }
 
-async fn revoke(tx: &mut Tx, session: &str, now: i64) -> Result<(), DbError> {
+/// How many.
+async fn revoke(tx: &mut Tx, session: &str, now: i64) -> Result<u64, DbError> {
     let mut revoked = Query::update();
     revoked.table("sessions").value("revoked_at_ms", now).and_where(Expr::col("id").eq(session));
-    tx.execute(&revoked).await.map(drop)
+    tx.execute(revoked.and_where(Expr::col("revoked_at_ms").is_null())).await
 }
 
 /// All of a user, but the one that is kept.

@@ -179,6 +179,18 @@ impl Db {
         fetch(&mut self.reading().await?, id).await
     }
 
+    /// What the roles of a user permit, whether or not the user can sign in.
+    pub async fn permissions_of(&self, id: i64) -> Result<Vec<Permission>, DbError> {
+        let mut rows = Query::select();
+        rows.columns([("role_permissions", "object"), ("role_permissions", "action")])
+            .from("user_roles")
+            .inner_join("role_permissions", Expr::col(("role_permissions", "role")).equals(("user_roles", "role")))
+            .and_where(Expr::col(("user_roles", "user_id")).eq(id));
+        let rows: Vec<(String, String)> = self.fetch_all(&rows).await?;
+        let permission = |(object, text): (String, String)| Some(Permission { object, action: action(&text)? });
+        Ok(rows.into_iter().filter_map(permission).collect())
+    }
+
     /// A guest.
     pub async fn create_user(&self, new: &SignUpRequest, password_hash: &str, now: i64) -> Result<User, UserError> {
         let mut tx = self.begin().await?;

@@ -39,7 +39,9 @@ async fn the_managers_own_stays_readable(database: TestDatabase) {
     let change = |value: &str| UpdateConfigRequest { value: Some(value.to_owned()), ..UpdateConfigRequest::default() };
     let (status, detail) = refusal(root.update_config(own.id, &change("7 days")).await);
     assert!(status == 422 && detail.contains("NANOSECONDS"), "{detail}");
-    root.update_config(own.id, &change(r#"{"audit":{"ttl":1},"job":{"ttl":1}}"#)).await.unwrap();
+    let (status, detail) = refusal(root.update_config(own.id, &change(r#"{"audit":{"ttl":1},"job":{"ttl":1}}"#)).await);
+    assert!(status == 422 && detail.contains("at least a day"), "{detail}");
+    root.update_config(own.id, &change(r#"{"audit":{"ttl":86400000000000},"job":{"ttl":1}}"#)).await.unwrap();
     let rename = UpdateConfigRequest { name: Some("garbage".into()), ..UpdateConfigRequest::default() };
     assert_eq!(refusal(root.update_config(own.id, &rename).await).0, 409);
     assert_eq!(refusal(root.delete_config(own.id).await).0, 409);

@@ -89,6 +89,11 @@ async fn person_of(State(fake): State<Fake>) -> Json<Value> {
     Json(fake.said.lock().person.clone())
 }
 
+/// One that takes whoever a provider lets in.
+async fn with_newcomers(database: TestDatabase) -> Running {
+    Running::start_with(database, |config| config.sign_up = true).await
+}
+
 /// A browser on its way to the provider: where it is sent, and its cookie.
 async fn leave(manager: &Running, name: &str) -> (Url, String) {
     let away = get_as(manager, &format!("/api/v1/users/signin/{name}"), "").await;
@@ -127,7 +132,7 @@ async fn user_of(manager: &Running, back: Response) -> User {
 }
 
 async fn somebody_at_a_provider_is_one_user_here(database: TestDatabase) {
-    let (manager, fake) = (Running::start(database).await, Fake::start().await);
+    let (manager, fake) = (with_newcomers(database).await, Fake::start().await);
     let root = manager.root().await;
     root.create_oauth(&fake.provider("acme", &manager)).await.unwrap();
     let (away, _) = leave(&manager, "acme").await;
@@ -166,7 +171,7 @@ async fn somebody_at_a_provider_is_one_user_here(database: TestDatabase) {
 }
 
 async fn a_name_or_an_address_makes_nobody_another_user(database: TestDatabase) {
-    let (manager, fake) = (Running::start(database).await, Fake::start().await);
+    let (manager, fake) = (with_newcomers(database).await, Fake::start().await);
     let root = manager.root().await;
     let known = root.sign_up(&new_user("alice")).await.unwrap();
     root.create_oauth(&fake.provider("acme", &manager)).await.unwrap();
@@ -185,7 +190,7 @@ async fn a_name_or_an_address_makes_nobody_another_user(database: TestDatabase) 
 }
 
 async fn providers_are_written_down_without_showing_their_secret(database: TestDatabase) {
-    let (manager, fake) = (Running::start(database).await, Fake::start().await);
+    let (manager, fake) = (with_newcomers(database).await, Fake::start().await);
     manager.add_guest().await;
     let (root, guest) = (manager.root().await, manager.guest().await);
     let made = root.create_oauth(&fake.provider("acme", &manager)).await.unwrap();
@@ -207,7 +212,7 @@ async fn providers_are_written_down_without_showing_their_secret(database: TestD
 /// GHSA-like: `state` was made and not looked at.
 #[tokio::test]
 async fn who_comes_back_must_have_gone() {
-    let (manager, fake) = (Running::start(SQLITE).await, Fake::start().await);
+    let (manager, fake) = (with_newcomers(SQLITE).await, Fake::start().await);
     manager.root().await.create_oauth(&fake.provider("acme", &manager)).await.unwrap();
     let (away, cookie) = leave(&manager, "acme").await;
     let state = parameter(&away, "state");
@@ -235,8 +240,9 @@ async fn a_provider_that_fails_lets_nobody_in() {
     let (manager, fake) = (Running::start(SQLITE).await, Fake::start().await);
     let root = manager.root().await;
     root.create_oauth(&fake.provider("acme", &manager)).await.unwrap();
+    assert_eq!(sign_in_with(&manager, "acme").await.status(), 403, "sign-up is switched off");
     fake.said.lock().token = StatusCode::BAD_REQUEST;
-    assert_eq!(sign_in_with(&manager, "acme").await.status(), 502);
+    assert_eq!(sign_in_with(&manager, "acme").await.status(), 403, "nobody has that code");
     (fake.said.lock().token, fake.said.lock().person) = (StatusCode::OK, json!({ "name": "nobody" }));
     assert_eq!(sign_in_with(&manager, "acme").await.status(), 502);
     fake.said.lock().issuer = "https://evil.example".to_owned();

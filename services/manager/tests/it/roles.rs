@@ -1,14 +1,18 @@
 //! Roles of one's own.
 
-use df_api::manager::{Action, CreateClusterRequest, CreateRoleRequest, Permission};
+use df_api::manager::{
+    Action, CreateClusterRequest, CreateRoleRequest, Permission, ResetPasswordRequest, Scope, UpdateUserRequest,
+    UserState,
+};
 use df_testkit::TestDatabase;
 
-use crate::running::{Running, on_every_database, refusal};
+use crate::running::{Running, new_token, new_user, on_every_database, refusal};
 
 on_every_database! {
     a_role_of_ones_own_permits_what_it_says_at_once,
     built_in_roles_and_roles_in_use_stay,
     a_role_permits_only_what_there_is,
+    nobody_gives_or_takes_over_more_than_the_own_rights,
 }
 
 fn permission(object: &str, action: Action) -> Permission {
@@ -71,4 +75,34 @@ async fn a_role_permits_only_what_there_is(database: TestDatabase) {
     misspelt.permissions.push(permission("user", Action::Read));
     assert_eq!(refusal(root.create_role(&misspelt).await).0, 422);
     assert_eq!(root.list_roles().await.unwrap(), ["guest", "root"], "nothing of it was written");
+}
+
+/// Whoever may write users or roles is not root by that.
+async fn nobody_gives_or_takes_over_more_than_the_own_rights(database: TestDatabase) {
+    let manager = Running::start(database).await;
+    let (root, own) = (manager.root().await, manager.add_guest().await);
+    let admin = CreateRoleRequest {
+        role: "admin".to_owned(),
+        permissions: ["users", "roles", "personal-access-tokens"].map(|one| permission(one, Action::All)).to_vec(),
+    };
+    root.create_role(&admin).await.unwrap();
+    root.add_user_role(own.id, "admin").await.unwrap();
+    let session = manager.guest().await;
+    let (status, detail) = refusal(session.add_user_role(own.id, "root").await);
+    assert!(status == 403 && detail.contains("*:*"), "{detail}");
+    assert_eq!(refusal(session.add_permission("admin", &permission("*", Action::All)).await).0, 403);
+    assert_eq!(refusal(session.create_role(&ops()).await).0, 403);
+    let password = ResetPasswordRequest { old_password: String::new(), new_password: "another one".to_owned() };
+    assert_eq!(refusal(session.reset_password(1, &password).await).0, 403);
+    let disable = UpdateUserRequest { state: Some(UserState::Disable), ..UpdateUserRequest::default() };
+    assert_eq!(refusal(session.update_user(1, &disable).await).0, 403);
+    assert_eq!(refusal(session.delete_user_role(1, "root").await).0, 403);
+    let mut token = new_token("sly", vec![Scope::Cluster]);
+    token.user_id = Some(1);
+    assert_eq!(refusal(session.create_personal_access_token(&token).await).0, 403);
+    // Of those who may no more, all of it.
+    let other = session.sign_up(&new_user("bob")).await.unwrap();
+    session.add_user_role(other.id, "admin").await.unwrap();
+    session.reset_password(other.id, &password).await.unwrap();
+    session.update_user(other.id, &disable).await.unwrap();
 }
