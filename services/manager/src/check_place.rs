@@ -62,6 +62,19 @@ fn check_plain(field: &str, text: &str) -> Result<(), Refused> {
     ensure(!text.contains(char::is_control), field, quoted(text), || "without control characters".to_owned())
 }
 
+/// What the incumbent has two ports for.
+pub fn check_download_port(port: u16, download_port: Option<u16>) -> Result<(), Refused> {
+    let other = download_port.unwrap_or(port);
+    ensure(other == port, "download_port", other, || format!("the same as port ({port}): pieces are served there"))
+}
+
+/// Where somebody with this address is expected to answer.
+pub fn expected_url(ip: &str, port: u16) -> Result<String, Refused> {
+    let ip: IpAddr = ip.parse().map_err(|_| Refused::new("ip", ip, "an IPv4 or IPv6 address".to_owned()))?;
+    ensure(port > 0, "port", port, || "1 to 65535".to_owned())?;
+    Ok(format!("http://{}", SocketAddr::new(ip, port)))
+}
+
 /// Its port.
 pub fn check_url(text: &str) -> Result<u16, Refused> {
     let port = Url::parse(text).ok().filter(is_plain).and_then(|url| url.port_or_known_default());

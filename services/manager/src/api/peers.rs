@@ -10,8 +10,7 @@ use df_http::{ApiError, Problems};
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::check_cluster::ensure;
-use crate::check_place::{check_daemon, check_daemon_info, check_place};
+use crate::check_place::{check_daemon, check_daemon_info, check_download_port, check_place};
 use crate::db::peers::{PeerFilter, Seen};
 use crate::db::{Page, now_ms};
 use crate::paging::PER_PAGE_DEFAULT;
@@ -96,9 +95,7 @@ pub async fn list_peers(
 )]
 pub async fn create_peer(State(app): State<App>, Json(body): Json<CreatePeerRequest>) -> Result<Json<Peer>, ApiError> {
     let (port, cluster_id) = (body.port, body.scheduler_cluster_id);
-    if let Some(other) = body.download_port.filter(|other| *other != port) {
-        ensure(false, "download_port", other, || format!("the same as port ({port}): pieces are served there"))?;
-    }
+    check_download_port(port, body.download_port)?;
     let place = Place { hostname: body.host_name, ip: body.ip, idc: body.idc, location: body.location };
     let daemon = DaemonInfo {
         port,

@@ -1,8 +1,6 @@
 //! Schedulers, as people see them: who holds a lease, and who is expected to.
 //! **Invariant:** active is who renews a lease, whatever is written here.
 
-use std::net::{IpAddr, SocketAddr};
-
 use axum::extract::{OriginalUri, State};
 use axum::response::IntoResponse;
 use df_api::cluster::Place;
@@ -12,8 +10,8 @@ use df_http::{ApiError, Problems};
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::check_cluster::{Refused, ensure};
-use crate::check_place::check_place;
+use crate::check_cluster::Refused;
+use crate::check_place::{check_place, expected_url};
 use crate::db::instances::{Expected, InstanceChange, InstanceFilter, Kind};
 use crate::db::{Page, now_ms};
 use crate::paging::PER_PAGE_WHOLE;
@@ -83,7 +81,7 @@ pub async fn create_scheduler(
     let features = features.unwrap_or_else(|| Feature::ALL.to_vec());
     check_features(&features)?;
     let cluster_id = app.db().cluster(scheduler_cluster_id).await?.id;
-    let (url, now) = (url(&place.ip, port)?, now_ms());
+    let (url, now) = (expected_url(&place.ip, port)?, now_ms());
     let expected =
         Expected { kind: Kind::Scheduler, place: &place, url: &url, port, cluster_id, features: &features, now };
     let scheduler = app.db().create_instance(&expected).await?.into_scheduler(now);
@@ -158,13 +156,6 @@ pub async fn delete_scheduler(State(app): State<App>, Path(id): Path<i64>) -> Re
 )]
 pub async fn list_scheduler_features() -> Json<[Feature; 2]> {
     Json(Feature::ALL)
-}
-
-/// Where somebody with this address is expected to answer.
-pub fn url(ip: &str, port: u16) -> Result<String, Refused> {
-    let ip: IpAddr = ip.parse().map_err(|_| Refused::new("ip", ip, "an IPv4 or IPv6 address".to_owned()))?;
-    ensure(port > 0, "port", port, || "1 to 65535".to_owned())?;
-    Ok(format!("http://{}", SocketAddr::new(ip, port)))
 }
 
 fn check_features(features: &[Feature]) -> Result<(), Refused> {

@@ -9,10 +9,9 @@ use df_http::extract::{Json, Path, Query};
 use df_http::{ApiError, Problems};
 use serde::Deserialize;
 
-use crate::api::schedulers::url;
 use crate::app::App;
 use crate::check_cluster::{ensure, quoted};
-use crate::check_place::{check_daemon, check_place};
+use crate::check_place::{check_daemon, check_download_port, check_place, expected_url};
 use crate::db::instances::{Expected, InstanceChange, InstanceFilter, Kind};
 use crate::db::{Page, now_ms};
 use crate::paging::PER_PAGE_WHOLE;
@@ -78,14 +77,12 @@ pub async fn create_seed_peer(
 ) -> Result<Json<SeedPeer>, ApiError> {
     let CreateSeedPeerRequest { host_name, kind, ip, port, download_port, seed_peer_cluster_id, idc, location } = body;
     ensure(kind == "super", "type", quoted(&kind), || "super: there are no others".to_owned())?;
-    if let Some(other) = download_port.filter(|other| *other != port) {
-        ensure(false, "download_port", other, || format!("the same as port ({port}): pieces are served there"))?;
-    }
+    check_download_port(port, download_port)?;
     let place = Place { hostname: host_name, ip, idc, location };
     check_place(&place)?;
     check_daemon(&place, port)?;
     let cluster_id = app.db().cluster(seed_peer_cluster_id).await?.id;
-    let (url, now) = (url(&place.ip, port)?, now_ms());
+    let (url, now) = (expected_url(&place.ip, port)?, now_ms());
     let expected = Expected { kind: Kind::SeedPeer, place: &place, url: &url, port, cluster_id, features: &[], now };
     let seed_peer = app.db().create_instance(&expected).await?.into_seed_peer(now);
     tracing::info!(seed_peer = seed_peer.id, host_name = seed_peer.host_name, "a seed peer is expected");

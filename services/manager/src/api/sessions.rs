@@ -179,9 +179,13 @@ pub fn is_https(app: &App, headers: &HeaderMap) -> bool {
 }
 
 fn set_cookie(token: &str, seconds: u64, secure: bool) -> Result<(HeaderName, HeaderValue), ApiError> {
+    hidden_cookie(&format!("{SESSION_COOKIE}={token}; Path=/; Max-Age={seconds}; SameSite=Strict"), secure)
+}
+
+/// Out of reach of scripts, and of logs.
+pub fn hidden_cookie(cookie: &str, secure: bool) -> Result<(HeaderName, HeaderValue), ApiError> {
     let secure = if secure { "; Secure" } else { "" };
-    let cookie = format!("{SESSION_COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
-    let mut value = HeaderValue::from_str(&cookie).map_err(ApiError::internal)?;
+    let mut value = HeaderValue::from_str(&format!("{cookie}; HttpOnly{secure}")).map_err(ApiError::internal)?;
     value.set_sensitive(true);
     Ok((SET_COOKIE, value))
 }

@@ -9,12 +9,12 @@ use df_api::manager::UserState;
 use df_http::extract::{Path, Query};
 use df_http::{ApiError, Problems};
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE};
+use http::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use serde::Deserialize;
 
 use crate::access::{ActedAs, cookie};
 use crate::api::oauth::sealed_as;
-use crate::api::sessions::{begin_session, is_https};
+use crate::api::sessions::{begin_session, hidden_cookie, is_https};
 use crate::app::App;
 use crate::db::now_ms;
 use crate::db::oauth::Provider;
@@ -117,10 +117,6 @@ fn location(url: &str) -> Result<HeaderValue, ApiError> {
 
 /// Lax, because the provider's page sends the browser here.
 fn state_cookie(value: &str, seconds: u64, secure: bool) -> Result<(HeaderName, HeaderValue), ApiError> {
-    let secure = if secure { "; Secure" } else { "" };
     let path = "/api/v1/users/signin";
-    let cookie = format!("{STATE_COOKIE}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
-    let mut value = HeaderValue::from_str(&cookie).map_err(ApiError::internal)?;
-    value.set_sensitive(true);
-    Ok((SET_COOKIE, value))
+    hidden_cookie(&format!("{STATE_COOKIE}={value}; Path={path}; Max-Age={seconds}; SameSite=Lax"), secure)
 }
