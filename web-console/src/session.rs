@@ -12,7 +12,7 @@ pub enum Who {
     /// Not asked yet.
     Unknown,
     Nobody,
-    User(User),
+    User(Box<User>),
 }
 
 #[derive(Clone, Copy)]
@@ -35,7 +35,7 @@ impl Session {
 
     pub fn user(self) -> Option<User> {
         self.who.with(|who| match who {
-            Who::User(user) => Some(user.clone()),
+            Who::User(user) => Some(User::clone(user)),
             Who::Unknown | Who::Nobody => None,
         })
     }
@@ -51,7 +51,7 @@ impl Session {
             self.asking.set(false);
             self.note(&outcome);
             if let Ok(user) = outcome {
-                self.become_(Who::User(user));
+                self.become_(Who::User(Box::new(user)));
             }
         });
     }
@@ -68,7 +68,7 @@ impl Session {
         let request = SignInRequest { name, password };
         let outcome = call(async |manager| manager.sign_in(&request).await).await;
         self.reach.note(&outcome);
-        self.become_(Who::User(outcome?.user));
+        self.become_(Who::User(Box::new(outcome?.user)));
         Ok(())
     }
 
