@@ -192,7 +192,8 @@ fn prepare(scheduler: &Server, options: &Options) -> anyhow::Result<Vec<Asker>> 
     let mut connection = Connection::open(scheduler.address)?;
     let tasks = options.askers / PEERS_PER_TASK;
     let length = PIECES * PIECE_LENGTH;
-    let held = (0..tasks).map(|at| Ok(HeldTask { id: task(at).parse()?, length, piece_length: PIECE_LENGTH }));
+    let held = (0..tasks)
+        .map(|at| Ok(HeldTask { id: task(at).parse()?, length, piece_length: PIECE_LENGTH, imported: false }));
     announce(&mut connection, "seed", &host_report("seed", true, Some(held.collect::<anyhow::Result<_>>()?)))?;
     let mut askers = Vec::new();
     for at in 0..options.askers {

@@ -1,15 +1,23 @@
 //! df-client has a method for every operation, by its name, method and path; and none for what is no operation.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use regex::Regex;
 
 use crate::document::{Operation, documents};
 
+/// A file, and those in the folder beside it.
+fn sources(program: &str) -> Vec<PathBuf> {
+    let folder = tests::root().join("services/df-client/src");
+    let parts = std::fs::read_dir(folder.join(program)).into_iter().flatten();
+    let parts = parts.map(|part| part.unwrap().path());
+    parts.chain([folder.join(format!("{program}.rs"))]).collect()
+}
+
 /// How a client calls: `GET /v1/tasks/{}/content`.
 fn calls(program: &str) -> BTreeMap<String, String> {
-    let path = tests::root().join("services/df-client/src").join(format!("{program}.rs"));
-    let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let source: String = sources(program).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     let name = Regex::new(r"pub async fn ([a-z_]+)").unwrap();
     let mut bounds: Vec<usize> = name.find_iter(&source).map(|found| found.start()).collect();
     bounds.push(source.len());

@@ -4,7 +4,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use df_api::scheduler::{Decision, HeldTask, HostDecision, HostReport, PeerDecision, PeerReport, PeerState, Wants};
+use df_api::scheduler::{
+    Decision, HeldTask, HostDecision, HostReport, PeerDecision, PeerReport, PeerState, Wants, Work,
+};
 use df_api::task::Origin;
 use df_peer::decisions::{FIRST_ADVICE, LAST_ANSWERED_WITHIN, PATIENCE_ADVISED, RETRY, hold_after, pause_after};
 
@@ -272,7 +274,7 @@ impl World {
         let length = piece_length * u64::from(self.scenario.pieces);
         let whole = host.parts.iter().filter(|p| self.parts[**p].phase == Phase::Whole);
         let held = whole.map(|p| self.control.task_id(self.parts[*p].task).clone());
-        let held: Vec<HeldTask> = held.map(|id| HeldTask { id, length, piece_length }).collect();
+        let held: Vec<HeldTask> = held.map(|id| HeldTask { id, length, piece_length, imported: false }).collect();
         let (now_ms, seq, doubted) = (self.now_ms, self.next_number(at), self.is_passed_over(at));
         let host = &mut self.hosts[at];
         let it = &mut host.announcement;
@@ -327,7 +329,8 @@ impl World {
         self.events.plan(now_ms + if hasty { 1_000 } else { 0 }, Event::HostDue(at, serial));
         self.hosts[at].numbers = self.hosts[at].numbers.max(decision.seq);
         for duty in &decision.duties {
-            let task = self.control.task_index(&duty.task.id);
+            let Work::Fetch(fetched) = &duty.work else { continue };
+            let task = self.control.task_index(&fetched.id);
             if let Some(&p) = task.and_then(|task| self.places.get(&(at, task))) {
                 self.duty(p);
             }

@@ -4,6 +4,7 @@
 //! Reports of one host are numbered (`seq`), so that one which comes late undoes nothing. Answers have a version: who
 //! names the one it knows is told in short that it still holds.
 
+mod duties;
 mod explanation;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,10 @@ use crate::cluster::Place;
 use crate::digest::Digest;
 use crate::error::Problem;
 use crate::ids::{HostId, PeerId, TaskId};
-use crate::task::{Origin, TaskSpec};
+use crate::task::Origin;
+pub use duties::{
+    Duty, DutyOutcome, DutyReport, DutyState, DutyTask, HoldDuty, ImageDuty, ResolvedContent, TASKS_OF_DUTY_MAX, Work,
+};
 pub use explanation::{
     DemotionReason, DemotionView, Explanation, Filter, LeaseView, PassedOver, RestReason, RestView, ScoreTerms,
     ScoredParent,
@@ -73,6 +77,9 @@ pub struct HeldTask {
     pub id: TaskId,
     pub length: u64,
     pub piece_length: u64,
+    /// It was imported at a node: no origin has it.
+    #[serde(default)]
+    pub imported: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,23 +122,6 @@ pub struct KnownHost {
     /// Where its pieces are read, `http://host:port`.
     pub url: String,
     pub seed: bool,
-}
-
-/// Work for a host. Control components never call down: duties ride on the answer of the host's own long poll.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Duty {
-    pub id: u64,
-    pub kind: DutyKind,
-    pub task: TaskSpec,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum DutyKind {
-    /// Fetch the task from its origin: nobody in the cluster has it.
-    Fetch,
 }
 
 // --- peers ---

@@ -1,5 +1,7 @@
 //! Operations of the manager.
 
+mod jobs;
+
 use std::time::Duration;
 
 use df_api::cluster::Jwks;

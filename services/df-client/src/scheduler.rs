@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use df_api::scheduler::{
-    HostDecision, HostReport, HostView, PeerAnswers, PeerDecision, PeerReport, PeerReports, TaskView,
+    DutyReport, HostDecision, HostReport, HostView, PeerAnswers, PeerDecision, PeerReport, PeerReports, TaskView,
 };
 use df_api::{HostId, PeerId, TaskId};
 use reqwest::Method;
@@ -38,6 +38,11 @@ impl SchedulerClient {
     /// `seq` as of a report: what the host has said since stays.
     pub async fn delete_host(&self, id: &HostId, seq: u64) -> Result<(), ClientError> {
         send(self.transport.request(Method::DELETE, &format!("/v1/hosts/{id}")).query(&[("seq", seq)])).await.map(drop)
+    }
+
+    /// How a duty of a job stands. One that is not known (404) is to be dropped.
+    pub async fn report_duty(&self, id: &HostId, duty: u64, body: &DutyReport) -> Result<(), ClientError> {
+        self.transport.tell(Method::PUT, &format!("/v1/hosts/{id}/duties/{duty}"), body).await
     }
 
     pub async fn list_hosts(&self) -> Result<Vec<HostView>, ClientError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use df_api::manager::SeedPeerLeaseRequest;
-use df_api::scheduler::{DutyKind, HELD_MAX, HostReport};
+use df_api::scheduler::{Duty, HELD_MAX, HostReport, Work};
 use df_client::{ClientError, ManagerClient, SchedulerClient, Transport};
 use df_http::worker::{Worker, Workers};
 use parking_lot::Mutex;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::discovery::Discovery;
 use crate::download::Start;
+use crate::duties::JobDuty;
 use crate::peer::Peer;
 
 /// Where the manager is, and what opens its door.
@@ -49,7 +50,7 @@ pub fn start(peer: &Arc<Peer>, manager: Option<ManagerAccess>, workers: &Workers
     tokio::spawn(announce_everywhere(peer.clone(), stop.clone()));
 }
 
-pub(crate) fn manager_client(
+pub fn manager_client(
     peer: &Peer,
     access: &ManagerAccess,
     http: &reqwest::Client,
@@ -235,16 +236,8 @@ impl Worker for HostAnnouncement {
         // A scheduler that does not hold the answer back must not be asked in a tight loop.
         let hasty = decision.duties.is_empty() && !hold.is_zero() && asked.elapsed() < Duration::from_secs(1);
         for duty in decision.duties {
-            self.duties_taken.push(duty.id);
-            match duty.kind {
-                DutyKind::Fetch if !duty.task.is_consistent() => {
-                    tracing::warn!(task = %duty.task.id, "a duty is not taken up: it describes another content");
-                }
-                DutyKind::Fetch => {
-                    if let Err(error) = self.peer.start(duty.task, Start::Duty) {
-                        tracing::error!(%error, "a duty cannot be taken up");
-                    }
-                }
+            if let Some(taken) = self.take(duty) {
+                self.duties_taken.push(taken);
             }
         }
         Ok(if hasty { Duration::from_secs(1) } else { Duration::ZERO })
@@ -252,6 +245,22 @@ impl Worker for HostAnnouncement {
 }
 
 impl HostAnnouncement {
+    /// Its number, unless it is to be sent again.
+    fn take(&self, Duty { id, work }: Duty) -> Option<u64> {
+        match work {
+            Work::Fetch(task) if !task.is_consistent() => {
+                tracing::warn!(task = %task.id, "a duty is not taken up: it describes another content");
+            }
+            Work::Fetch(task) => {
+                if let Err(error) = self.peer.start(*task, Start::Duty) {
+                    tracing::error!(%error, "a duty cannot be taken up");
+                }
+            }
+            work => return self.peer.assign(JobDuty { scheduler: self.url.clone(), id, work }).then_some(id),
+        }
+        Some(id)
+    }
+
     /// It may be another that answers next time: it is told everything. One that cannot take a host now, because it has not
     /// got its manager yet, say, has no advice for that host either.
     fn unheard(&mut self, error: &ClientError) {

@@ -12,6 +12,7 @@ pub mod announce;
 mod connections;
 mod discovery;
 pub mod download;
+mod duties;
 mod from_origin;
 mod from_parents;
 mod hashing;
@@ -53,6 +54,7 @@ pub mod decisions {
     pub use crate::sync::{LAST_ANSWERED_WITHIN, RETRY, hold_after, pause_after};
 }
 
+pub use duties::JobDuty;
 pub use import::{ImportError, import};
 pub use limits::DownloadConfig;
 pub use local::{CloneError, RemoveError};

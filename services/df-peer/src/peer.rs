@@ -19,12 +19,13 @@ use http::header::{AUTHORIZATION, RANGE};
 use http::{HeaderValue, Uri};
 use moka::future::Cache;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use crate::connections::{Answer, AskError, Connections};
 use crate::download::{self, Start};
+use crate::duties::{Duties, JobDuty};
 use crate::from_origin;
 use crate::intake::Intake;
 use crate::known::{self, Known};
@@ -108,6 +109,7 @@ pub struct Peer {
     /// Tasks whose parents delivered a whole that was wrong. When they are known to have lied, or it was not the first
     /// time, the next attempt asks the origin.
     wrong_wholes: Mutex<HashMap<TaskId, u32>>,
+    duties: Duties,
     /// Counts started tasks, to wake who waits for one.
     started: watch::Sender<u64>,
 }
@@ -148,6 +150,7 @@ impl Peer {
             asks_first: AtomicBool::new(false),
             tasks: Mutex::default(),
             wrong_wholes: Mutex::default(),
+            duties: Duties::new(),
             started: watch::Sender::new(0),
             config,
         }))
@@ -198,6 +201,16 @@ impl Peer {
 
     pub(crate) fn set_asks_first(&self, asks_first: bool) {
         self.asks_first.store(asks_first, Ordering::Relaxed);
+    }
+
+    /// Parts of jobs, for whoever does them; once.
+    pub fn duties(&self) -> Option<mpsc::Receiver<JobDuty>> {
+        self.duties.take()
+    }
+
+    /// Whether there was room for it.
+    pub(crate) fn assign(&self, duty: JobDuty) -> bool {
+        self.duties.give(duty)
     }
 
     // --- tasks ---
@@ -386,7 +399,7 @@ impl Peer {
         }
     }
 
-    pub(crate) fn scheduler_client(&self, url: &str) -> Option<SchedulerClient> {
+    pub fn scheduler_client(&self, url: &str) -> Option<SchedulerClient> {
         self.transport(url, &self.http).map(SchedulerClient::new)
     }
 

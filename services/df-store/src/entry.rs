@@ -42,6 +42,7 @@ pub(crate) struct Brief {
     /// Of a complete task: its length and piece length.
     pub whole: Option<(u64, u64)>,
     pub labelled: bool,
+    pub imported: bool,
 }
 
 /// How far the last read on disk may lag behind.
@@ -144,8 +145,9 @@ impl Entry {
     }
 
     pub fn held(&self) -> Option<HeldTask> {
-        let (length, piece_length) = self.brief().whole.filter(|_| !self.is_suspect())?;
-        Some(HeldTask { id: self.id.clone(), length, piece_length })
+        let brief = *self.brief();
+        let (length, piece_length) = brief.whole.filter(|_| !self.is_suspect())?;
+        Some(HeldTask { id: self.id.clone(), length, piece_length, imported: brief.imported })
     }
 
     /// `None` while its size is not known.

@@ -391,7 +391,9 @@ impl StoredTask {
         let length = state.meta.as_ref().and_then(|meta| Some((meta.length?, meta.piece_length)));
         let whole = length.filter(|_| state.complete);
         let held_bytes = state.held_bytes + state.doubted.bytes;
-        *self.entry.brief() = Brief { known: true, held_bytes, whole, labelled: state.label.is_some() };
+        let (labelled, imported) =
+            (state.label.is_some(), state.label.as_ref().is_some_and(|label| label.url.is_none()));
+        *self.entry.brief() = Brief { known: true, held_bytes, whole, labelled, imported };
     }
 
     /// After its removal: nobody will read it any more, and its room is free.

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use df_api::scheduler::{Duty, HostReport};
+use df_api::scheduler::{Duty, HostReport, Work};
 use df_api::{HostId, TaskId};
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +91,7 @@ impl Hosts {
 
     pub fn drop_duties_of(&mut self, id: &HostId, task: &TaskId) {
         if let Some(host) = self.announced.get_mut(id) {
-            host.duties.retain(|duty| duty.task.id != *task);
+            host.duties.retain(|duty| !matches!(&duty.work, Work::Fetch(fetched) if fetched.id == *task));
         }
     }
 

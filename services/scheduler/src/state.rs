@@ -8,7 +8,7 @@ mod expire;
 use std::collections::BTreeSet;
 
 use df_api::scheduler::{
-    DemotionReason, Duty, DutyKind, HeldTask, HostReport, PeerReport, PeerState, RestReason, TaskFacts,
+    DemotionReason, Duty, HeldTask, HostReport, PeerReport, PeerState, RestReason, TaskFacts, Work,
 };
 use df_api::task::TaskSpec;
 use df_api::{HostId, TaskId};
@@ -186,7 +186,7 @@ impl State {
         let seq = host.report.seq;
         let former = std::mem::take(&mut host.held);
         let mut held = BTreeSet::new();
-        for HeldTask { id: task_id, length, piece_length } in tasks {
+        for HeldTask { id: task_id, length, piece_length, imported } in tasks {
             let Ok(task) = task_entry(&mut self.tasks, &task_id, self.first_row) else { break };
             // Its own peer knows better: it is fetching again what the host had, or could not.
             if task.peers.get(id).is_some_and(|peer| peer.report.state != PeerState::Complete) {
@@ -194,6 +194,7 @@ impl State {
             }
             task.facts.length.get_or_insert(length);
             task.facts.piece_length.get_or_insert(piece_length);
+            task.imported |= imported;
             if task.add_whole(id) {
                 self.rings.push(Ring::Task(task_id.clone()));
             }
@@ -367,7 +368,7 @@ impl State {
                 self.parts.entry(holder.clone()).or_default().insert(id.clone());
                 let spec = task.peers.get(asker).filter(|_| *duty).map(|asker| spec_for_seed(task, asker));
                 if let (Some(task), Some(host)) = (spec, self.hosts.announced.get_mut(holder)) {
-                    host.duties.push(Duty { id: self.next_duty, kind: DutyKind::Fetch, task });
+                    host.duties.push(Duty { id: self.next_duty, work: Work::Fetch(Box::new(task)) });
                     self.next_duty += 1;
                     self.rings.push(Ring::Host(holder.clone()));
                 }

@@ -21,6 +21,8 @@ use crate::table::{Idc, Table};
 pub struct Task {
     pub id: TaskId,
     pub facts: TaskFacts,
+    /// No origin has it.
+    pub imported: bool,
     /// Empty while only known from hosts that hold it.
     pub origin_url: String,
     pub peers: SteadyMap<HostId, Peer>,
@@ -99,6 +101,7 @@ impl Task {
         Self {
             id,
             facts: TaskFacts::default(),
+            imported: false,
             origin_url: String::new(),
             peers: SteadyMap::default(),
             whole: BTreeSet::new(),

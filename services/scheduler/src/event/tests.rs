@@ -40,7 +40,7 @@ impl Play {
 
     fn host_report(&mut self, who: usize, holds: bool) -> Event {
         self.seq += 1;
-        let held = HeldTask { id: task(), length: PIECE * u64::from(PIECES), piece_length: PIECE };
+        let held = HeldTask { id: task(), length: PIECE * u64::from(PIECES), piece_length: PIECE, imported: false };
         let report = HostReport {
             seq: self.seq,
             place: Default::default(),

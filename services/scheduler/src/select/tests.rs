@@ -2,7 +2,7 @@
 
 use df_api::scheduler::{
     Complaint, ComplaintReason, ComplaintReason::*, Duty, HeldTask, HostReport, ParentRole, PeerReport, PeerState,
-    Wants,
+    Wants, Work,
 };
 use df_api::task::Origin;
 use df_api::{HostId, TaskId};
@@ -94,7 +94,7 @@ impl Sim {
     }
 
     fn hold(&mut self, name: &str) {
-        let held = HeldTask { id: task(), length: 1 << 20, piece_length: 1 << 18 };
+        let held = HeldTask { id: task(), length: 1 << 20, piece_length: 1 << 18, imported: false };
         self.announce(name, |report| report.tasks = Some(vec![held]));
     }
 
@@ -197,8 +197,9 @@ fn a_duty_carries_what_the_asker_would_have_sent() {
         report.digest = Some(digest.clone());
     });
     let duties = sim.announce("s1", |_| {});
-    assert_eq!(duties[0].task.origin.authorization.as_deref(), Some("Bearer scoped"));
-    assert_eq!(duties[0].task.digest, Some(digest));
+    let Work::Fetch(fetched) = &duties[0].work else { panic!("{:?}", duties[0]) };
+    assert_eq!(fetched.origin.authorization.as_deref(), Some("Bearer scoped"));
+    assert_eq!(fetched.digest, Some(digest));
 }
 
 /// Neither the seed nor the right to the origin is for them: others would wait for what they leave out.

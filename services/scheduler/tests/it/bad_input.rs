@@ -84,7 +84,8 @@ async fn more_than_there_can_be_is_refused_by_name() {
     assert_eq!(refused.status(), Some(422));
     assert!(refused.problem().unwrap().detail.contains("piece 4"), "{refused}");
 
-    let held = |at: usize| HeldTask { id: format!("{at:064x}").parse().unwrap(), length: 1, piece_length: 1 << 18 };
+    let id = |at: usize| format!("{at:064x}").parse().unwrap();
+    let held = |at: usize| HeldTask { id: id(at), length: 1, piece_length: 1 << 18, imported: false };
     let greedy = HostReport { tasks: Some((0..=HELD_MAX).map(held).collect()), ..host_report("a") };
     let refused = scheduler.client.report_host(&host("a"), &greedy, Duration::ZERO).await.unwrap_err();
     assert_eq!(refused.status(), Some(422));

@@ -17,8 +17,8 @@ mod sync;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use df_api::scheduler::{HeldTask, HostReport, PeerDecision, PeerReport, PeerState};
-use df_api::task::Origin;
+use df_api::scheduler::{Duty, HeldTask, HostReport, PeerDecision, PeerReport, PeerState, Work};
+use df_api::task::{Origin, TaskSpec};
 use df_api::{HostId, PeerId, TaskId};
 use df_client::{SchedulerClient, Transport, http_client};
 use scheduler::{App, Config};
@@ -117,8 +117,16 @@ fn host_report(name: &str) -> HostReport {
 }
 
 fn holding(name: &str) -> HostReport {
-    let held = HeldTask { id: task(), length: 1 << 20, piece_length: 1 << 18 };
+    let held = HeldTask { id: task(), length: 1 << 20, piece_length: 1 << 18, imported: false };
     HostReport { tasks: Some(vec![held]), ..host_report(name) }
+}
+
+/// What a seed is sent for.
+fn fetched(duty: &Duty) -> &TaskSpec {
+    match &duty.work {
+        Work::Fetch(task) => task,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn peer_report(name: &str) -> PeerReport {

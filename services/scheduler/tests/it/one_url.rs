@@ -74,7 +74,7 @@ async fn who_waits_at_one_is_woken_by_what_another_is_told() {
         b.ask("node-2").await
     };
     let (duty, told) = tokio::time::timeout(LONG, async { tokio::join!(duty, ask) }).await.unwrap();
-    assert_eq!(duty.duties[0].task.id, task());
+    assert_eq!(fetched(&duty.duties[0]).id, task());
     assert_eq!((told.decision, told.parents[0].seed), (Decision::Parents, true));
 }
 

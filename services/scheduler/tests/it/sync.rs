@@ -6,7 +6,7 @@ use std::time::Duration;
 use df_api::scheduler::{Complaint, ComplaintReason, Decision, HostReport, ParentRole, PeerReport, PeerState};
 use tokio::time::timeout;
 
-use crate::{LONG, Running, SOON, holding, host, host_report, names, obeying, peer, peer_report, seq, task};
+use crate::{LONG, Running, SOON, fetched, holding, host, host_report, names, obeying, peer, peer_report, seq, task};
 
 #[tokio::test]
 async fn a_cold_ask_names_the_seed_and_wakes_it_with_a_duty() {
@@ -22,7 +22,8 @@ async fn a_cold_ask_names_the_seed_and_wakes_it_with_a_duty() {
     assert_eq!((decision.parents[0].url.as_str(), decision.parents[0].seed), ("http://seed:4001", true));
     let told = timeout(SOON, poll).await.expect("the poll is woken").unwrap().unwrap();
     assert_eq!(told.duties.len(), 1);
-    assert_eq!((&told.duties[0].task.id, &told.duties[0].task.origin), (&task(), &peer_report("a").origin));
+    let fetched = fetched(&told.duties[0]);
+    assert_eq!((&fetched.id, &fetched.origin), (&task(), &peer_report("a").origin));
 }
 
 #[tokio::test]

@@ -85,7 +85,8 @@ impl Lab {
     /// A host that says it has all of the layer, at this address.
     pub async fn announce(&self, name: &str, url: &str, seed: bool) {
         let length = self.layer.size_bytes();
-        let held = HeldTask { id: task_id(&self.layer), length, piece_length: piece_length(Some(length)) };
+        let held =
+            HeldTask { id: task_id(&self.layer), length, piece_length: piece_length(Some(length)), imported: false };
         let report = HostReport {
             seq: 1,
             place: Place { hostname: name.to_owned(), ip: "127.0.0.1".to_owned(), ..Place::default() },

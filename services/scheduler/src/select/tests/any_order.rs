@@ -139,7 +139,7 @@ impl Play {
     fn run(&mut self, event: &Event) -> Result<(), TestCaseError> {
         match *event {
             Event::Announce { who, sharing_off, holds } => {
-                let held = HeldTask { id: task(), length: 1 << 20, piece_length: 1 << 18 };
+                let held = HeldTask { id: task(), length: 1 << 20, piece_length: 1 << 18, imported: false };
                 let tasks = holds.then(|| vec![held]);
                 let mut said = None;
                 self.sim.announce(NAMES[who], |report| {

@@ -13,7 +13,7 @@ fn name(at: usize) -> String {
 
 fn joined(hosts: usize) -> Sim {
     let mut sim = Sim::new();
-    let held = HeldTask { id: task(), length: u64::from(PIECES) * PIECE, piece_length: PIECE };
+    let held = HeldTask { id: task(), length: u64::from(PIECES) * PIECE, piece_length: PIECE, imported: false };
     sim.announce("s1", |report| report.tasks = Some(vec![held]));
     for at in 0..hosts {
         sim.announce(&name(at), |_| {});

@@ -14,7 +14,7 @@ impl Sim {
     }
 
     fn hold_with(&mut self, name: &str, change: impl FnOnce(&mut HostReport)) {
-        let held = HeldTask { id: task(), length: 1 << 20, piece_length: 1 << 18 };
+        let held = HeldTask { id: task(), length: 1 << 20, piece_length: 1 << 18, imported: false };
         self.announce(name, |report| {
             report.tasks = Some(vec![held]);
             change(report);

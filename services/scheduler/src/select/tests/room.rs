@@ -11,7 +11,7 @@ fn name(at: usize) -> String {
 }
 
 fn held() -> HeldTask {
-    HeldTask { id: task(), length: 64 << 20, piece_length: 1 << 20 }
+    HeldTask { id: task(), length: 64 << 20, piece_length: 1 << 20, imported: false }
 }
 
 fn with_seed(slots: u32) -> Sim {

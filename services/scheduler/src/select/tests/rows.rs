@@ -16,7 +16,7 @@ fn name(at: usize) -> String {
 /// A seed that has it, and hosts; nobody has asked yet.
 fn swarm(hosts: usize) -> Sim {
     let mut sim = Sim::new();
-    let held = HeldTask { id: task(), length: 256 * PIECE, piece_length: PIECE };
+    let held = HeldTask { id: task(), length: 256 * PIECE, piece_length: PIECE, imported: false };
     sim.announce("s1", |report| report.tasks = Some(vec![held]));
     for at in 0..hosts {
         sim.announce(&name(at), |_| {});
