@@ -7,11 +7,15 @@ mod buckets;
 mod clusters;
 mod configs;
 mod discovery;
+mod job_leases;
+mod jobs;
 mod join_tokens;
 mod leases;
 mod oauth;
 mod peers;
+mod persistent_cache_tasks;
 mod personal_access_tokens;
+mod preheats;
 mod roles;
 mod scheduler_clusters;
 mod schedulers;
@@ -56,6 +60,7 @@ use crate::operations::Operations;
         (name = "accounts", description = "Signing in, users, roles, personal access tokens, the audit log"),
         (name = "clusters", description = "Clusters, the scopes by which they take peers, and their two parts"),
         (name = "fleet", description = "Schedulers, seed peers and peers, as people see them"),
+        (name = "jobs", description = "What is asked of whole clusters: preheating, finding and deleting tasks"),
         (name = "settings", description = "How applications rank, and named values"),
         (name = "storage", description = "Buckets and objects of the configured storage"),
         (name = "components", description = "The components' own calls: leases, discovery, keys; and join tokens"),
@@ -90,7 +95,7 @@ pub fn router(app: &App) -> Router {
 
 fn operations() -> Operations {
     let all = add_accounts(Operations::new(Document::openapi()));
-    add_components(add_settings_and_storage(add_clusters_and_fleet(all)))
+    add_components(add_jobs(add_settings_and_storage(add_clusters_and_fleet(all))))
 }
 
 fn add_accounts(all: Operations) -> Operations {
@@ -166,11 +171,28 @@ fn add_settings_and_storage(all: Operations) -> Operations {
         ))
 }
 
+fn add_jobs(all: Operations) -> Operations {
+    all.open(routes!(jobs::list_jobs, jobs::create_job))
+        .open(routes!(jobs::get_job, jobs::update_job, jobs::delete_job))
+        .open(routes!(jobs::cancel_job))
+        .open(routes!(jobs::retry_job))
+        .anyone(routes!(preheats::ping))
+        .hook("jobs", routes!(preheats::create_preheat))
+        .hook("jobs", routes!(preheats::get_preheat))
+        .resource(routes!(persistent_cache_tasks::list_persistent_cache_tasks))
+        .resource(routes!(
+            persistent_cache_tasks::get_persistent_cache_task,
+            persistent_cache_tasks::delete_persistent_cache_task
+        ))
+}
+
 fn add_components(all: Operations) -> Operations {
     all.component(routes!(leases::renew_scheduler_lease))
         .component(routes!(leases::end_scheduler_lease))
         .component(routes!(leases::renew_seed_peer_lease))
         .component(routes!(leases::end_seed_peer_lease))
+        .component(routes!(job_leases::sync_jobs))
+        .component(routes!(job_leases::get_job_secrets))
         .component(routes!(discovery::discover_cluster))
         .anyone(routes!(discovery::get_jwks))
         .resource(routes!(join_tokens::list_join_tokens, join_tokens::create_join_token))

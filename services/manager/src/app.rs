@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::board::Board;
 use crate::check_user::KNOWN_PASSWORD;
 use crate::config::Config;
 use crate::db::first_start::Seeds;
@@ -48,6 +49,7 @@ struct Inner {
     keys: Arc<KeyRing>,
     passwords: Passwords,
     lookout: Lookout,
+    board: Board,
     roll: Arc<Roll>,
     seal: Seal,
     provider_client: reqwest::Client,
@@ -89,6 +91,7 @@ impl App {
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
             lookout: Lookout::new(db.clone(), WAITING_MAX),
+            board: Board::default(),
             roll: Arc::new(Roll::new()),
             seal: seal(config, &db).await?,
             provider_client: provider::client()?,
@@ -152,6 +155,10 @@ impl App {
                 "this manager has no object storage: set objectStorage, and its keys in the environment",
             )
         })
+    }
+
+    pub(crate) fn board(&self) -> &Board {
+        &self.0.board
     }
 
     pub(crate) fn roll(&self) -> &Roll {

@@ -14,6 +14,8 @@ pub mod failure;
 pub mod first_start;
 pub mod fleet;
 pub mod instances;
+pub mod job_leases;
+pub mod jobs;
 pub mod join_tokens;
 pub mod oauth;
 #[cfg(test)]
@@ -76,6 +78,8 @@ pub struct Listed<T> {
 /// JSON is text to all databases: nothing in it is asked for by SQL, and their own JSON would change its spelling.
 pub struct JsonText<T>(pub T);
 
+/// Fewer than a statement of any database may have values.
+const DELETED_AT_ONCE: u64 = 1000;
 /// For the goodbyes of all connections.
 const CLOSE_BOUND: Duration = Duration::from_secs(5);
 
@@ -122,6 +126,24 @@ impl Db {
         let rows = tx.execute(statement).await?;
         tx.commit().await?;
         Ok(rows)
+    }
+
+    /// So many rows at a time that nobody else waits long to write.
+    async fn delete_in_parts(&self, table: &'static str, which: Expr) -> Result<u64, DbError> {
+        let mut gone = 0;
+        loop {
+            let mut ids = Query::select();
+            ids.column("id").from(table).and_where(which.clone()).limit(DELETED_AT_ONCE);
+            let ids: Vec<(i64,)> = self.fetch_all(&ids).await?;
+            let part = ids.len() as u64;
+            if part > 0 {
+                let which = sea_query::ExprTrait::is_in(Expr::col("id"), ids.into_iter().map(|(id,)| id));
+                gone += self.execute(Query::delete().from_table(table).and_where(which)).await?;
+            }
+            if part < DELETED_AT_ONCE {
+                return Ok(gone);
+            }
+        }
     }
 
     /// A page of `of`, by id; `columns` are what is read of a row.

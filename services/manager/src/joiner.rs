@@ -19,7 +19,7 @@ pub enum Joiner {
     /// Holder of a join token, for one cluster or for all.
     Token { cluster_id: Option<i64> },
     /// Holder of a credential.
-    Member { cluster_id: i64, role: Role },
+    Member { cluster_id: i64, role: Role, hostname: String },
 }
 
 // === impl Joiner ===
@@ -37,7 +37,7 @@ impl FromRequestParts<App> for Joiner {
             return Ok(Self::Token { cluster_id: token.cluster_id });
         }
         match app.keys_for(secret).await?.check_credential(secret) {
-            Some((cluster_id, claims)) => Ok(Self::Member { cluster_id, role: claims.role }),
+            Some((cluster_id, claims)) => Ok(Self::Member { cluster_id, role: claims.role, hostname: claims.sub }),
             None => Err(ApiError::unauthenticated(
                 "neither a join token of this manager nor a valid cluster credential; root makes join tokens",
             )),
@@ -55,19 +55,23 @@ impl Joiner {
         }
     }
 
-    /// A credential renews what it is: one of a peer, which other peers get to see, makes nobody a scheduler.
-    pub fn may_join(&self, cluster: i64, role: Role) -> Result<(), ApiError> {
-        match *self {
+    /// A credential renews what it is: one of a peer, which other peers get to see, makes nobody a scheduler, and of
+    /// no other host.
+    pub fn may_join(&self, cluster: i64, role: Role, host: &str) -> Result<(), ApiError> {
+        match self {
             Self::Anyone | Self::Token { cluster_id: None } => Ok(()),
-            Self::Token { cluster_id: Some(own) } if own == cluster => Ok(()),
+            Self::Token { cluster_id: Some(own) } if *own == cluster => Ok(()),
             Self::Token { cluster_id: Some(own) } => {
                 Err(ApiError::forbidden(format!("this join token is for cluster {own}, not for cluster {cluster}")))
             }
-            Self::Member { cluster_id: own, .. } if own != cluster => Err(ApiError::forbidden(format!(
+            Self::Member { cluster_id: own, .. } if *own != cluster => Err(ApiError::forbidden(format!(
                 "this credential is of cluster {own}; joining cluster {cluster} takes a join token"
             ))),
+            Self::Member { hostname, .. } if hostname != host => Err(ApiError::forbidden(format!(
+                "this credential is of host {hostname}; joining as {host} takes a join token"
+            ))),
             // Every member may do what a plain peer may.
-            Self::Member { role: own, .. } if own == role || role == Role::Peer => Ok(()),
+            Self::Member { role: own, .. } if *own == role || role == Role::Peer => Ok(()),
             Self::Member { role: own, .. } => Err(ApiError::forbidden(format!(
                 "this credential is of a {own:?}; joining as {role:?} takes a join token"
             ))),
@@ -84,18 +88,26 @@ mod tests {
     #[test]
     fn a_token_of_one_cluster_opens_that_one() {
         let bound = Joiner::Token { cluster_id: Some(2) };
-        assert!(bound.may_join(2, Role::Scheduler).is_ok());
-        assert_eq!(bound.may_join(1, Role::Peer).unwrap_err().code(), Code::Forbidden);
-        assert!(Joiner::Token { cluster_id: None }.may_join(7, Role::SeedPeer).is_ok());
+        assert!(bound.may_join(2, Role::Scheduler, "a").is_ok());
+        assert_eq!(bound.may_join(1, Role::Peer, "a").unwrap_err().code(), Code::Forbidden);
+        assert!(Joiner::Token { cluster_id: None }.may_join(7, Role::SeedPeer, "a").is_ok());
     }
 
     #[test]
     fn a_peer_cannot_make_itself_a_scheduler() {
-        let peer = Joiner::Member { cluster_id: 2, role: Role::Peer };
-        assert!(peer.may_join(2, Role::Peer).is_ok());
-        assert!(peer.may_join(2, Role::Scheduler).is_err() && peer.may_join(2, Role::SeedPeer).is_err());
-        let seed = Joiner::Member { cluster_id: 2, role: Role::SeedPeer };
-        assert!(seed.may_join(2, Role::SeedPeer).is_ok() && seed.may_join(2, Role::Peer).is_ok());
-        assert!(seed.may_join(1, Role::SeedPeer).is_err());
+        let member = |role| Joiner::Member { cluster_id: 2, role, hostname: "a".to_owned() };
+        let peer = member(Role::Peer);
+        assert!(peer.may_join(2, Role::Peer, "a").is_ok());
+        assert!(peer.may_join(2, Role::Scheduler, "a").is_err() && peer.may_join(2, Role::SeedPeer, "a").is_err());
+        let seed = member(Role::SeedPeer);
+        assert!(seed.may_join(2, Role::SeedPeer, "a").is_ok() && seed.may_join(2, Role::Peer, "a").is_ok());
+        assert!(seed.may_join(1, Role::SeedPeer, "a").is_err());
+    }
+
+    #[test]
+    fn a_member_is_no_other_host() {
+        let seed = Joiner::Member { cluster_id: 2, role: Role::SeedPeer, hostname: "a".to_owned() };
+        let refused = seed.may_join(2, Role::SeedPeer, "b").unwrap_err();
+        assert!(refused.detail().contains("host a") && refused.detail().contains("as b"), "{}", refused.detail());
     }
 }

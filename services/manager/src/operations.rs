@@ -57,6 +57,13 @@ impl Operations {
         self.ruled(routes, |method, path| Rule::Permitted(permission(method, path)))
     }
 
+    /// As the resource `object`, which its path does not name.
+    pub fn hook(self, object: &str, routes: UtoipaMethodRouter<App>) -> Self {
+        self.ruled(routes, |method, _| {
+            Rule::Permitted(Permission { object: object.to_owned(), action: action(method) })
+        })
+    }
+
     /// The user whose id is in the path, too.
     pub fn own(self, routes: UtoipaMethodRouter<App>) -> Self {
         self.ruled(routes, |method, path| Rule::Own(permission(method, path)))
@@ -82,7 +89,7 @@ impl Operations {
         (router, document, self.rules)
     }
 
-    fn ruled(mut self, mut routes: UtoipaMethodRouter<App>, rule: fn(&Method, &str) -> Rule) -> Self {
+    fn ruled(mut self, mut routes: UtoipaMethodRouter<App>, rule: impl Fn(&Method, &str) -> Rule) -> Self {
         for (path, item) in &mut routes.1.paths {
             for (method, operation) in operations_of(item) {
                 let rule = rule(&method, path);
@@ -155,8 +162,11 @@ fn drop_defaults(document: &mut OpenApi) {
 
 fn permission(method: &Method, path: &str) -> Permission {
     let object = path.split('/').nth(3).unwrap_or_default().to_owned();
-    let action = if matches!(*method, Method::GET | Method::HEAD) { Action::Read } else { Action::All };
-    Permission { object, action }
+    Permission { object, action: action(method) }
+}
+
+fn action(method: &Method) -> Action {
+    if matches!(*method, Method::GET | Method::HEAD) { Action::Read } else { Action::All }
 }
 
 /// As the document says it: OpenAPI 3.1 has room for what a bearer must be permitted.

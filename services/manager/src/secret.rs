@@ -38,6 +38,13 @@ pub fn generate(purpose: Purpose) -> Result<String, NoRandomness> {
     Ok(format!("{}{}", purpose.prefix(), BASE64_URL_SAFE_NO_PAD.encode(secret)))
 }
 
+/// No secret: a name that no other platform has.
+pub fn generate_job_id() -> Result<String, NoRandomness> {
+    let mut id = [0; 16];
+    rand::fill(&mut id).map_err(|_| NoRandomness)?;
+    Ok(format!("group_{}", hex::encode(id)))
+}
+
 pub fn hash(token: &str) -> String {
     hex::encode(Sha256::digest(token))
 }

@@ -116,7 +116,7 @@ fn find(app: &App, joiner: &Joiner, asked: &DiscoveryRequest, fleet: &Arc<Fleet>
             )),
         })?;
     let cluster = found.cluster;
-    joiner.may_join(cluster.id, role(asked)).map_err(|refusal| {
+    joiner.may_join(cluster.id, role(asked), &place.hostname).map_err(|refusal| {
         ApiError::forbidden(format!(
             "{} belongs to {} ({}): {}",
             place.hostname,

@@ -33,7 +33,7 @@ pub async fn renew_scheduler_lease(
     joiner: Joiner,
     Json(body): Json<SchedulerLeaseRequest>,
 ) -> Result<Json<SchedulerLease>, ApiError> {
-    joiner.may_join(body.scheduler_cluster_id, Role::Scheduler)?;
+    joiner.may_join(body.scheduler_cluster_id, Role::Scheduler, &body.place.hostname)?;
     let applications = app.db().all_applications().await?;
     let rule = |application: Application| ApplicationRule { name: application.name, priority: application.priority };
     let (id, cluster) = renew(&app, Kind::Scheduler, &body.place, &body.url, body.scheduler_cluster_id).await?;
@@ -63,7 +63,7 @@ pub async fn renew_seed_peer_lease(
     joiner: Joiner,
     Json(body): Json<SeedPeerLeaseRequest>,
 ) -> Result<Json<SeedPeerLease>, ApiError> {
-    joiner.may_join(body.seed_peer_cluster_id, Role::SeedPeer)?;
+    joiner.may_join(body.seed_peer_cluster_id, Role::SeedPeer, &body.place.hostname)?;
     let (id, _) = renew(&app, Kind::SeedPeer, &body.place, &body.url, body.seed_peer_cluster_id).await?;
     Ok(Json(SeedPeerLease { id, lease_ms: app.config().lease_ms, refresh_after_ms: app.config().lease_ms / RENEWALS }))
 }
@@ -111,7 +111,7 @@ async fn renew(app: &App, kind: Kind, place: &Place, url: &str, cluster_id: i64)
 
 async fn end(app: &App, joiner: &Joiner, kind: Kind, role: Role, id: i64) -> Result<(), ApiError> {
     let instance = app.db().instance(kind, id).await?;
-    joiner.may_join(instance.cluster_id, role)?;
+    joiner.may_join(instance.cluster_id, role, instance.host_name())?;
     app.db().end_lease(kind, id).await?;
     app.lookout().changed().await;
     Ok(())

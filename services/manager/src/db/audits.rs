@@ -139,6 +139,6 @@ impl Db {
 
     /// Those of before.
     pub async fn sweep_audits(&self, before: i64) -> Result<u64, DbError> {
-        self.execute(Query::delete().from_table("audits").and_where(Expr::col("operated_at_ms").lt(before))).await
+        self.delete_in_parts("audits", Expr::col("operated_at_ms").lt(before)).await
     }
 }

@@ -12,7 +12,7 @@ use sqlx::FromRow;
 
 use super::connection::{Connection, Tx};
 use super::instances::Kind;
-use super::{Db, DbError, JsonText, Listed, Page, insert, json, time, time_after};
+use super::{Db, DbError, JsonText, Listed, Page, insert, jobs, json, time, time_after};
 use crate::check_cluster::Refused;
 
 const COLUMNS: [&str; 11] = [
@@ -173,6 +173,7 @@ impl Db {
         if schedulers + seed_peers > 0 {
             return Err(ClusterError::InUse { name: cluster.name, schedulers, seed_peers });
         }
+        jobs::fail_parts_of_cluster(&mut tx, id, now).await?;
         tx.execute(Query::delete().from_table("clusters").and_where(Expr::col("id").eq(id))).await?;
         Ok(tx.commit().await?)
     }

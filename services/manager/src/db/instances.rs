@@ -170,9 +170,17 @@ impl Instance {
         }
     }
 
+    pub fn has_feature(&self, feature: Feature) -> bool {
+        self.features.0.contains(&feature)
+    }
+
     /// Peers may ask it for parents.
     pub fn schedules(&self) -> bool {
-        self.features.0.contains(&Feature::Schedule)
+        self.has_feature(Feature::Schedule)
+    }
+
+    pub fn host_name(&self) -> &str {
+        &self.host_name
     }
 
     pub fn into_scheduler(self, now: i64) -> Scheduler {
