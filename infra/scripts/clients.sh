@@ -5,6 +5,7 @@
 #   clients.sh [typescript|python|go|java]…    (default: all of them)
 #
 #   MANAGER_URL       the manager (default: http://127.0.0.1:8080); without clusters called `client-…`
+#   PREHEAT_URL       a file that its seed peer may fetch (default: https://example.com/)
 #   MANAGER_PASSWORD  root's password (default: dragonfly)
 #   CARGO_TARGET_DIR  its `clients` has what is generated and built (default: target)
 #   DF_TOOLS_DIR      where installed tools are kept (default: ~/.cache/dragonfly-tools)

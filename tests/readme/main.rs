@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
+use df_client::http_client;
 use df_testkit::process::find_program;
-use df_testkit::{Content, FakeOrigin, random_bytes, skip};
+use df_testkit::{Content, FakeOrigin, FakeRegistry, Image, Layer, RegistryAccess, random_bytes, skip};
 use standalone::{Options, Standalone};
 use tests::running_manager::start_manager;
 use tokio::process::Command;
@@ -101,5 +102,40 @@ async fn a_script_for_the_incumbents_manager_works_unchanged() -> anyhow::Result
     let mut script = Command::new(tests::root().join("tests/readme/incumbent.sh"));
     let said = run(script.env("MANAGER", format!("http://{address}"))).await?;
     ensure!(said.ends_with("all of it works\n"), "{said}");
+    Ok(())
+}
+
+/// And what it has preheated is not asked of its registry again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_for_the_incumbents_preheats_works_unchanged() -> anyhow::Result<()> {
+    if let Some(missing) = ["curl", "python3"].into_iter().find(|program| find_program(program).is_none()) {
+        skip(&format!("{missing} is not installed"));
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let registry = FakeRegistry::start(RegistryAccess::Open).await?;
+    let image = Image::build(1, &[Layer::gzip(500_000), Layer::zstd(500_000)])?.in_index();
+    registry.add("team/app", "v1", &image);
+    registry.origin().put("file.tar", Content::new(random_bytes(7, FILE_BYTES)));
+    let stop = CancellationToken::new();
+    let options = Options { allow: vec![registry.base_url()], ..Options::new(folder.path()) };
+    let platform = Standalone::start(options, stop.clone()).await?;
+    let mut script = Command::new(tests::root().join("tests/readme/incumbent_preheat.sh"));
+    script.env("MANAGER", format!("http://{}", platform.manager_addr));
+    script.env("IMAGE", format!("{}/v2/team/app/manifests/v1", registry.base_url()));
+    let said = run(script.env("FILE", registry.origin().url("file.tar"))).await?;
+    ensure!(said.ends_with("all of it works\n"), "{said}");
+    for layer in &image.layers {
+        let sent = || registry.blob_stats("team/app", &layer.digest).bytes;
+        ensure!(sent() == layer.size_bytes(), "{} bytes of {} left the registry", sent(), layer.size_bytes());
+        for peer in &platform.peers {
+            let path = format!("/v2/team/app/blobs/{}?ns={}", layer.digest, registry.address());
+            let answer = http_client().get(format!("http://{}{path}", peer.local_addr)).send().await?;
+            ensure!(answer.bytes().await? == layer.bytes, "other bytes");
+        }
+        ensure!(sent() == layer.size_bytes(), "it was asked again");
+    }
+    stop.cancel();
+    platform.stopped().await;
     Ok(())
 }

@@ -242,7 +242,7 @@ impl World {
                     let place = index(host).zip(control.task_index(id));
                     place.and_then(|place| self.places.get(&place)).and_then(|part| control.of_part.get(part))
                 }
-                Ring::AllTasks => None,
+                Ring::AllTasks | Ring::Orders => None,
             };
             let all = matches!(ring, Ring::AllTasks).then(|| control.of_task.values().flatten().copied());
             let mut rung: Vec<u64> = polls.into_iter().flatten().copied().chain(all.into_iter().flatten()).collect();

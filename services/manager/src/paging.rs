@@ -43,6 +43,12 @@ impl Page {
         Ok(Self { page, per_page })
     }
 
+    /// Of what is not in the database.
+    pub fn of<T>(self, all: Vec<T>) -> Vec<T> {
+        let skipped = usize::try_from((self.page - 1).saturating_mul(self.per_page)).unwrap_or(usize::MAX);
+        all.into_iter().skip(skipped).take(self.per_page.unsigned_abs() as usize).collect()
+    }
+
     /// To `prev` and `next` where there are such, `first` and `last`; the other parameters stay.
     pub fn link(self, uri: &Uri, total: i64) -> [(HeaderName, String); 1] {
         let last = (total.max(1) + self.per_page - 1) / self.per_page;

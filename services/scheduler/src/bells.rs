@@ -14,6 +14,7 @@ use crate::state::Ring;
 pub struct Bells {
     hosts: HashMap<HostId, Bell>,
     peers: HashMap<TaskId, HashMap<HostId, Bell>>,
+    orders: Bell,
 }
 
 type Bell = watch::Sender<()>;
@@ -30,12 +31,17 @@ impl Bells {
         peers.entry(host.clone()).or_insert_with(|| Bell::new(())).subscribe()
     }
 
+    pub fn orders(&self) -> watch::Receiver<()> {
+        self.orders.subscribe()
+    }
+
     pub fn ring(&self, ring: &Ring) {
         let rung: Box<dyn Iterator<Item = &Bell>> = match ring {
             Ring::Host(id) => Box::new(self.hosts.get(id).into_iter()),
             Ring::Task(id) => Box::new(self.peers.get(id).into_iter().flat_map(HashMap::values)),
             Ring::Peer(id, host) => Box::new(self.peers.get(id).and_then(|peers| peers.get(host)).into_iter()),
             Ring::AllTasks => Box::new(self.peers.values().flat_map(HashMap::values)),
+            Ring::Orders => Box::new(std::iter::once(&self.orders)),
         };
         for bell in rung {
             bell.send_replace(());
@@ -44,7 +50,7 @@ impl Bells {
 
     pub fn ring_all(&self) {
         let peers = self.peers.values().flat_map(HashMap::values);
-        self.hosts.values().chain(peers).for_each(|bell| bell.send_replace(()));
+        self.hosts.values().chain(peers).chain([&self.orders]).for_each(|bell| bell.send_replace(()));
     }
 
     /// Of those to whom nobody listens any more.

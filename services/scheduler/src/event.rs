@@ -2,7 +2,7 @@
 //!
 //! **Invariant.** The same events at the same times make the same state and the same answers, wherever they are applied.
 
-use df_api::scheduler::{HostDecision, HostReport, PeerDecision, PeerReport};
+use df_api::scheduler::{DutyReport, HostDecision, HostReport, PeerDecision, PeerReport, Work};
 use df_api::{HostId, TaskId};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,11 @@ pub enum Event {
     EndHost(HostId, u64),
     EndPeer(TaskId, HostId, u64),
     Settings(Box<Settings>),
+    /// A job, by its number at the manager, wants something of a host.
+    Order(HostId, i64, Box<Work>),
+    Duty(HostId, u64, Box<DutyReport>),
+    EndOrders(i64),
+    EndOrder(u64),
     /// Nothing but time.
     Tick,
 }
@@ -39,6 +44,10 @@ pub struct Settings {
 pub enum Outcome {
     Done,
     Refused(Refused),
+    /// The number of the duty, if the host could be given one.
+    Ordered(Option<u64>),
+    /// Whether somebody wants to know.
+    Heard(bool),
     Host(Option<Pending<HostDecision>>),
     Peer(Option<Pending<PeerDecision>>),
 }
@@ -72,6 +81,16 @@ impl Event {
                 state.follow(*settings);
                 Outcome::Done
             }
+            Self::Order(host, job, work) => Outcome::Ordered(state.order(now_ms, &host, job, *work)),
+            Self::Duty(host, id, report) => Outcome::Heard(state.report_duty(now_ms, &host, id, *report)),
+            Self::EndOrders(job) => {
+                state.end_orders(job);
+                Outcome::Done
+            }
+            Self::EndOrder(id) => {
+                state.end_order(id);
+                Outcome::Done
+            }
             Self::Tick => Outcome::Done,
         }
     }
@@ -103,7 +122,7 @@ impl Outcome {
         match self {
             Self::Host(pending) => Ok(pending),
             Self::Refused(refused) => Err(refused),
-            Self::Done | Self::Peer(_) => Ok(None),
+            Self::Done | Self::Peer(_) | Self::Ordered(_) | Self::Heard(_) => Ok(None),
         }
     }
 
@@ -111,7 +130,7 @@ impl Outcome {
         match self {
             Self::Peer(pending) => Ok(pending),
             Self::Refused(refused) => Err(refused),
-            Self::Done | Self::Host(_) => Ok(None),
+            Self::Done | Self::Host(_) | Self::Ordered(_) | Self::Heard(_) => Ok(None),
         }
     }
 }

@@ -18,6 +18,7 @@ mod event;
 mod expiry;
 mod follow;
 mod host;
+mod jobs;
 mod journal;
 mod left;
 mod maps;
@@ -58,6 +59,7 @@ use crate::doors::Doors;
 use crate::ensemble::Ensemble;
 use crate::expiry::Expiry;
 use crate::follow::Follow;
+use crate::jobs::Jobs;
 use crate::register::{Register, Registration};
 pub use crate::routes::openapi;
 use crate::swarm::Swarm;
@@ -152,6 +154,8 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
             };
             tracing::info!(%listening, url = request.url, "scheduler is listening");
             let swarm = inner.swarm.clone();
+            let hostname = request.place.hostname.clone();
+            workers.spawn(Jobs::new(registration.clone(), swarm.clone(), request.scheduler_cluster_id, hostname));
             workers.spawn(Register { registration, swarm, request, own: inner.config.policy() });
         }
         None => {

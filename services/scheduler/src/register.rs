@@ -64,7 +64,7 @@ impl Registration {
     /// Tells the manager at once that this scheduler is gone, so that peers are no longer sent here.
     pub async fn end(&self) {
         let Some(id) = self.lease_id.lock().take() else { return };
-        let client = self.client(self.bearers().next());
+        let client = self.client_with(self.bearers().next());
         match tokio::time::timeout(FAREWELL_TIMEOUT, client.end_scheduler_lease(id)).await {
             Ok(Ok(())) => tracing::info!("left the manager"),
             Ok(Err(error)) => tracing::info!(%error, "the manager was not told; the lease runs out by itself"),
@@ -79,14 +79,26 @@ impl Registration {
         if known.is_empty() { vec![None].into_iter() } else { known.into_iter() }
     }
 
-    fn client(&self, bearer: Option<Option<String>>) -> ManagerClient {
+    fn client_with(&self, bearer: Option<Option<String>>) -> ManagerClient {
         ManagerClient::new(self.transport.clone().with_bearer(bearer.flatten()))
+    }
+
+    /// By the credential, which the lease has brought.
+    pub fn client(&self) -> ManagerClient {
+        ManagerClient::new(
+            self.transport.clone().with_bearer(self.gate.credential().or_else(|| self.join_token.clone())),
+        )
+    }
+
+    /// The manager knows this scheduler.
+    pub fn is_registered(&self) -> bool {
+        self.lease_id.lock().is_some()
     }
 
     async fn renew(&self, request: &SchedulerLeaseRequest) -> Result<SchedulerLease, RegisterError> {
         let mut bearers = self.bearers().peekable();
         loop {
-            let client = self.client(bearers.next());
+            let client = self.client_with(bearers.next());
             let answer = tokio::time::timeout(CALL_TIMEOUT, client.renew_scheduler_lease(request));
             match answer.await.map_err(|_| RegisterError::Timeout)? {
                 Err(error) if matches!(error.status(), Some(401 | 403)) && bearers.peek().is_some() => {}

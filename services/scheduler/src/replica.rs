@@ -93,6 +93,10 @@ impl Replica {
         self.inner.lock().bells.peer(task, host)
     }
 
+    pub fn orders_bell(&self) -> watch::Receiver<()> {
+        self.inner.lock().bells.orders()
+    }
+
     pub fn forget_bells(&self) {
         self.inner.lock().bells.forget();
     }

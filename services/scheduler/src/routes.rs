@@ -34,6 +34,7 @@ fn operations() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(hosts::list_hosts))
         .routes(routes!(hosts::report_host, hosts::delete_host))
+        .routes(routes!(hosts::report_duty))
         .routes(routes!(tasks::report_peers))
         .routes(routes!(tasks::get_task))
         .routes(routes!(tasks::report_peer, tasks::delete_peer))

@@ -4,6 +4,7 @@
 //! each host and each running peer has reported once.
 
 mod expire;
+pub mod orders;
 
 use std::collections::BTreeSet;
 
@@ -14,6 +15,7 @@ use df_api::task::TaskSpec;
 use df_api::{HostId, TaskId};
 use serde::{Deserialize, Serialize};
 
+use self::orders::Orders;
 use crate::directory::Directory;
 use crate::event::Settings;
 use crate::host::{Host, Hosts};
@@ -35,6 +37,8 @@ pub struct State {
     /// Tasks in which a host has a peer, or which it holds; also of hosts that have not announced themselves yet.
     parts: Map<HostId, BTreeSet<TaskId>>,
     left: Left,
+    /// What jobs have ordered of hosts.
+    pub orders: Orders,
     next_seat: u64,
     next_duty: u64,
     first_row: u64,
@@ -52,6 +56,8 @@ pub enum Ring {
     Task(TaskId),
     Peer(TaskId, HostId),
     AllTasks,
+    /// Who looks after jobs.
+    Orders,
 }
 
 /// What a report cannot have.
@@ -82,6 +88,7 @@ impl State {
             tasks: SteadyMap::default(),
             parts: Map::default(),
             left: Left::default(),
+            orders: Orders::new(),
             next_seat: 1,
             next_duty: first,
             first_row: first,
@@ -176,6 +183,7 @@ impl State {
         self.rings.push(Ring::Host(id.clone()));
         self.hosts.remove(id);
         self.directory.remove(id);
+        self.drop_orders_of(id);
         for task in self.parts.get(id).cloned().unwrap_or_default() {
             self.delete_peer(&task, id);
         }

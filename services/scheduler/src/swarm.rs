@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use df_api::scheduler::{HostDecision, HostReport, HostView, PeerDecision, PeerReport, TaskView};
+use df_api::scheduler::{DutyReport, HostDecision, HostReport, HostView, PeerDecision, PeerReport, TaskView, Work};
 use df_api::{HostId, TaskId};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -102,6 +102,38 @@ impl Swarm {
 
     pub async fn delete_peer(&self, task: TaskId, host: HostId, seq: u64) -> Result<(), Unreachable> {
         self.tell(Event::EndPeer(task, host, seq)).await.map(drop)
+    }
+
+    // --- orders of jobs ---
+
+    pub fn orders_bell(&self) -> watch::Receiver<()> {
+        self.replica.orders_bell()
+    }
+
+    /// The number of the duty, if the host could be given one.
+    pub async fn order(&self, host: HostId, job: i64, work: Work) -> Result<Option<u64>, Unreachable> {
+        match self.tell(Event::Order(host, job, Box::new(work))).await? {
+            Outcome::Ordered(id) => Ok(id),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether somebody wants to know.
+    pub async fn report_duty(&self, host: HostId, id: u64, report: DutyReport) -> Result<bool, Unreachable> {
+        Ok(matches!(self.tell(Event::Duty(host, id, Box::new(report))).await?, Outcome::Heard(true)))
+    }
+
+    pub async fn end_orders(&self, job: i64) -> Result<(), Unreachable> {
+        self.tell(Event::EndOrders(job)).await.map(drop)
+    }
+
+    pub async fn end_order(&self, id: u64) -> Result<(), Unreachable> {
+        self.tell(Event::EndOrder(id)).await.map(drop)
+    }
+
+    /// At the state of now, and its time.
+    pub fn look<T>(&self, look: impl FnOnce(&State, u64) -> T) -> T {
+        self.replica.look(look)
     }
 
     pub fn is_following(&self, settings: &Settings) -> bool {

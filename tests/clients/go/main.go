@@ -92,7 +92,7 @@ func main() {
 	ensure(len(names) > 1 && slices.Contains(names, name), "the pages have %v", names)
 	done("%d pages of clusters", len(names))
 
-	// Jobs belong here: create one and ask for it until it ends.
+	preheat(client.JobsAPI, session)
 
 	token := useToken(client, session, made.Id)
 	_, err := accounts.DeletePersonalAccessToken(session, token.Id).Execute()
@@ -108,6 +108,28 @@ func main() {
 	_, _, err = accounts.GetSession(session).Execute()
 	ensure(problem(err).Code == manager.CODE_UNAUTHENTICATED, "after signing out: %v", err)
 	done("signed out")
+}
+
+// A job that is asked for until it ends.
+func preheat(jobs *manager.JobsAPIService, session context.Context) {
+	args := manager.NewJobArgs()
+	args.SetType(manager.JOBSUBJECT_FILE)
+	args.SetUrl(env("PREHEAT_URL", "https://example.com/"))
+	create := manager.NewCreateJobRequest(manager.JOBTYPE_PREHEAT)
+	create.SetArgs(*args)
+	job := must(jobs.CreateJob(session).CreateJobRequest(*create).Execute())
+	until := time.Now().Add(time.Minute)
+	for job.State != manager.JOBSTATE_SUCCESS && job.State != manager.JOBSTATE_FAILURE {
+		ensure(time.Now().Before(until), "the job is %s", job.State)
+		time.Sleep(100 * time.Millisecond)
+		job = must(jobs.GetJob(session, job.Id).Execute())
+	}
+	ensure(job.State == manager.JOBSTATE_SUCCESS, "the job failed: %v", job.Result)
+	_, err := jobs.DeleteJob(session, job.Id).Execute()
+	ensure(err == nil, "the job stays: %v", err)
+	_, _, err = jobs.GetJob(session, job.Id).Execute()
+	ensure(problem(err).Code == manager.CODE_NOT_FOUND, "after deletion: %v", err)
+	done("file preheated, job deleted")
 }
 
 func makeAndChange(clusters *manager.ClustersAPIService, session context.Context) *manager.Cluster {

@@ -6,9 +6,16 @@ import org.openapitools.client.ApiClient;
 import org.openapitools.client.ApiException;
 import org.openapitools.client.api.AccountsApi;
 import org.openapitools.client.api.ClustersApi;
+import org.openapitools.client.api.JobsApi;
 import org.openapitools.client.model.Code;
 import org.openapitools.client.model.CreateClusterRequest;
+import org.openapitools.client.model.CreateJobRequest;
 import org.openapitools.client.model.CreatePersonalAccessTokenRequest;
+import org.openapitools.client.model.Job;
+import org.openapitools.client.model.JobArgs;
+import org.openapitools.client.model.JobState;
+import org.openapitools.client.model.JobSubject;
+import org.openapitools.client.model.JobType;
 import org.openapitools.client.model.Problem;
 import org.openapitools.client.model.Scope;
 import org.openapitools.client.model.Scopes;
@@ -71,6 +78,23 @@ public class Walk {
         }
     }
 
+    /** A job that is asked for until it ends. */
+    static void preheat(JobsApi jobs) throws Exception {
+        JobArgs args = new JobArgs().type(JobSubject.FILE).url(env("PREHEAT_URL", "https://example.com/"));
+        Job job = jobs.createJob(new CreateJobRequest().type(JobType.PREHEAT).args(args));
+        long until = System.nanoTime() + 60_000_000_000L;
+        while (job.getState() != JobState.SUCCESS && job.getState() != JobState.FAILURE) {
+            ensure(System.nanoTime() < until, "the job is", job.getState());
+            Thread.sleep(100);
+            job = jobs.getJob(job.getId());
+        }
+        ensure(job.getState() == JobState.SUCCESS, "the job failed", job.getResult());
+        long id = job.getId();
+        jobs.deleteJob(id);
+        ensure(problem(() -> jobs.getJob(id)).getCode() == Code.NOT_FOUND, "the job is still there", id);
+        done("file preheated, job deleted");
+    }
+
     public static void main(String[] arguments) throws Exception {
         SignInRequest root = new SignInRequest().name("root").password(env("MANAGER_PASSWORD", "dragonfly"));
         var session = new AccountsApi(as(null)).signIn(root);
@@ -96,7 +120,7 @@ public class Walk {
         ensure(names.size() > 1 && names.contains(NAME), "the pages have", names);
         done(names.size() + " pages of clusters");
 
-        // Jobs belong here: create one and ask for it until it ends.
+        preheat(new JobsApi(as(session.getToken())));
 
         var token = accounts.createPersonalAccessToken(new CreatePersonalAccessTokenRequest()
                 .name(NAME).addScopesItem(Scope.CLUSTER).expiredAt(OffsetDateTime.now().plusHours(1)));

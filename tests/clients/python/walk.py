@@ -3,15 +3,23 @@
 import datetime
 import os
 import sys
+import time
 
 from dragonfly_manager import (
     AccountsApi,
     ApiClient,
     ApiException,
     ClustersApi,
+    Code,
     Configuration,
     CreateClusterRequest,
+    CreateJobRequest,
     CreatePersonalAccessTokenRequest,
+    JobArgs,
+    JobState,
+    JobSubject,
+    JobType,
+    JobsApi,
     Scope,
     Scopes,
     SignInRequest,
@@ -21,6 +29,8 @@ from dragonfly_manager import (
 URL = os.environ.get("MANAGER_URL", "http://127.0.0.1:8080")
 PASSWORD = os.environ.get("MANAGER_PASSWORD", "dragonfly")
 NAME = "client-python"
+# What a daemon of the cluster may fetch.
+PREHEAT = os.environ.get("PREHEAT_URL", "https://example.com/")
 
 
 def client(token=None):
@@ -57,6 +67,21 @@ def names_of_pages(clusters):
         page += 1
 
 
+def preheat(jobs):
+    """A job that is asked for until it ends."""
+    args = JobArgs(type=JobSubject.FILE, url=PREHEAT)
+    job = jobs.create_job(CreateJobRequest(type=JobType.PREHEAT, args=args))
+    until = time.monotonic() + 60
+    while job.state not in (JobState.SUCCESS, JobState.FAILURE):
+        ensure(time.monotonic() < until, f"the job is {job.state}")
+        time.sleep(0.1)
+        job = jobs.get_job(job.id)
+    ensure(job.state == JobState.SUCCESS, f"the job failed: {job.result}")
+    jobs.delete_job(job.id)
+    ensure(problem(jobs.get_job, job.id).code == Code.NOT_FOUND, "the job is still there")
+    done("file preheated, job deleted")
+
+
 def main():
     session = AccountsApi(client()).sign_in(SignInRequest(name="root", password=PASSWORD))
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -80,7 +105,7 @@ def main():
     ensure(len(names) > 1 and NAME in names, f"the pages have {names}")
     done(f"{len(names)} pages of clusters")
 
-    # Jobs belong here: create one and ask for it until it ends.
+    preheat(JobsApi(client(session.token)))
 
     expired_at = now + datetime.timedelta(hours=1)
     request = CreatePersonalAccessTokenRequest(name=NAME, scopes=[Scope.CLUSTER], expired_at=expired_at)

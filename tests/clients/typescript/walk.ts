@@ -1,5 +1,16 @@
 // The client of openapi-generator (typescript-fetch).
-import { AccountsApi, ClustersApi, Configuration, ProblemFromJSON, ResponseError, Scope } from './generated';
+import {
+  AccountsApi,
+  ClustersApi,
+  Configuration,
+  JobState,
+  JobSubject,
+  JobType,
+  JobsApi,
+  ProblemFromJSON,
+  ResponseError,
+  Scope,
+} from './generated';
 import type { Problem } from './generated';
 
 const basePath = process.env.MANAGER_URL ?? 'http://127.0.0.1:8080';
@@ -41,6 +52,23 @@ async function namesOfPages(clusters: ClustersApi): Promise<string[]> {
   }
 }
 
+/** A job that is asked for until it ends. */
+async function preheat(jobs: JobsApi): Promise<void> {
+  const args = { type: JobSubject.File, url: process.env.PREHEAT_URL ?? 'https://example.com/' };
+  let job = await jobs.createJob({ createJobRequest: { type: JobType.Preheat, args } });
+  const until = Date.now() + 60_000;
+  while (job.state !== JobState.Success && job.state !== JobState.Failure) {
+    ensure(Date.now() < until, `the job is ${job.state}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    job = await jobs.getJob({ id: job.id });
+  }
+  ensure(job.state === JobState.Success, `the job failed: ${JSON.stringify(job.result)}`);
+  await jobs.deleteJob({ id: job.id });
+  const gone = await problem(jobs.getJob({ id: job.id }));
+  ensure(gone.code === 'not_found', `the job is still there: ${JSON.stringify(gone)}`);
+  done('file preheated, job deleted');
+}
+
 async function main(): Promise<void> {
   const session = await new AccountsApi(as()).signIn({ signInRequest: { name: 'root', password } });
   ensure(session.user.name === 'root', `signed in as ${session.user.name}`);
@@ -65,7 +93,7 @@ async function main(): Promise<void> {
   ensure(names.length > 1 && names.includes(name), `the pages have ${names.join(', ')}`);
   done(`${names.length} pages of clusters`);
 
-  // Jobs belong here: create one and ask for it until it ends.
+  await preheat(new JobsApi(as(session.token)));
 
   const expiredAt = new Date(Date.now() + 3_600_000);
   const token = await accounts.createPersonalAccessToken({

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{OriginalUri, State};
+use axum::response::IntoResponse;
 use df_api::Code;
 use df_api::TaskId;
 use df_api::manager::{ClusterResult, CreateJobRequest, Job, JobArgs, JobState, JobType, PersistentCacheTask};
@@ -16,7 +17,8 @@ use super::jobs;
 use crate::access::Caller;
 use crate::app::App;
 use crate::board::next_look;
-use crate::db::now_ms;
+use crate::db::{Page, now_ms};
+use crate::paging::PER_PAGE_WHOLE;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -26,11 +28,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct OfCluster {
     /// Whose tasks.
     scheduler_cluster_id: i64,
-    /// Taken and not looked at: the answer is whole.
+    /// 1 is the first.
     #[param(minimum = 1)]
     page: Option<i64>,
-    #[param(minimum = 1)]
+    /// 1 to 1000; 1000 when left out.
+    #[param(minimum = 1, maximum = 1000)]
     per_page: Option<i64>,
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct InCluster {
+    /// Whose task.
+    scheduler_cluster_id: i64,
 }
 
 /// List what was imported into a cluster
@@ -45,10 +56,13 @@ pub struct OfCluster {
 pub async fn list_persistent_cache_tasks(
     State(app): State<App>,
     caller: Caller,
+    OriginalUri(uri): OriginalUri,
     Query(query): Query<OfCluster>,
-) -> Result<Json<Vec<PersistentCacheTask>>, ApiError> {
-    let OfCluster { scheduler_cluster_id, page: _, per_page: _ } = query;
-    all(&app, &caller, scheduler_cluster_id).await.map(Json)
+) -> Result<impl IntoResponse, ApiError> {
+    let page = Page::parse(query.page, query.per_page, PER_PAGE_WHOLE)?;
+    let all = all(&app, &caller, query.scheduler_cluster_id).await?;
+    let link = page.link(&uri, all.len() as i64);
+    Ok((link, Json(page.of(all))))
 }
 
 /// Get what was imported into a cluster
@@ -57,14 +71,14 @@ pub async fn list_persistent_cache_tasks(
     path = "/api/v1/persistent-cache-tasks/{id}",
     operation_id = "get_persistent_cache_task",
     tag = "jobs",
-    params(("id" = TaskId, Path, description = "The task"), OfCluster),
+    params(("id" = TaskId, Path, description = "The task"), InCluster),
     responses((status = 200, description = "Who has it", body = PersistentCacheTask), Problems)
 )]
 pub async fn get_persistent_cache_task(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<TaskId>,
-    Query(query): Query<OfCluster>,
+    Query(query): Query<InCluster>,
 ) -> Result<Json<PersistentCacheTask>, ApiError> {
     let cluster = query.scheduler_cluster_id;
     let all = all(&app, &caller, cluster).await?;
@@ -80,14 +94,14 @@ pub async fn get_persistent_cache_task(
     path = "/api/v1/persistent-cache-tasks/{id}",
     operation_id = "delete_persistent_cache_task",
     tag = "jobs",
-    params(("id" = TaskId, Path, description = "The task"), OfCluster),
+    params(("id" = TaskId, Path, description = "The task"), InCluster),
     responses((status = 200, description = "Nobody has it any more"), Problems)
 )]
 pub async fn delete_persistent_cache_task(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<TaskId>,
-    Query(query): Query<OfCluster>,
+    Query(query): Query<InCluster>,
 ) -> Result<(), ApiError> {
     let args = JobArgs { task_id: Some(id.to_string()), ..JobArgs::default() };
     answer(&app, &caller, query.scheduler_cluster_id, JobType::DeleteTask, args).await.map(drop)

@@ -13,6 +13,7 @@ mod components;
 mod configs;
 mod discovery;
 mod fleet;
+mod jobs;
 mod laws;
 mod logs;
 mod oauth;

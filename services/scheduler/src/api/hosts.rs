@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::extract::State;
 use df_api::HostId;
-use df_api::scheduler::{HELD_MAX, HostDecision, HostReport, HostView};
+use df_api::scheduler::{DutyReport, HELD_MAX, HostDecision, HostReport, HostView, TASKS_OF_DUTY_MAX};
 use df_http::credential::Member;
 use df_http::extract::{Json, Path, Query, Wait};
 use df_http::{ApiError, Problems};
@@ -11,6 +11,8 @@ use http::StatusCode;
 
 use super::{Farewell, check_length, check_url, unanswered, unreachable};
 use crate::App;
+
+const DUTY_ERROR_CHARS_MAX: usize = 4096;
 
 /// Announce a host, and wait for duties
 ///
@@ -71,6 +73,48 @@ pub async fn delete_host(
     member.must_be(&id)?;
     app.swarm().delete_host(id, farewell.seq).await.map_err(unreachable)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Say how a duty of a job stands
+///
+/// As often as something changes, and once when it has ended. One that is not known (404) is to be dropped.
+#[utoipa::path(
+    put,
+    path = "/v1/hosts/{host_id}/duties/{duty_id}",
+    operation_id = "report_duty",
+    tag = "hosts",
+    params(("host_id" = HostId, Path), ("duty_id" = u64, Path, description = "As it was given")),
+    request_body = DutyReport,
+    responses((status = 204, description = "Heard"), Problems)
+)]
+pub async fn report_duty(
+    State(app): State<App>,
+    Extension(member): Extension<Member>,
+    Path((host_id, duty_id)): Path<(HostId, u64)>,
+    Json(report): Json<DutyReport>,
+) -> Result<StatusCode, ApiError> {
+    member.must_be(&host_id)?;
+    check_duty("error", &report.error, report.tasks.len().max(report.contents.len()))?;
+    for task in &report.tasks {
+        check_duty("tasks.error", &task.error, 0)?;
+    }
+    if let Some(odd) = report.contents.iter().find(|content| !content.task.is_consistent()) {
+        return Err(ApiError::unprocessable(format!("contents: task {} describes another content", odd.task.id)));
+    }
+    match app.swarm().report_duty(host_id, duty_id, report).await.map_err(unreachable)? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(ApiError::not_found(format!("nobody waits for duty {duty_id} any more"))),
+    }
+}
+
+fn check_duty(field: &str, error: &str, tasks: usize) -> Result<(), ApiError> {
+    if error.chars().count() > DUTY_ERROR_CHARS_MAX {
+        return Err(ApiError::unprocessable(format!("{field} has more than {DUTY_ERROR_CHARS_MAX} characters")));
+    }
+    if tasks > TASKS_OF_DUTY_MAX {
+        return Err(ApiError::unprocessable(format!("{tasks} entries; at most {TASKS_OF_DUTY_MAX} are taken")));
+    }
+    Ok(())
 }
 
 /// The hosts of the cluster

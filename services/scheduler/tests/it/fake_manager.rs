@@ -1,4 +1,4 @@
-//! Just enough of a manager: it grants leases to those with the right join token, and signs credentials.
+//! Just enough of a manager: it grants leases to those with the right join token, signs credentials, and gives jobs.
 
 use std::sync::Arc;
 
@@ -9,7 +9,9 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use df_api::cluster::{CredentialClaims, ISSUER, Jwk, Jwks, Membership, Role, audience};
-use df_api::manager::{PeerClusterConfig, SchedulerLease, SchedulerLeaseRequest};
+use df_api::manager::{
+    JobAssignment, JobReport, JobSyncRequest, JobSyncResponse, PeerClusterConfig, SchedulerLease, SchedulerLeaseRequest,
+};
 use http::{HeaderMap, StatusCode};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parking_lot::Mutex;
@@ -23,6 +25,9 @@ pub struct FakeManager {
     pub leases: Arc<Mutex<Vec<SchedulerLeaseRequest>>>,
     pub ended: Arc<Mutex<Vec<i64>>>,
     pub peer_config: Arc<Mutex<PeerClusterConfig>>,
+    /// Those that have not ended.
+    pub jobs: Arc<Mutex<Vec<JobAssignment>>>,
+    pub reports: Arc<Mutex<Vec<JobReport>>>,
     key: Arc<Vec<u8>>,
 }
 
@@ -36,11 +41,14 @@ impl FakeManager {
             leases: Arc::default(),
             ended: Arc::default(),
             peer_config: Arc::default(),
+            jobs: Arc::default(),
+            reports: Arc::default(),
             key: Arc::new(key),
         };
         let router = Router::new()
             .route("/api/v1/leases/schedulers", put(renew))
             .route("/api/v1/leases/schedulers/{id}", delete(end))
+            .route("/api/v1/leases/jobs", put(sync))
             .with_state(manager.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         manager
@@ -105,6 +113,16 @@ async fn renew(
         peer_config: manager.peer_config.lock().clone(),
         applications: Vec::new(),
     }))
+}
+
+/// Answers soon: who has nothing to do asks again.
+async fn sync(State(manager): State<FakeManager>, Json(request): Json<JobSyncRequest>) -> Json<JobSyncResponse> {
+    let ended = |id: i64| request.jobs.iter().any(|report| report.id == id && report.state.has_ended());
+    manager.jobs.lock().retain(|job| !ended(job.id));
+    manager.reports.lock().extend(request.jobs);
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let jobs = manager.jobs.lock().clone();
+    Json(JobSyncResponse { jobs, lease_ms: 10_000, refresh_after_ms: 3_000 })
 }
 
 async fn end(State(manager): State<FakeManager>, axum::extract::Path(id): axum::extract::Path<i64>) -> StatusCode {

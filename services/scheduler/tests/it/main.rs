@@ -9,6 +9,7 @@ mod bad_input;
 mod batch;
 mod document;
 mod fake_manager;
+mod jobs;
 mod one_url;
 mod order;
 mod ruled;
