@@ -55,9 +55,26 @@ pub fn manager_client(
     access: &ManagerAccess,
     http: &reqwest::Client,
 ) -> Result<ManagerClient, AnnounceError> {
-    let transport = Transport::new(&access.url, http.clone())?;
     // The join token opens the door; where there is none, the credential of an earlier visit may.
     let bearer = access.join_token.clone().or_else(|| peer.gate().credential());
+    client_showing(bearer, access, http)
+}
+
+/// As a member of its cluster, whom the manager tells what only that cluster may know.
+pub fn member_client(
+    peer: &Peer,
+    access: &ManagerAccess,
+    http: &reqwest::Client,
+) -> Result<ManagerClient, AnnounceError> {
+    client_showing(peer.gate().credential(), access, http)
+}
+
+fn client_showing(
+    bearer: Option<String>,
+    access: &ManagerAccess,
+    http: &reqwest::Client,
+) -> Result<ManagerClient, AnnounceError> {
+    let transport = Transport::new(&access.url, http.clone())?;
     Ok(ManagerClient::new(transport.with_bearer(bearer)))
 }
 

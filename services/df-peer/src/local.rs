@@ -11,6 +11,7 @@ use df_api::task::Origin;
 use df_store::Label;
 
 use crate::peer::Peer;
+use crate::reader::ReadError;
 use crate::readers::Reading;
 use crate::sync;
 use crate::task::{Failure, Task};
@@ -50,6 +51,25 @@ impl Task {
             application: origin.application.clone(),
             unlisted: origin.scope.is_some(),
         });
+    }
+
+    /// Waits for all of it, and keeps the download going as a reader does.
+    pub async fn whole(self: &Arc<Self>) -> Result<(), ReadError> {
+        let _reading = Reading::start(self, 0, true);
+        let mut changes = self.stored().subscribe();
+        loop {
+            changes.borrow_and_update();
+            if self.stored().is_complete() {
+                return Ok(());
+            }
+            if let Some(failure) = self.failure() {
+                return Err(ReadError::Failed(failure));
+            }
+            if !self.is_running() {
+                return Err(ReadError::Idle);
+            }
+            let _ = changes.changed().await;
+        }
     }
 
     /// Waits up to `patience` for the task to be complete, and makes the empty `file` share its bytes; `false` when it
@@ -130,7 +150,7 @@ impl Peer {
         };
         let removed = tokio::task::spawn_blocking(remove).await.map_err(io::Error::other);
         removed.and_then(|removed| removed).map_err(RemoveError::Storage)?;
-        tracing::info!(task = %task.id(), "a task was removed by a program of this node");
+        tracing::info!(task = %task.id(), "a task was removed");
         let _ = tokio::time::timeout(TELL_PATIENCE, sync::leave(self, task.id())).await;
         Ok(())
     }

@@ -9,6 +9,7 @@ mod api;
 pub mod config;
 mod descriptor;
 mod hop_by_hop;
+mod jobs;
 mod link;
 mod mirror;
 pub mod namespace;
@@ -41,6 +42,7 @@ pub use config::Config;
 pub use routes::openapi;
 
 use crate::api::signed::Signed;
+use crate::jobs::Jobs;
 use crate::mirror::Mirror;
 use crate::prefetch::Prefetch;
 use crate::proxy::Proxy;
@@ -74,6 +76,7 @@ impl Dfdaemon {
         let servers = TaskTracker::new();
         let rules = Rules::new(&config.proxy.rules)?;
         let prefetch = Prefetch::new(peer.clone(), &config.proxy, servers.clone(), stop.clone());
+        let jobs = Jobs::new(peer.clone(), rules.clone(), manager_access(&config), first_byte_timeout);
         let mirror = Mirror::open(&config.proxy, dir, rules, peer.clone(), prefetch);
         let mirror = mirror.with_context(|| format!("storage.dir {}", dir.display()))?;
         let signed = Signed::new(Duration::from_millis(config.proxy.access_ttl_ms), first_byte_timeout);
@@ -93,6 +96,7 @@ impl Dfdaemon {
         servers.spawn(serve::serve_within(for_peers, peers, peer_router, stop.clone()));
         let workers = Workers::new(stop.clone());
         housekeeping::start(&peer, Duration::from_millis(config.gc.interval_ms), &workers);
+        jobs.start(&servers, stop.clone());
         announce::start(&peer, manager_access(&config), &workers, &stop);
         tracing::info!(host = %peer.host_id(), mirror = %local_addr, peers = peer.config().url, "dfdaemon is ready");
         Ok(Self { peer, local_addr, peer_addr, servers, workers })

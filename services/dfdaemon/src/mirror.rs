@@ -40,6 +40,8 @@ use crate::rules::{Rules, Via};
 use crate::wishes::Wishes;
 pub use access::{Access, Proof, Refused};
 use caller::Caller;
+pub use claims::objection;
+pub use content::scope_of;
 use login::Words;
 use refusal::Refusal;
 use tags::Tags;

@@ -184,7 +184,12 @@ async fn content_type(
 /// credential is a content of that registry: another one, which anybody may run, opens nothing of it by calling it its own.
 fn scope(mirror: &Mirror, caller: &Caller) -> Option<String> {
     let private = caller.authorization().is_some() || mirror.peer.upstream().has_credential(&caller.url);
-    private.then(|| format!("registry {}", caller.registry()))
+    private.then(|| scope_of(&caller.registry()))
+}
+
+/// Of what a registry, `https://host:port`, does not give to everybody.
+pub fn scope_of(registry: &str) -> String {
+    format!("registry {registry}")
 }
 
 fn whole_or_one(caller: &Caller, content: Content) -> Response {

@@ -4,6 +4,7 @@
 
 mod access;
 mod full_disk;
+mod jobs;
 mod lies;
 mod local_tasks;
 mod login;
