@@ -4,41 +4,28 @@
 //! **Invariant.** The server has a core of its own, and those who ask have another. Peers do as they were told: each
 //! report names version and row of the last answer.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use df_api::Bitmap;
 use df_api::scheduler::{HeldTask, HostReport, PeerReport, PeerReports, PeerState, TaskReport};
 use df_api::task::Origin;
-use df_testkit::{Program, free_port};
-use rustix::thread::{CpuSet, sched_setaffinity};
 use serde_json::{Value, json};
 use tests::process::status_mib;
-use tests::program;
 
 use crate::client::Connection;
 use crate::goal::{Goal, percentile, sorted};
+use crate::load::{Ask, ask_all};
 use crate::options::Options;
+use crate::pinned::Pinned;
 use crate::row::{Part, Row, Unit};
 
 const PEERS_PER_TASK: usize = 100;
 const PIECES: u64 = 256;
 const PIECE_LENGTH: u64 = 4 << 20;
-const CONNECTIONS: usize = 32;
-const START_BOUND: Duration = Duration::from_secs(30);
-/// Of those who ask; the server has the other.
-const OUR_CORE: usize = 1;
 const TASKS_PER_HOST: usize = 100;
 /// Each server's, one after the other: a slow moment of the machine meets both.
 const TURNS: usize = 10;
-
-/// Ended when dropped.
-struct Server {
-    program: Program,
-    address: SocketAddr,
-    _folder: tempfile::TempDir,
-}
 
 /// One peer, and what it was told last.
 struct Asker {
@@ -54,7 +41,7 @@ pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
     let mut late = [0.5, 0.99].map(|part| Part::new(format!("p{:.0}", part * 100.0), Unit::Milliseconds));
     let (mut each, mut woken) = (Vec::new(), Vec::new());
     for run in 0..options.runs_with_warm_up() {
-        let (scheduler, nothing) = (Server::scheduler(options).await?, Server::nothing(options).await?);
+        let (scheduler, nothing) = (start(options).await?, Pinned::nothing("--nothing").await?);
         let mut askers = prepare(&scheduler, options)?;
         let (mut decided, mut done) = (0, 0);
         for _ in 0..TURNS {
@@ -68,8 +55,8 @@ pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
         let rate = decided as f64 / options.seconds;
         let (_, paced) = ask_all(scheduler.address, askers, options.seconds, Some(rate / 2.0))?;
         drop(scheduler);
-        let bytes = remembered(&Server::scheduler(options).await?, options)?;
-        let waits = wake(&Server::scheduler(options).await?, options)?;
+        let bytes = remembered(&start(options).await?, options)?;
+        let waits = wake(&start(options).await?, options)?;
         if options.is_warm_up(run) {
             continue;
         }
@@ -100,39 +87,9 @@ pub(crate) async fn rows(options: &Options) -> anyhow::Result<Vec<Row>> {
     ])
 }
 
-// === impl Server ===
-
-impl Server {
-    async fn scheduler(options: &Options) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-        let config = folder.path().join("scheduler.yaml");
-        let told = json!({ "listen": address.to_string(), "host": { "hostname": "bench" }, "hostLeaseMs": 600_000 });
-        std::fs::write(&config, told.to_string())?;
-        let path = program(&options.programs()?, "scheduler")?;
-        Self::start(folder, address, &[path.as_os_str(), "--config".as_ref(), config.as_os_str()], "/readyz").await
-    }
-
-    async fn nothing(_: &Options) -> anyhow::Result<Self> {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-        let own = std::env::current_exe()?;
-        let listen = address.to_string();
-        Self::start(tempfile::tempdir()?, address, &[own.as_os_str(), "--nothing".as_ref(), listen.as_ref()], "/").await
-    }
-
-    async fn start(
-        folder: tempfile::TempDir,
-        address: SocketAddr,
-        command: &[&std::ffi::OsStr],
-        ready: &str,
-    ) -> anyhow::Result<Self> {
-        let mut pinned = std::process::Command::new("taskset");
-        tests::cluster::only_environment(&mut pinned, &[]);
-        pinned.args(["--cpu-list", "0"]).args(command);
-        let mut program = Program::start("server", &mut pinned, &folder.path().join("log"))?;
-        program.wait_for_url(&format!("http://{address}{ready}"), START_BOUND).await?;
-        Ok(Self { program, address, _folder: folder })
-    }
+async fn start(options: &Options) -> anyhow::Result<Pinned> {
+    let config = |_: &tempfile::TempDir, address: std::net::SocketAddr| json!({ "listen": address.to_string(), "host": { "hostname": "bench" }, "hostLeaseMs": 600_000 });
+    Pinned::ours(options, "scheduler", config).await
 }
 
 // --- what is asked ---
@@ -188,7 +145,7 @@ fn announce(connection: &mut Connection, name: &str, report: &HostReport) -> any
 }
 
 /// A seed peer that has everything, and hosts that have all joined.
-fn prepare(scheduler: &Server, options: &Options) -> anyhow::Result<Vec<Asker>> {
+fn prepare(scheduler: &Pinned, options: &Options) -> anyhow::Result<Vec<Asker>> {
     let mut connection = Connection::open(scheduler.address)?;
     let tasks = options.askers / PEERS_PER_TASK;
     let length = PIECES * PIECE_LENGTH;
@@ -207,73 +164,6 @@ fn prepare(scheduler: &Server, options: &Options) -> anyhow::Result<Vec<Asker>> 
     Ok(askers)
 }
 
-/// Milliseconds of each answer, over so many connections for so many seconds; `pace` is asks per second, all together.
-fn ask_all(
-    address: SocketAddr,
-    askers: Vec<Asker>,
-    seconds: f64,
-    pace: Option<f64>,
-) -> anyhow::Result<(Vec<Asker>, Vec<f64>)> {
-    let between = pace.map(|pace| Duration::from_secs_f64(CONNECTIONS as f64 / pace)).unwrap_or_default();
-    let asking = std::thread::spawn(move || {
-        keep_to(OUR_CORE)?;
-        ask_in_turns(address, askers, seconds, between)
-    });
-    asking.join().map_err(|_| anyhow::anyhow!("the thread that asks has panicked"))?
-}
-
-/// One connection, over which every so many-th asks.
-struct Line {
-    connection: Connection,
-    at: usize,
-    asked: Option<Instant>,
-    due: Instant,
-}
-
-/// Never sleeps: a core that does is woken by the server, at the server's expense.
-fn ask_in_turns(
-    address: SocketAddr,
-    mut askers: Vec<Asker>,
-    seconds: f64,
-    between: Duration,
-) -> anyhow::Result<(Vec<Asker>, Vec<f64>)> {
-    let began = Instant::now();
-    let lines = (0..CONNECTIONS.min(askers.len())).map(|at| {
-        let due = began + between.mul_f64(at as f64 / CONNECTIONS as f64);
-        anyhow::Ok(Line { connection: Connection::open(address)?, at, asked: None, due })
-    });
-    let mut lines = lines.collect::<anyhow::Result<Vec<_>>>()?;
-    let (count, end, mut taken) = (askers.len(), Instant::now() + Duration::from_secs_f64(seconds), Vec::new());
-    loop {
-        let open = Instant::now() < end;
-        if !open && lines.iter().all(|line| line.asked.is_none()) {
-            return Ok((askers, taken));
-        }
-        for line in &mut lines {
-            match line.asked {
-                None if open && line.due <= Instant::now() => {
-                    line.asked = Some(Instant::now());
-                    line.due += between;
-                    askers[line.at].send(&mut line.connection)?;
-                }
-                Some(asked) if line.connection.is_answered()? => {
-                    askers[line.at].hear(&line.connection.hear_json()?)?;
-                    taken.push(asked.elapsed().as_secs_f64() * 1e3);
-                    line.asked = None;
-                    line.at = if line.at + CONNECTIONS < count { line.at + CONNECTIONS } else { line.at % CONNECTIONS };
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-fn keep_to(core: usize) -> anyhow::Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    Ok(sched_setaffinity(None, &cores)?)
-}
-
 // === impl Asker ===
 
 impl Asker {
@@ -281,7 +171,9 @@ impl Asker {
         self.send(connection)?;
         self.hear(&connection.hear_json()?)
     }
+}
 
+impl Ask for Asker {
     /// One piece more than the last time.
     fn send(&mut self, connection: &mut Connection) -> anyhow::Result<()> {
         self.report.seq += 1;
@@ -304,7 +196,7 @@ impl Asker {
 }
 
 /// KiB of resident memory for each peer of a task, with many of them.
-fn remembered(scheduler: &Server, options: &Options) -> anyhow::Result<f64> {
+fn remembered(scheduler: &Pinned, options: &Options) -> anyhow::Result<f64> {
     let mut connection = Connection::open(scheduler.address)?;
     let hosts = options.askers / 5;
     for at in 0..hosts {
@@ -330,7 +222,7 @@ fn remembered(scheduler: &Server, options: &Options) -> anyhow::Result<f64> {
 
 /// Milliseconds from the parent's word to the child's answer, over and over: the child waits for a host at the origin that
 /// has not announced itself yet.
-fn wake(scheduler: &Server, options: &Options) -> anyhow::Result<Vec<f64>> {
+fn wake(scheduler: &Pinned, options: &Options) -> anyhow::Result<Vec<f64>> {
     let mut connection = Connection::open(scheduler.address)?;
     announce(&mut connection, "child", &host_report("child", false, Some(Vec::new())))?;
     let (number, numbers) = std::sync::mpsc::channel::<usize>();

@@ -14,20 +14,24 @@ mod first_byte;
 mod floor;
 mod goal;
 mod ground;
+mod load;
 mod machine;
 mod made;
+mod manager;
 mod memory;
 mod nginx;
 mod node;
 mod nothing;
 mod options;
 mod peer_to_peer;
+mod pinned;
 mod report;
 mod reservoir;
 mod restart;
 mod row;
 mod small_object;
 mod swarm;
+mod waiting;
 mod warm_hit;
 
 use std::process::ExitCode;
@@ -45,6 +49,10 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(listen) = options.nothing {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         return runtime.block_on(nothing::serve_nothing(listen)).map(|()| ExitCode::SUCCESS);
+    }
+    if let Some(listen) = options.one_row {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        return runtime.block_on(nothing::serve_one_row(listen)).map(|()| ExitCode::SUCCESS);
     }
     if let Some(missing) = machine::missing() {
         eprintln!("bench: {missing}");
@@ -99,5 +107,6 @@ async fn rows(name: RowName, options: &Options) -> anyhow::Result<Vec<Row>> {
         RowName::Memory => memory::rows(options).await,
         RowName::Restart => restart::rows(options).await,
         RowName::Decisions => decisions::rows(options).await,
+        RowName::Manager => manager::rows(options).await,
     }
 }

@@ -74,9 +74,15 @@ pub(crate) struct Options {
     /// How often somebody who waits is told, per run.
     #[arg(long, default_value_t = 500)]
     pub(crate) wakes: usize,
+    /// Daemons that wait at a manager.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) waiting: usize,
     /// Serve nothing there, for those rows.
     #[arg(long, hide = true)]
     pub(crate) nothing: Option<SocketAddr>,
+    /// Serve one row of SQLite there.
+    #[arg(long, hide = true)]
+    pub(crate) one_row: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -99,6 +105,8 @@ pub(crate) enum RowName {
     Restart,
     /// A scheduler on one core, against a server that does nothing: answers, how soon, and memory.
     Decisions,
+    /// A manager on one core, against a server that reads one row: reads, how soon, memory, and daemons that wait.
+    Manager,
 }
 
 // === impl Options ===
@@ -124,6 +132,7 @@ impl Options {
             askers: 200,
             seconds: 0.2,
             wakes: 5,
+            waiting: 50,
             ..self
         }
     }

@@ -33,6 +33,7 @@ pub(crate) enum Unit {
     Mib,
     Kib,
     PerSecond,
+    Percent,
 }
 
 // === impl Row ===
@@ -111,6 +112,7 @@ impl Unit {
             Self::Mib => "MiB",
             Self::Kib => "KiB",
             Self::PerSecond => "/s",
+            Self::Percent => "%",
         }
     }
 }

@@ -38,6 +38,7 @@ pub struct Run {
     assignment: JobAssignment,
     deadline_ms: u64,
     stage: Stage,
+    progress: JobProgress,
 }
 
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl End {
 impl Run {
     pub fn new(assignment: JobAssignment, now_ms: u64) -> Self {
         let deadline_ms = now_ms.saturating_add(assignment.left_ms);
-        Self { assignment, deadline_ms, stage: Stage::New }
+        Self { assignment, deadline_ms, stage: Stage::New, progress: JobProgress::default() }
     }
 
     pub fn assignment(&self) -> &JobAssignment {
@@ -93,15 +94,17 @@ impl Run {
     }
 
     pub fn progress(&self) -> JobProgress {
-        match &self.stage {
-            Stage::Spread(spread) => spread.progress(),
-            Stage::New | Stage::Resolve(_) | Stage::Ended(_) => JobProgress::default(),
-        }
+        self.progress
     }
 
     /// As far as it goes now.
     pub fn advance(&mut self, state: &State, now_ms: u64) -> Vec<Command> {
         let mut commands = Vec::new();
+        self.go_on(state, now_ms, &mut commands);
+        commands
+    }
+
+    fn go_on(&mut self, state: &State, now_ms: u64, commands: &mut Vec<Command>) {
         if self.end().is_none() && now_ms >= self.deadline_ms {
             let (error, result) = match &self.stage {
                 Stage::Spread(spread) => (spread.unfinished(), spread.result()),
@@ -111,18 +114,21 @@ impl Run {
                 ),
             };
             self.stage = Stage::Ended(End { state: JobState::Failure, error, result });
-            return commands;
+            return;
         }
         loop {
             let next = match &mut self.stage {
                 Stage::New => Some(begin(&self.assignment, state)),
-                Stage::Resolve(resolve) => resolve.advance(&self.assignment, state, now_ms, &mut commands),
-                Stage::Spread(spread) => spread.advance(state, now_ms, &mut commands),
+                Stage::Resolve(resolve) => resolve.advance(&self.assignment, state, now_ms, commands),
+                Stage::Spread(spread) => spread.advance(state, now_ms, commands),
                 Stage::Ended(_) => None,
             };
+            if let Stage::Spread(spread) = &self.stage {
+                self.progress = spread.progress();
+            }
             match next {
                 Some(next) => self.stage = next.into_stage(&self.assignment, state),
-                None => return commands,
+                None => return,
             }
         }
     }

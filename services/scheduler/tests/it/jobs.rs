@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use df_api::HostId;
 use df_api::cluster::{Place, Role};
 use df_api::manager::{JobArgs, JobAssignment, JobReport, JobState, JobSubject, JobType, PreheatScope};
 use df_api::scheduler::{
@@ -14,7 +15,7 @@ use scheduler::config::Join;
 
 use crate::access::start_under;
 use crate::fake_manager::FakeManager;
-use crate::{LONG, Running, client, holding, host, host_report, task};
+use crate::{LONG, Running, client, holding, host_report, task};
 
 const IMAGE: &str = "https://registry.example/v2/team/app/manifests/1";
 
@@ -25,7 +26,7 @@ struct Lab {
 
 /// A host, by its own credential.
 struct Node {
-    name: String,
+    id: HostId,
     client: SchedulerClient,
     report: HostReport,
 }
@@ -42,7 +43,7 @@ impl Lab {
         let place = Place { hostname: name.to_owned(), ip: "10.0.0.7".to_owned(), ..Place::default() };
         let report = HostReport { place, ..report };
         let credential = self.manager.credential_of(name, 2, role);
-        let node = Node { name: name.to_owned(), client: client(&self.scheduler.url, Some(&credential)), report };
+        let node = Node { id: id(name), client: client(&self.scheduler.url, Some(&credential)), report };
         node.announce(Duration::ZERO, Vec::new()).await;
         node
     }
@@ -62,7 +63,7 @@ impl Lab {
 impl Node {
     async fn announce(&self, wait: Duration, duties_taken: Vec<u64>) -> Vec<Duty> {
         let report = HostReport { seq: crate::seq(), duties_taken, ..self.report.clone() };
-        self.client.report_host(&host(&self.name), &report, wait).await.unwrap().duties
+        self.client.report_host(&self.id, &report, wait).await.unwrap().duties
     }
 
     /// The next that it is to do.
@@ -76,7 +77,7 @@ impl Node {
     }
 
     async fn say(&self, duty: &Duty, report: &DutyReport) -> Option<u16> {
-        self.client.report_duty(&host(&self.name), duty.id, report).await.err().and_then(|error| error.status())
+        self.client.report_duty(&self.id, duty.id, report).await.err().and_then(|error| error.status())
     }
 
     async fn resolve(&self) {
@@ -97,6 +98,11 @@ impl Node {
         let report = DutyReport { tasks: vec![task.clone(), task], ..said(DutyState::Done, "") };
         assert_eq!(self.say(duty, &report).await, None);
     }
+}
+
+/// As a daemon is called.
+fn id(name: &str) -> HostId {
+    HostId::of(name, "10.0.0.7:4001".parse().unwrap()).unwrap()
 }
 
 async fn eventually(what: &str, mut probe: impl AsyncFnMut() -> bool) {
@@ -180,7 +186,7 @@ async fn who_leaves_has_failed_and_the_others_count() {
     lab.give(JobType::Preheat, image(PreheatScope::AllPeers), false);
     seed.resolve().await;
     let (at_seed, _) = tokio::join!(seed.hold(), peer.hold());
-    peer.client.delete_host(&host("a"), crate::seq()).await.unwrap();
+    peer.client.delete_host(&peer.id, crate::seq()).await.unwrap();
     seed.has(&at_seed).await;
     let report = lab.ended().await;
     assert_eq!((report.state, report.error.as_str()), (JobState::Failure, "1 of 2 hosts failed; a: it has left"));

@@ -14,6 +14,7 @@ mod full_disk;
 mod ground;
 mod imports;
 mod ipv6;
+mod jobs;
 mod lab;
 mod liars;
 mod one_url;
