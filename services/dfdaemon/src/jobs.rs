@@ -19,7 +19,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use df_api::scheduler::{TASKS_OF_DUTY_MAX, Work};
+use df_api::scheduler::{DutyReport, TASKS_OF_DUTY_MAX, Work};
 use df_peer::announce::ManagerAccess;
 use df_peer::{JobDuty, Peer};
 use tokio::sync::mpsc;
@@ -96,30 +96,34 @@ impl Jobs {
     }
 
     async fn take_up(&self, duty: JobDuty) -> Ended {
-        let progress = Progress::new();
+        let tasks = match &duty.work {
+            Work::Hold(duty) => duty.tasks.len(),
+            Work::Drop(tasks) => tasks.len(),
+            Work::Fetch(_) | Work::Resolve(_) => 0,
+        };
+        // What is too much is not done, nor told of one by one.
+        let fits = tasks <= TASKS_OF_DUTY_MAX;
+        let progress = Progress::new(if fits { tasks } else { 0 });
+        if !fits {
+            progress.failed(&format!("{tasks} tasks are more than the {TASKS_OF_DUTY_MAX} of one duty"));
+        }
         let begun = Instant::now();
         let working = async {
-            self.work(&duty.work, &progress).await;
+            if fits {
+                self.work(&duty.work, &progress).await;
+            }
             pending::<Infallible>().await
         };
         let ended = tokio::select! {
             ended = report::tell(&self.peer, &duty, progress.subscribe()) => ended,
             never = working => match never {},
         };
-        let (state, error) = (progress.subscribe().borrow().state, progress.subscribe().borrow().error.clone());
+        let DutyReport { state, error, .. } = progress.subscribe().borrow().clone();
         tracing::info!(scheduler = duty.scheduler, ?ended, ?state, error, took = ?begun.elapsed(), "a part of a job is over");
         ended
     }
 
     async fn work(&self, work: &Work, progress: &Progress) {
-        let tasks = match work {
-            Work::Hold(duty) => duty.tasks.len(),
-            Work::Drop(tasks) => tasks.len(),
-            Work::Fetch(_) | Work::Resolve(_) => 0,
-        };
-        if tasks > TASKS_OF_DUTY_MAX {
-            return progress.failed(&format!("{tasks} tasks are more than the {TASKS_OF_DUTY_MAX} of one duty"));
-        }
         match work {
             Work::Resolve(image) => match self.resolve(image).await {
                 Ok(contents) => progress.resolved(contents),

@@ -44,7 +44,6 @@ const TICK: Duration = Duration::from_millis(250);
 
 impl Jobs {
     pub(super) async fn hold(&self, duty: &HoldDuty, progress: &Progress) {
-        progress.expect(duty.tasks.len());
         let holding = Holding { jobs: self, duty, secrets: Secrets::new(self, duty.secrets_of), progress };
         let at_once = usize::try_from(duty.at_once).unwrap_or(AT_ONCE_MAX).clamp(1, AT_ONCE_MAX);
         let tasks = stream::iter(duty.tasks.iter().enumerate());

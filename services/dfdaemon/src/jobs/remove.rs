@@ -14,7 +14,6 @@ const AT_ONCE: usize = 8;
 
 impl Jobs {
     pub(super) async fn remove(&self, tasks: &[TaskId], progress: &Progress) {
-        progress.expect(tasks.len());
         let removing = stream::iter(tasks.iter().enumerate()).for_each_concurrent(AT_ONCE, async |(index, id)| {
             let removed = match self.peer.task(id) {
                 Some(task) => self.peer.remove_task(&task).await,

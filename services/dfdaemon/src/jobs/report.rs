@@ -94,9 +94,11 @@ fn short(error: &impl Display) -> String {
 // === impl Progress ===
 
 impl Progress {
-    pub fn new() -> Self {
-        let begun =
-            DutyReport { state: DutyState::Running, error: String::new(), contents: Vec::new(), tasks: Vec::new() };
+    /// Nothing is done yet of any task, if there are some.
+    pub fn new(tasks: usize) -> Self {
+        let waiting = DutyTask { outcome: DutyOutcome::Waiting, length: None, held_bytes: 0, error: String::new() };
+        let tasks = vec![waiting; tasks];
+        let begun = DutyReport { state: DutyState::Running, error: String::new(), contents: Vec::new(), tasks };
         Self(watch::Sender::new(begun))
     }
 
@@ -110,12 +112,6 @@ impl Progress {
 
     pub fn failed(&self, why: &impl Display) {
         self.0.send_modify(|report| (report.error, report.state) = (short(why), DutyState::Failed));
-    }
-
-    /// There are so many tasks, and nothing is done of any.
-    pub fn expect(&self, tasks: usize) {
-        let waiting = DutyTask { outcome: DutyOutcome::Waiting, length: None, held_bytes: 0, error: String::new() };
-        self.0.send_modify(|report| report.tasks = vec![waiting; tasks]);
     }
 
     pub fn set(&self, index: usize, task: DutyTask) {

@@ -15,7 +15,7 @@ use df_api::range::Requested;
 use df_api::scheduler::{ImageDuty, ResolvedContent, TASKS_OF_DUTY_MAX};
 use df_api::task::{Origin, TaskSpec};
 use df_peer::download::Start;
-use df_peer::upstream::{Turn, read_at_most};
+use df_peer::upstream::{TokenServiceDown, Turn, read_at_most};
 use df_peer::{Delivery, Failure, ReadError};
 use df_store::{StoreError, Trust};
 use futures_util::TryStreamExt as _;
@@ -287,6 +287,9 @@ impl Resolving<'_> {
         };
         let unanswered = |_| Failure::Unreachable(format!("no answer within {:?}", self.jobs.patience));
         let (response, turn) = timeout(self.jobs.patience, asked).await.map_err(unanswered)??;
+        if response.extensions().get::<TokenServiceDown>().is_some() {
+            return Err(Failure::Unreachable("its token service does not answer".to_owned()));
+        }
         if !response.status().is_success() {
             let (status, headers) = (response.status(), response.headers().clone());
             upstream.heard(response.url(), status, &headers);

@@ -2,12 +2,14 @@
 
 mod control;
 
+use std::net::SocketAddr;
+
 use df_api::cluster::{Jwks, Membership};
 use df_api::dfdaemon::CreateTaskRequest;
 use df_api::scheduler::{DutyOutcome, DutyReport, DutyState, HoldDuty, ImageDuty, Work};
 use df_api::task::{Origin, TaskSpec};
 use df_testkit::registry::{RegistryAccess, blob_name, manifest_name};
-use df_testkit::{Content, Image, Layer, random_bytes};
+use df_testkit::{Content, DockerRegistry, Image, Layer, free_port, push_image, random_bytes, skip};
 use dfdaemon::config::NetAddr;
 
 use crate::node::{Node, REPOSITORY, wait_until};
@@ -26,12 +28,18 @@ struct Site {
 
 impl Site {
     async fn start(access: RegistryAccess) -> Self {
+        Self::beside(access, None).await
+    }
+
+    /// With another registry that may be asked.
+    async fn beside(access: RegistryAccess, other: Option<&DockerRegistry>) -> Self {
         let scheduler = FakeScheduler::start().await;
         let manager = FakeManager::start(ANN, PASSWORD).await;
         let address = |url: &str| NetAddr { kind: "tcp".to_owned(), addr: url.to_owned() };
         let node = Node::with(access, |config| {
             config.scheduler.net_addrs = vec![address(&scheduler.url)];
             config.scheduler.manager.net_addrs = vec![address(&manager.url)];
+            config.upstream.allow.extend(other.map(DockerRegistry::base_url));
             config.scheduler.manager.join_token = Some("not-for-this".to_owned());
         })
         .await;
@@ -200,6 +208,41 @@ async fn what_was_held_is_pulled_without_asking_for_a_blob() {
     }
 }
 
+/// As a user names it: that it speaks plain HTTP is this node's to know.
+#[tokio::test]
+async fn an_image_of_a_real_registry_is_held_and_pulled() {
+    if DockerRegistry::program_path().is_none() {
+        return skip("docker-registry is not installed: `just setup test`");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let registry = DockerRegistry::start(dir.path(), address, None).await.unwrap();
+    let image = Image::build(5, &[Layer::gzip(2_000_000)]).unwrap().in_docker_types().in_index();
+    push_image(&registry.base_url(), REPOSITORY, "v1", &image).await.unwrap();
+    let site = Site::beside(RegistryAccess::Open, Some(&registry)).await;
+    let url = format!("https://{address}/v2/{REPOSITORY}/manifests/v1");
+    let duty = ImageDuty { url, platform: Some("linux/s390x".to_owned()), secrets_of: None };
+    let resolved = site.scheduler.done(Work::Resolve(duty)).await;
+    let other = image.other().unwrap();
+    assert_eq!(told(&resolved), expected(&[image.top()], &[other]));
+    let held = site.hold(hold_of(tasks_of(&resolved))).await;
+    assert_eq!(held.state, DutyState::Done, "{held:?}");
+    let gets = || {
+        let accesses = registry.accesses().unwrap();
+        accesses.iter().filter(|access| access.method == "GET" && access.path.contains("/blobs/")).count()
+    };
+    wait_until("the registry has logged what it gave", || gets() >= 2).await;
+    let before = gets();
+    for (folder, blob) in
+        std::iter::once(("manifests", &other.manifest)).chain(other.blobs().map(|blob| ("blobs", blob)))
+    {
+        let mirror = site.node.daemon.local_addr;
+        let pulled = format!("http://{mirror}/v2/{REPOSITORY}/{folder}/{}?ns={address}", blob.digest);
+        assert!(site.node.http.get(pulled).send().await.unwrap().bytes().await.unwrap() == blob.bytes);
+    }
+    assert_eq!(gets(), before);
+}
+
 #[tokio::test]
 async fn a_private_image_is_held_with_the_secrets_of_its_job() {
     let (user, password) = (ANN.to_owned(), PASSWORD.to_owned());
@@ -339,6 +382,7 @@ async fn what_its_scheduler_knows_no_more_is_done_no_more() {
     site.scheduler.give(Work::Hold(hold_of(vec![site.file("file")])));
     wait_until("it is on its way", || origin.stats("file").active > 0).await;
     site.scheduler.forget_duties();
-    wait_until("nobody waits for it", || origin.stats("file").active == 0).await;
-    assert!(site.node.daemon.peer.task(&site.file("file").id).is_none_or(|task| !task.is_running()));
+    let id = site.file("file").id;
+    let runs = || site.node.daemon.peer.task(&id).is_some_and(|task| task.is_running());
+    wait_until("nobody waits for it", || !runs() && origin.stats("file").active == 0).await;
 }
