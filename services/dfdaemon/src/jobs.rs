@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use df_api::scheduler::{DutyReport, TASKS_OF_DUTY_MAX, Work};
 use df_peer::announce::ManagerAccess;
 use df_peer::{JobDuty, Peer};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,6 +42,7 @@ pub struct Jobs {
     http: reqwest::Client,
     /// For a first byte.
     patience: Duration,
+    turns: Arc<Semaphore>,
 }
 
 /// Scheduler, and its number there.
@@ -50,8 +51,10 @@ type Key = (String, u64);
 /// When a duty has ended; `None` while it is in hand.
 type Known = HashMap<Key, Option<Instant>>;
 
-/// Duties in hand; others wait.
+/// Duties that are being done; others wait their turn, and their schedulers hear that they do.
 const AT_ONCE: usize = 16;
+/// With those that wait.
+const IN_HAND: usize = 500;
 /// One that has ended may be given again until the scheduler has heard that it was taken up.
 const KNOWN_FOR: Duration = Duration::from_secs(300);
 
@@ -59,7 +62,8 @@ const KNOWN_FOR: Duration = Duration::from_secs(300);
 
 impl Jobs {
     pub fn new(peer: Arc<Peer>, rules: Rules, manager: Option<ManagerAccess>, patience: Duration) -> Self {
-        Self { peer, rules, manager, http: df_client::http_client(), patience }
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        Self { peer, rules, manager, http: df_client::http_client(), patience, turns }
     }
 
     /// Does what schedulers give it, among `tasks`, until `stop`.
@@ -80,7 +84,7 @@ impl Jobs {
                     Ok((key, Ended::Unknown | Ended::Unheard)) => { known.remove(&key); }
                     Err(error) => tracing::error!(%error, "a duty of a job broke off"),
                 },
-                duty = duties.recv(), if running.len() < AT_ONCE => {
+                duty = duties.recv(), if running.len() < IN_HAND => {
                     let Some(duty) = duty else { return };
                     known.retain(|_, ended| ended.is_none_or(|at| at.elapsed() < KNOWN_FOR));
                     let key = (duty.scheduler.clone(), duty.id);
@@ -109,6 +113,8 @@ impl Jobs {
         }
         let begun = Instant::now();
         let working = async {
+            // Nobody closes it.
+            let _turn = self.turns.acquire().await;
             if fits {
                 self.work(&duty.work, &progress).await;
             }

@@ -65,11 +65,15 @@ enum By {
 #[derive(Clone)]
 pub struct ActedAs(pub String);
 
+/// On a refusal: whom its caller said to be.
+#[derive(Clone)]
+pub struct SaidToBe(pub String);
+
 /// How a call that is audited ended.
 struct End {
     status_code: u16,
     detail: String,
-    actor: Option<String>,
+    actor: Option<(ActorType, String)>,
 }
 
 /// As the table takes them.
@@ -147,7 +151,7 @@ impl Guard {
     /// It is done by now, so who asked for it is answered all the same; the row says that its end is not known.
     async fn end_audit(&self, id: i64, (method, path): &(Method, String), end: End) {
         let End { status_code, detail, actor } = end;
-        let actor = actor.as_deref().map(|name| (ActorType::User, name));
+        let actor = actor.as_ref().map(|(kind, name)| (*kind, name.as_str()));
         let outcome = Outcome { status_code, detail: &detail, actor };
         if let Err(error) = self.app.db().end_audit(id, &outcome, now_ms()).await {
             let error = df_http::error::chain(&error);
@@ -161,11 +165,13 @@ impl Guard {
 impl End {
     fn of(response: &Response) -> Self {
         let extensions = response.extensions();
+        let acted = extensions.get::<ActedAs>().map(|ActedAs(name)| (ActorType::User, name.clone()));
+        let said = extensions.get::<SaidToBe>().map(|SaidToBe(name)| (ActorType::Unknown, name.clone()));
         let detail = extensions.get::<Problem>().map_or("", |problem| problem.detail.as_str());
         Self {
             status_code: response.status().as_u16(),
             detail: detail[..detail.floor_char_boundary(AUDITED_DETAIL_BYTES_MAX)].to_owned(),
-            actor: extensions.get::<ActedAs>().map(|ActedAs(name)| name.clone()),
+            actor: acted.or(said),
         }
     }
 }
@@ -271,7 +277,7 @@ pub async fn find_caller(app: &App, headers: &HeaderMap) -> Result<Caller, ApiEr
         return Ok(Caller { user, permissions, by: By::Token { name: token.name, scopes: token.scopes } });
     }
     let over = || ApiError::unauthenticated("the session is over or was signed out; sign in again");
-    let claims = app.keys_for(token).await?.check_session(token).ok_or_else(over)?;
+    let claims = app.key_ring().check_session(token).await?.ok_or_else(over)?;
     let (user, permissions) = app.db().session_user(&claims.jti, now).await?.ok_or_else(over)?;
     Ok(Caller { user, permissions, by: By::Session(claims.jti) })
 }

@@ -19,13 +19,13 @@ use crate::check_user::KNOWN_PASSWORD;
 use crate::config::Config;
 use crate::db::first_start::Seeds;
 use crate::db::join_tokens::Source;
-use crate::db::{Db, DbError, now_ms};
+use crate::db::{Db, now_ms};
 use crate::key_ring::KeyRing;
 use crate::keys::{self, KeyError, Keys};
 use crate::lookout::Lookout;
 use crate::object_storage::ObjectStorage;
 use crate::password::{self, Passwords};
-use crate::provider;
+use crate::provider::Providers;
 use crate::roll::{Roll, RollCall};
 use crate::router;
 use crate::seal::Seal;
@@ -52,7 +52,7 @@ struct Inner {
     board: Board,
     roll: Arc<Roll>,
     seal: Seal,
-    provider_client: reqwest::Client,
+    providers: Providers,
     object_storage: Option<ObjectStorage>,
     /// Ends the long polls.
     closing: CancellationToken,
@@ -94,7 +94,7 @@ impl App {
             board: Board::default(),
             roll: Arc::new(Roll::new()),
             seal: seal(config, &db).await?,
-            provider_client: provider::client()?,
+            providers: Providers::new()?,
             object_storage: object_storage(config)?,
             db,
             keys,
@@ -132,8 +132,8 @@ impl App {
     }
 
     /// To check what the caller shows.
-    pub(crate) async fn keys_for(&self, token: &str) -> Result<Arc<Keys>, DbError> {
-        self.0.keys.for_token(token).await
+    pub(crate) fn key_ring(&self) -> &KeyRing {
+        &self.0.keys
     }
 
     pub(crate) fn lookout(&self) -> &Lookout {
@@ -145,8 +145,8 @@ impl App {
     }
 
     /// For asking those whom people sign in with.
-    pub(crate) fn provider_client(&self) -> &reqwest::Client {
-        &self.0.provider_client
+    pub(crate) fn providers(&self) -> &Providers {
+        &self.0.providers
     }
 
     pub(crate) fn object_storage(&self) -> Result<&ObjectStorage, ApiError> {

@@ -33,11 +33,11 @@ impl FromRequestParts<App> for Joiner {
         let secret = bearer(&parts.headers).ok_or_else(|| {
             ApiError::unauthenticated("Authorization: Bearer with a join token or a cluster credential is required")
         })?;
-        if let Some(token) = app.db().join_token(&secret::hash(secret)).await? {
-            return Ok(Self::Token { cluster_id: token.cluster_id });
+        if let Some((cluster_id, claims)) = app.key_ring().check_credential(secret).await? {
+            return Ok(Self::Member { cluster_id, role: claims.role, hostname: claims.sub });
         }
-        match app.keys_for(secret).await?.check_credential(secret) {
-            Some((cluster_id, claims)) => Ok(Self::Member { cluster_id, role: claims.role, hostname: claims.sub }),
+        match app.db().join_token(&secret::hash(secret)).await? {
+            Some(token) => Ok(Self::Token { cluster_id: token.cluster_id }),
             None => Err(ApiError::unauthenticated(
                 "neither a join token of this manager nor a valid cluster credential; root makes join tokens",
             )),

@@ -1,23 +1,33 @@
-//! The keys of the database, as they were last read.
+//! The keys of the database, as they were last read, and what they were found to have signed a moment ago.
 //! **Invariant:** a signature by a key that is in the database is good here, whichever manager put the key there; asking
 //! with made-up keys costs the database one read a second at most.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use df_api::cluster::CredentialClaims;
+use moka::future::Cache;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
-use crate::db::{Db, DbError};
-use crate::keys::{KeyError, Keys};
+use crate::db::{Db, DbError, now_ms};
+use crate::keys::{KeyError, Keys, SessionClaims};
+use crate::secret;
 
 /// Between two reads for the sake of a key that is not known.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What was checked is checked again after so long.
+const CHECKED_KEPT: Duration = Duration::from_secs(60);
+const CHECKED_MAX: u64 = 20_000;
 
 pub struct KeyRing {
     db: Db,
     keys: RwLock<Arc<Keys>>,
     read_at: Mutex<Instant>,
+    /// By the hash of the token. A key that is gone takes them along.
+    sessions: Cache<String, SessionClaims>,
+    credentials: Cache<String, (i64, CredentialClaims)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -34,15 +44,47 @@ impl KeyRing {
     /// There must be a key.
     pub async fn open(db: Db) -> Result<Self, RingError> {
         let keys = Keys::new(db.signing_keys().await?)?;
-        Ok(Self { db, keys: RwLock::new(Arc::new(keys)), read_at: Mutex::new(Instant::now()) })
+        Ok(Self {
+            db,
+            keys: RwLock::new(Arc::new(keys)),
+            read_at: Mutex::new(Instant::now()),
+            sessions: Cache::builder().max_capacity(CHECKED_MAX).time_to_live(CHECKED_KEPT).build(),
+            credentials: Cache::builder().max_capacity(CHECKED_MAX).time_to_live(CHECKED_KEPT).build(),
+        })
     }
 
     pub fn current(&self) -> Arc<Keys> {
         self.keys.read().clone()
     }
 
+    /// As [`Keys::check_session`].
+    pub async fn check_session(&self, token: &str) -> Result<Option<SessionClaims>, DbError> {
+        let name = secret::hash(token);
+        if let Some(claims) = self.sessions.get(&name).await {
+            return Ok(Some(claims).filter(|claims| !is_over(claims.exp)));
+        }
+        let claims = self.for_token(token).await?.check_session(token);
+        if let Some(claims) = &claims {
+            self.sessions.insert(name, claims.clone()).await;
+        }
+        Ok(claims)
+    }
+
+    /// As [`Keys::check_credential`].
+    pub async fn check_credential(&self, token: &str) -> Result<Option<(i64, CredentialClaims)>, DbError> {
+        let name = secret::hash(token);
+        if let Some(known) = self.credentials.get(&name).await {
+            return Ok(Some(known).filter(|(_, claims)| !is_over(claims.exp)));
+        }
+        let claims = self.for_token(token).await?.check_credential(token);
+        if let Some(claims) = &claims {
+            self.credentials.insert(name, claims.clone()).await;
+        }
+        Ok(claims)
+    }
+
     /// To check this token with.
-    pub async fn for_token(&self, token: &str) -> Result<Arc<Keys>, DbError> {
+    async fn for_token(&self, token: &str) -> Result<Arc<Keys>, DbError> {
         let keys = self.current();
         if keys.may_have_signed(token) || !self.is_due() {
             return Ok(keys);
@@ -59,7 +101,12 @@ impl KeyRing {
 
     pub async fn read_again(&self) -> Result<(), RingError> {
         let stored = self.db.signing_keys().await?;
-        *self.keys.write() = Arc::new(Keys::new(stored)?);
+        let keys = Keys::new(stored)?;
+        if keys.jwks() != self.current().jwks() {
+            *self.keys.write() = Arc::new(keys);
+            self.sessions.invalidate_all();
+            self.credentials.invalidate_all();
+        }
         Ok(())
     }
 
@@ -71,4 +118,8 @@ impl KeyRing {
         }
         due
     }
+}
+
+fn is_over(exp: i64) -> bool {
+    exp <= now_ms() / 1000
 }

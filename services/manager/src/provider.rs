@@ -2,9 +2,11 @@
 //! **Invariant:** a provider is asked over TLS (loopback excepted), follows nobody to another place, and its answers are
 //! bounded in time and size. What it says is data: names and addresses are cut to what a user may have.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use df_api::manager::Oauth;
+use moka::future::Cache;
 use oauth2::basic::BasicClient;
 use oauth2::{
     AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, HttpRequest, HttpResponse, PkceCodeChallenge,
@@ -26,6 +28,8 @@ const GITHUB_URL: &str = "https://github.com";
 const GOOGLE_ISSUER: &str = "https://accounts.google.com";
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
+const FOUND_KEPT: Duration = Duration::from_secs(600);
+const FOUND_MAX: u64 = 100;
 /// With a number behind it, as a user's name may be.
 const NAME_CHARS_MAX: usize = 36;
 const NAME_CHARS_MIN: usize = 3;
@@ -48,6 +52,8 @@ pub enum ProviderError {
     AnotherIssuer(String),
     #[error("the provider lets nobody in: {0}")]
     Refused(String),
+    #[error(transparent)]
+    NotFound(#[from] Arc<ProviderError>),
 }
 
 /// Where to go, and what to remember until the answer.
@@ -85,9 +91,11 @@ struct Told {
     picture: Option<String>,
 }
 
-/// Follows no redirect.
-pub fn client() -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build()
+/// Asks them. What they say of themselves is remembered for a while: anybody can have it asked for.
+pub struct Providers {
+    /// Follows no redirect.
+    http: reqwest::Client,
+    found: Cache<String, Endpoints>,
 }
 
 /// https; or http on this machine, for a provider that one tries out.
@@ -105,51 +113,66 @@ pub fn check_url(text: &str) -> Result<Url, ProviderError> {
     if plain && safe && url.host().is_some() { Ok(url) } else { Err(wrong()) }
 }
 
-pub async fn start(http: &reqwest::Client, oauth: &Oauth) -> Result<Start, ProviderError> {
-    let endpoints = find(http, oauth).await?;
-    let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
-    let auth_url = AuthUrl::new(endpoints.authorization_endpoint.clone())
-        .map_err(|_| ProviderError::Url(endpoints.authorization_endpoint))?;
-    let client =
-        BasicClient::new(ClientId::new(oauth.client_id.clone())).set_auth_uri(auth_url).set_redirect_uri(back(oauth)?);
-    let scopes: &[&str] = if oauth.name == GITHUB { &["read:user"] } else { &["openid", "profile", "email"] };
-    let request = client.authorize_url(CsrfToken::new_random).set_pkce_challenge(challenge);
-    let request = scopes.iter().fold(request, |request, scope| request.add_scope(Scope::new((*scope).to_owned())));
-    let (url, state) = request.url();
-    Ok(Start { url, state: state.secret().clone(), verifier: verifier.secret().clone() })
+// === impl Providers ===
+
+impl Providers {
+    pub fn new() -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build()?;
+        Ok(Self { http, found: Cache::builder().max_capacity(FOUND_MAX).time_to_live(FOUND_KEPT).build() })
+    }
+
+    pub async fn start(&self, oauth: &Oauth) -> Result<Start, ProviderError> {
+        let endpoints = self.find(oauth).await?;
+        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+        let auth_url = AuthUrl::new(endpoints.authorization_endpoint.clone())
+            .map_err(|_| ProviderError::Url(endpoints.authorization_endpoint))?;
+        let client = BasicClient::new(ClientId::new(oauth.client_id.clone()))
+            .set_auth_uri(auth_url)
+            .set_redirect_uri(back(oauth)?);
+        let scopes: &[&str] = if oauth.name == GITHUB { &["read:user"] } else { &["openid", "profile", "email"] };
+        let request = client.authorize_url(CsrfToken::new_random).set_pkce_challenge(challenge);
+        let request = scopes.iter().fold(request, |request, scope| request.add_scope(Scope::new((*scope).to_owned())));
+        let (url, state) = request.url();
+        Ok(Start { url, state: state.secret().clone(), verifier: verifier.secret().clone() })
+    }
+
+    /// Who it is that came back with this code.
+    pub async fn finish(
+        &self,
+        oauth: &Oauth,
+        secret: &SecretString,
+        code: String,
+        verifier: String,
+    ) -> Result<Person, ProviderError> {
+        let endpoints = self.find(oauth).await?;
+        let token_url = TokenUrl::new(endpoints.token_endpoint.clone())
+            .map_err(|_| ProviderError::Url(endpoints.token_endpoint))?;
+        let client = BasicClient::new(ClientId::new(oauth.client_id.clone()))
+            .set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()))
+            .set_token_uri(token_url)
+            .set_redirect_uri(back(oauth)?);
+        let request =
+            client.exchange_code(AuthorizationCode::new(code)).set_pkce_verifier(PkceCodeVerifier::new(verifier));
+        let carrier = self.http.clone();
+        let token = request.request_async(&move |request| exchange(carrier.clone(), request)).await;
+        let token = token.map_err(|error| ProviderError::Refused(error.to_string()))?;
+        let (url, bearer) = (&endpoints.userinfo_endpoint, Some(token.access_token().secret().as_str()));
+        if oauth.name == GITHUB {
+            return Ok(get::<GithubTold>(&self.http, url, bearer).await?.into_person());
+        }
+        get::<Told>(&self.http, url, bearer).await?.into_person()
+    }
+
+    async fn find(&self, oauth: &Oauth) -> Result<Endpoints, Arc<ProviderError>> {
+        if oauth.name == GITHUB {
+            return Ok(github(&oauth.issuer));
+        }
+        let issuer = if oauth.name == GOOGLE { GOOGLE_ISSUER } else { oauth.issuer.trim_end_matches('/') };
+        self.found.try_get_with(issuer.to_owned(), discover(&self.http, issuer)).await
+    }
 }
 
-/// Who it is that came back with this code.
-pub async fn finish(
-    http: &reqwest::Client,
-    oauth: &Oauth,
-    secret: &SecretString,
-    code: String,
-    verifier: String,
-) -> Result<Person, ProviderError> {
-    let endpoints = find(http, oauth).await?;
-    let token_url =
-        TokenUrl::new(endpoints.token_endpoint.clone()).map_err(|_| ProviderError::Url(endpoints.token_endpoint))?;
-    let client = BasicClient::new(ClientId::new(oauth.client_id.clone()))
-        .set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()))
-        .set_token_uri(token_url)
-        .set_redirect_uri(back(oauth)?);
-    let request = client.exchange_code(AuthorizationCode::new(code)).set_pkce_verifier(PkceCodeVerifier::new(verifier));
-    let carrier = http.clone();
-    let token = request.request_async(&move |request| exchange(carrier.clone(), request)).await;
-    let token = token.map_err(|error| ProviderError::Refused(error.to_string()))?;
-    let (url, bearer) = (&endpoints.userinfo_endpoint, Some(token.access_token().secret().as_str()));
-    if oauth.name == GITHUB {
-        return Ok(get::<GithubTold>(http, url, bearer).await?.into_person());
-    }
-    get::<Told>(http, url, bearer).await?.into_person()
-}
-
-async fn find(http: &reqwest::Client, oauth: &Oauth) -> Result<Endpoints, ProviderError> {
-    if oauth.name == GITHUB {
-        return Ok(github(&oauth.issuer));
-    }
-    let issuer = if oauth.name == GOOGLE { GOOGLE_ISSUER } else { oauth.issuer.trim_end_matches('/') };
+async fn discover(http: &reqwest::Client, issuer: &str) -> Result<Endpoints, ProviderError> {
     let found: Endpoints = get(http, &format!("{issuer}/.well-known/openid-configuration"), None).await?;
     // OpenID Connect Discovery §4.3: it must be the one that was asked for.
     if found.issuer.trim_end_matches('/') != issuer {

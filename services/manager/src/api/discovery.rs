@@ -69,7 +69,8 @@ pub async fn discover_cluster(
     check_place(&body.place)?;
     check_daemon_info(body.daemon.as_ref().unwrap_or(&DaemonInfo::default()))?;
     let until = Instant::now() + wait;
-    let mut fleet = app.lookout().look().await?;
+    let waits = !wait.is_zero() && headers.contains_key(IF_NONE_MATCH);
+    let mut fleet = if waits { app.lookout().look_lately().await? } else { app.lookout().look().await? };
     loop {
         let found = find(&app, &joiner, &body, &fleet)?;
         note(&app, &body, found.cluster.id).await;

@@ -10,7 +10,7 @@ use df_http::{ApiError, Problems};
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE};
 use uuid::Uuid;
 
-use crate::access::{ActedAs, Caller, SESSION_COOKIE};
+use crate::access::{ActedAs, Caller, SESSION_COOKIE, SaidToBe};
 use crate::app::App;
 use crate::check_cluster::{at_most, ensure};
 use crate::db::sessions::NewSession;
@@ -47,12 +47,13 @@ pub async fn sign_in(
     let left = count_try(&app, &name).await?;
     let (user, hash) = app.db().account(&name).await?.map(|account| (account.user, account.password_hash)).unzip();
     let right = app.passwords().verify(password, hash).await?;
+    let refused = |error: ApiError| (Extension(SaidToBe(name.clone())), error).into_response();
     let Some(user) = user.filter(|_| right) else {
         tracing::info!(left, "a sign-in was refused");
-        return Err(wrong(left));
+        return Ok(refused(wrong(left)));
     };
     if user.state == UserState::Disable {
-        return Err(ApiError::forbidden(format!("account {name} is disabled; root can enable it")));
+        return Ok(refused(ApiError::forbidden(format!("account {name} is disabled; root can enable it"))));
     }
     app.db().forget_tries(&name).await?;
     let session = begin_session(&user);

@@ -18,7 +18,7 @@ use crate::api::sessions::{begin_session, hidden_cookie, is_https};
 use crate::app::App;
 use crate::db::now_ms;
 use crate::db::oauth::Provider;
-use crate::provider::{self, ProviderError};
+use crate::provider::ProviderError;
 
 const STATE_COOKIE: &str = "df_oauth";
 /// Time to sign in there.
@@ -50,8 +50,9 @@ pub async fn sign_in_with(
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
     let Provider { oauth, .. } = app.db().oauth_named(&name).await?;
-    let start = provider::start(app.provider_client(), &oauth).await.map_err(|error| failed(&name, error))?;
-    let cookie = state_cookie(&format!("{}.{}", start.state, start.verifier), STATE_SECS, is_https(&app, &headers))?;
+    let start = app.providers().start(&oauth).await.map_err(|error| failed(&name, error))?;
+    let cookie =
+        state_cookie(&format!("{name}.{}.{}", start.state, start.verifier), STATE_SECS, is_https(&app, &headers))?;
     Ok((StatusCode::FOUND, [cookie, (LOCATION, location(start.url.as_str())?)]).into_response())
 }
 
@@ -72,8 +73,11 @@ pub async fn return_from(
     Path(name): Path<String>,
     Query(query): Query<Returned>,
 ) -> Result<Response, ApiError> {
-    let kept = cookie(&headers, STATE_COOKIE).and_then(|kept| kept.split_once('.'));
-    let (state, verifier) = kept.ok_or_else(|| {
+    let kept = cookie(&headers, STATE_COOKIE).and_then(|kept| kept.rsplit_once('.'));
+    let went = kept.and_then(|(went, verifier)| Some((went.rsplit_once('.')?, verifier)));
+    // Another provider's answer is none of this one's.
+    let went = went.filter(|((to, _), _)| *to == name);
+    let ((_, state), verifier) = went.ok_or_else(|| {
         ApiError::forbidden("this browser did not start to sign in here, or too long ago; start anew")
     })?;
     if query.state.as_deref() != Some(state) {
@@ -86,7 +90,7 @@ pub async fn return_from(
     };
     let Provider { oauth, sealed_secret } = app.db().oauth_named(&name).await?;
     let secret = app.seal().open(&sealed_as(&name), &sealed_secret).map_err(ApiError::internal)?;
-    let person = provider::finish(app.provider_client(), &oauth, &secret, code, verifier.to_owned()).await;
+    let person = app.providers().finish(&oauth, &secret, code, verifier.to_owned()).await;
     let person = person.map_err(|error| failed(&name, error))?;
     let user = app.db().user_of(oauth.id, &person, app.config().sign_up, now_ms()).await?;
     if user.state == UserState::Disable {

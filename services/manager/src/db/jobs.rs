@@ -274,7 +274,7 @@ impl Db {
         let mut done = Query::update();
         done.table("jobs").value("state", state_text(JobState::Success)).and_where(Expr::col("id").eq(job.id));
         self.execute(&done).await?;
-        Ok(self.job(job.id, new.now).await?)
+        self.job(job.id, new.now).await
     }
 
     pub async fn update_job(

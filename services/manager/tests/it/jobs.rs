@@ -342,7 +342,7 @@ async fn imported_contents_are_asked_of_a_scheduler(database: TestDatabase) {
     };
     let answer = ClusterResult { persistent_cache_tasks: vec![task.clone()], ..ClusterResult::default() };
     let scheduler = tokio::spawn(answer_jobs(component, answer));
-    assert_eq!(root.list_persistent_cache_tasks(1).await.unwrap(), [task.clone()]);
+    assert_eq!(root.list_persistent_cache_tasks(1).await.unwrap(), std::slice::from_ref(&task));
     assert_eq!(root.get_persistent_cache_task(1, &id).await.unwrap(), task);
     assert_eq!(refusal(root.get_persistent_cache_task(1, &"cd".repeat(32)).await).0, 404);
     root.delete_persistent_cache_task(1, &id).await.unwrap();

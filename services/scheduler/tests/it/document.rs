@@ -26,8 +26,16 @@ fn every_operation_has_a_name_a_summary_and_the_one_error_body() {
         let problem = &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
         assert_eq!(problem, "#/components/schemas/Problem", "{name}");
     }
-    let expected =
-        ["delete_host", "delete_peer", "get_task", "list_hosts", "report_duty", "report_host", "report_peer", "report_peers"];
+    let expected = [
+        "delete_host",
+        "delete_peer",
+        "get_task",
+        "list_hosts",
+        "report_duty",
+        "report_host",
+        "report_peer",
+        "report_peers",
+    ];
     assert_eq!(ids.into_iter().collect::<Vec<_>>(), expected);
 }
 
