@@ -55,7 +55,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         };
         match told {
             Ok(Object(value)) => Ok(Self(value)),
-            Err(JsonRejection::JsonDataError(error)) => Err(ApiError::unprocessable(error.body_text())),
+            Err(JsonRejection::JsonDataError(error)) => Err(ApiError::unprocessable(without_value(&error.body_text()))),
             Err(JsonRejection::BytesRejection(error)) => Err(ApiError::new(Code::TooLarge, error.body_text())),
             Err(error) => Err(ApiError::invalid(error.body_text())),
         }
@@ -114,6 +114,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
+/// What was sent may be a password of a wrong type: only its kind is repeated.
+fn without_value(text: &str) -> String {
+    for marker in ["invalid type: ", "invalid value: "] {
+        let parts = text.split_once(marker).and_then(|(before, rest)| Some((before, rest.rsplit_once(", expected ")?)));
+        if let Some((before, (value, after))) = parts {
+            let kind = value.split_whitespace().next().unwrap_or_default();
+            return format!("{before}{marker}{kind}, expected {after}");
+        }
+    }
+    text.to_owned()
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Wait {
     type Rejection = std::convert::Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
@@ -135,6 +147,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Range {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_of_a_wrong_type_is_not_repeated() {
+        let said = "password: invalid type: integer `12345678`, expected a string at line 1 column 9";
+        assert_eq!(without_value(said), "password: invalid type: integer, expected a string at line 1 column 9");
+        let said = "port: invalid type: string \"a, expected b\", expected u16 at line 1 column 9";
+        assert_eq!(without_value(said), "port: invalid type: string, expected u16 at line 1 column 9");
+        assert_eq!(without_value("unknown field `x`"), "unknown field `x`");
+    }
 
     async fn wait(value: &str) -> Duration {
         let (mut parts, ()) = http::Request::builder().header("prefer", value).body(()).unwrap().into_parts();

@@ -30,8 +30,8 @@ use std::sync::Arc;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Router};
-use df_api::Problem;
 use df_api::manager::Permission;
+use df_api::{Problem, TaskId};
 use df_http::{ApiError, base, layers};
 use http::header::{CACHE_CONTROL, HeaderValue};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
@@ -54,7 +54,7 @@ use crate::operations::Operations;
         description = "One manager for all clusters. Errors are problem+json (RFC 9457) everywhere.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, TaskId)),
     modifiers(&Schemes),
     tags(
         (name = "accounts", description = "Signing in, users, roles, personal access tokens, the audit log"),
@@ -176,7 +176,7 @@ fn add_jobs(all: Operations) -> Operations {
         .open(routes!(jobs::get_job, jobs::update_job, jobs::delete_job))
         .open(routes!(jobs::cancel_job))
         .open(routes!(jobs::retry_job))
-        .anyone(routes!(preheats::ping))
+        .anyone(routes!(preheats::get_ping))
         .hook("jobs", routes!(preheats::create_preheat))
         .hook("jobs", routes!(preheats::get_preheat))
         .resource(routes!(persistent_cache_tasks::list_persistent_cache_tasks))

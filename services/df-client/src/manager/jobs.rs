@@ -55,6 +55,11 @@ impl ManagerClient {
         self.transport.get(&format!("/api/v1/leases/jobs/{assignment}/secrets")).await
     }
 
+    /// Whether somebody is there.
+    pub async fn get_ping(&self) -> Result<(), ClientError> {
+        self.transport.call(Method::GET, "/_ping").await
+    }
+
     pub async fn create_preheat(&self, body: &CreatePreheatRequest) -> Result<CreatedPreheat, ClientError> {
         self.transport.send(Method::POST, "/preheats", body).await
     }

@@ -19,11 +19,11 @@ use crate::db::now_ms;
 #[utoipa::path(
     get,
     path = "/_ping",
-    operation_id = "ping",
+    operation_id = "get_ping",
     tag = "jobs",
     responses((status = 200, description = "Yes"), Problems)
 )]
-pub async fn ping() {}
+pub async fn get_ping() {}
 
 /// Preheat what a registry names
 ///

@@ -39,6 +39,36 @@ async fn nobody_reads_or_changes_configs_and_providers_without_signing_in() {
     }
 }
 
+/// GHSA-g2rq-jv54-wcpr: a job was a way to have the manager ask any address, with any headers.
+#[tokio::test]
+async fn the_manager_asks_no_address_that_a_job_names() {
+    let manager = Running::start(SQLITE).await;
+    let (root, component) = (manager.root().await, manager.component().await);
+    component.renew_scheduler_lease(&crate::running::scheduler("s1", 1)).await.unwrap();
+    let inside = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = inside.local_addr().unwrap();
+    for (subject, path) in [("image", "v2/a/manifests/1"), ("file", "latest/meta-data")] {
+        let args = json!({ "type": subject, "url": format!("http://{address}/{path}"), "headers": { "x-a": "b" } });
+        let job = serde_json::from_value(json!({ "type": "preheat", "args": args })).unwrap();
+        root.create_job(&job).await.unwrap();
+        let url = format!("{}/preheats", manager.url);
+        let hook = json!({ "type": subject, "url": format!("http://{address}/{path}") });
+        let token = manager.token_of("root").await;
+        assert!(http_client().post(url).bearer_auth(&token).json(&hook).send().await.unwrap().status().is_success());
+    }
+    for (args, named) in [
+        (json!({ "type": "file", "url": "http://a.example/x", "headers": { "x-a": "b\r\nhost: evil" } }), "x-a"),
+        (json!({ "type": "file", "url": "gopher://127.0.0.1/x" }), "args.url"),
+        (json!({ "type": "file", "url": "file:///etc/shadow" }), "args.url"),
+    ] {
+        let job = serde_json::from_value(json!({ "type": "preheat", "args": args })).unwrap();
+        let (status, why) = refusal(root.create_job(&job).await);
+        assert!(status == 422 && why.contains(named), "{status} {why}");
+    }
+    let asked = tokio::time::timeout(std::time::Duration::from_millis(500), inside.accept()).await;
+    assert!(asked.is_err(), "somebody was asked");
+}
+
 /// GHSA-4q9j-6299-gxmr: secrets of providers were readable.
 #[tokio::test]
 async fn the_secret_of_a_provider_is_in_no_answer() {

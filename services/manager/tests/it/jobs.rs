@@ -104,7 +104,11 @@ async fn a_job_is_taken_done_and_told(database: TestDatabase) {
     assert!(given.left_ms > 3_500_000, "{}", given.left_ms);
     assert_eq!(root.get_job(job.id).await.unwrap().state, JobState::Started);
     let again = component.sync_jobs(&syncing(1, "s1", Vec::new()), NOW).await.unwrap();
-    assert_eq!(again.jobs, told.jobs, "an answer that got lost is given again");
+    assert_eq!(
+        (again.jobs[0].id, again.jobs[0].attempt),
+        (given.id, given.attempt),
+        "an answer that got lost is given again"
+    );
     assert!(component.sync_jobs(&syncing(1, "s2", Vec::new()), NOW).await.unwrap().jobs.is_empty(), "it has a holder");
 
     let running = report(&told, JobState::Started);
@@ -355,8 +359,7 @@ async fn registries_speak_the_first_protocol() {
     let (manager, root, component) = manned(SQLITE).await;
     let token = root.create_personal_access_token(&new_token("harbor", vec![Scope::Job])).await.unwrap().token.unwrap();
     let harbor = manager.with(&token);
-    let ping = http_client().get(format!("{}/_ping", manager.url)).send().await.unwrap();
-    assert_eq!(ping.status(), 200);
+    manager.anonymous().get_ping().await.unwrap();
     let body = json!({ "type": "image", "url": IMAGE, "headers": { "Authorization": "Bearer x" }, "name": "library/alpine",
         "tag": "3.20", "digest": "sha256:0" });
     let asked = http_client().post(format!("{}/preheats", manager.url)).bearer_auth(&token).json(&body).send();

@@ -118,6 +118,8 @@ impl Run {
         }
         loop {
             let next = match &mut self.stage {
+                // Hosts are still about to say that they are there, and what they have.
+                Stage::New if now_ms < state.policy.learning_ms => None,
                 Stage::New => Some(begin(&self.assignment, state)),
                 Stage::Resolve(resolve) => resolve.advance(&self.assignment, state, now_ms, commands),
                 Stage::Spread(spread) => spread.advance(state, now_ms, commands),

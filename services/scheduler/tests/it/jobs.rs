@@ -48,9 +48,12 @@ impl Lab {
         node
     }
 
-    fn give(&self, kind: JobType, args: JobArgs, has_secrets: bool) {
-        let job = JobAssignment { id: 5, attempt: 1, job_id: 3, kind, args, has_secrets, left_ms: 60_000 };
+    /// Its number.
+    fn give(&self, kind: JobType, args: JobArgs, has_secrets: bool) -> i64 {
+        let id = i64::try_from(crate::seq()).unwrap();
+        let job = JobAssignment { id, attempt: 1, job_id: 3, kind, args, has_secrets, left_ms: 60_000 };
         self.manager.jobs.lock().push(job);
+        id
     }
 
     async fn ended(&self) -> JobReport {
@@ -164,11 +167,11 @@ async fn a_seed_that_fails_is_followed_by_another_and_the_last_reason_is_told() 
 async fn with_secrets_peers_begin_when_a_seed_leads_and_get_none() {
     let lab = Lab::start().await;
     let (seed, peer) = (lab.node("seed", host_report("seed")).await, lab.node("a", host_report("a")).await);
-    lab.give(JobType::Preheat, image(PreheatScope::AllPeers), true);
+    let id = lab.give(JobType::Preheat, image(PreheatScope::AllPeers), true);
     seed.resolve().await;
     let duty = seed.hold().await;
     let Work::Hold(hold) = &duty.work else { panic!() };
-    assert_eq!((hold.from_peers, hold.secrets_of), (false, Some(5)));
+    assert_eq!((hold.from_peers, hold.secrets_of), (false, Some(id)));
     assert!(peer.announce(Duration::from_secs(1), Vec::new()).await.is_empty(), "there is no source yet");
     seed.has(&duty).await;
     let duty = peer.hold().await;
