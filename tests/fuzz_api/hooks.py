@@ -21,6 +21,7 @@ OWN = {"host_id": HOST, "peer_id": HOST, "task_id": TASK}
 IS_ID = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 DIGITS = re.compile(r"[0-9]{19,100}")
 INT64_MAX = 2**63 - 1
+INT32_MAX, UINT32_MAX = 2**31 - 1, 2**32 - 1
 turns = itertools.cycle([True, False])
 
 
@@ -40,10 +41,10 @@ def before_call(context, case, kwargs):
     elif next(turns):
         case.path_parameters = replace_ids(case.path_parameters)
         case.body = replace_ids(case.body)
-    # The documents say int64 of all that has 64 bits; what is never negative takes twice as much. So what is too much
-    # for int64 is tried as no number at all.
-    case.query = replace(case.query, is_beyond_int64, "beyond")
-    case.body = replace(case.body, is_beyond_int64, "beyond")
+    # The documents say int64 of all that has 64 bits, and int32 of what has 32; what is never negative takes twice as
+    # much. So what is too much for those is tried as no number at all.
+    case.query = replace(case.query, is_beyond_signed, "beyond")
+    case.body = replace(case.body, is_beyond_signed, "beyond")
 
 
 def is_this_account(value):
@@ -54,10 +55,10 @@ def is_needed_task(value):
     return value == TASK
 
 
-def is_beyond_int64(value):
+def is_beyond_signed(value):
     if isinstance(value, str):
         return DIGITS.fullmatch(value) is not None and int(value) > INT64_MAX
-    return isinstance(value, (int, float)) and value > INT64_MAX
+    return isinstance(value, (int, float)) and (value > INT64_MAX or INT32_MAX < value <= UINT32_MAX)
 
 
 def replace(value, is_wrong, by):

@@ -36,7 +36,7 @@ pub enum AuditState {
 pub struct Audit {
     pub id: i64,
     pub actor_type: ActorType,
-    /// The user's name; empty where nobody was signed in.
+    /// The user's name. Of who could not sign in: the name that was tried; else empty.
     pub actor_name: String,
     pub event_type: EventType,
     /// The HTTP method.

@@ -147,7 +147,7 @@ fn result(job: Job) -> Result<ClusterResult, ApiError> {
     let part = job.result.job_states.into_iter().next().ok_or_else(|| ApiError::internal("a job without a cluster"))?;
     match part.state {
         JobState::Success => Ok(part.results.into_iter().next().unwrap_or_default()),
-        JobState::Failure => Err(ApiError::new(Code::BadGateway, part.error)),
+        JobState::Failure => Err(ApiError::new(Code::Conflict, part.error)),
         JobState::Pending | JobState::Started => {
             Err(ApiError::new(Code::Unavailable, "the schedulers of this cluster do not answer; try again"))
         }

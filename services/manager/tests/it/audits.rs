@@ -46,7 +46,7 @@ async fn every_call_that_would_change_something_is_written_down(database: TestDa
             (User, "root", "POST", "/api/v1/users/signup", 200),
             (User, "root", "POST", "/api/v1/users/signin", 200),
             (User, "guest", "POST", "/api/v1/users/signin", 200),
-            (Unknown, "", "POST", "/api/v1/users/signin", 401),
+            (Unknown, "eve", "POST", "/api/v1/users/signin", 401),
             (User, "guest", "POST", "/api/v1/clusters", 403),
             (User, "root", "POST", "/api/v1/clusters", 200),
             (User, "root", "POST", "/api/v1/clusters", 409),

@@ -245,10 +245,18 @@ async fn a_provider_that_fails_lets_nobody_in() {
     assert_eq!(sign_in_with(&manager, "acme").await.status(), 403, "nobody has that code");
     (fake.said.lock().token, fake.said.lock().person) = (StatusCode::OK, json!({ "name": "nobody" }));
     assert_eq!(sign_in_with(&manager, "acme").await.status(), 502);
-    fake.said.lock().issuer = "https://evil.example".to_owned();
-    assert_eq!(get_as(&manager, "/api/v1/users/signin/acme", "").await.status(), 502);
     assert_eq!(get_as(&manager, "/api/v1/users/signin/nobody", "").await.status(), 404);
     assert_eq!(root.list_users().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_provider_that_calls_itself_another_is_none() {
+    let (manager, fake) = (Running::start(SQLITE).await, Fake::start().await);
+    manager.root().await.create_oauth(&fake.provider("acme", &manager)).await.unwrap();
+    let own = std::mem::replace(&mut fake.said.lock().issuer, "https://evil.example".to_owned());
+    assert_eq!(get_as(&manager, "/api/v1/users/signin/acme", "").await.status(), 502);
+    fake.said.lock().issuer = own;
+    assert_eq!(get_as(&manager, "/api/v1/users/signin/acme", "").await.status(), 302, "what failed is asked again");
 }
 
 #[tokio::test]
