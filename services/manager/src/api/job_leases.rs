@@ -5,7 +5,8 @@ use axum::extract::State;
 use df_api::Code;
 use df_api::cluster::Role;
 use df_api::manager::{
-    JOB_REPORTS_MAX, JOB_ROOM_MAX, JobReport, JobSecrets, JobState, JobSyncRequest, JobSyncResponse,
+    ClusterResult, JOB_ENTRIES_MAX, JOB_REPORTS_MAX, JOB_ROOM_MAX, JobReport, JobSecrets, JobState, JobSyncRequest,
+    JobSyncResponse,
 };
 use df_http::extract::{Json, Path, Wait};
 use df_http::{ApiError, Problems};
@@ -24,6 +25,7 @@ use crate::joiner::Joiner;
 const LEASE_MS: i64 = 10_000;
 const REFRESH_AFTER_MS: u64 = 3_000;
 const ERROR_CHARS_MAX: usize = 4096;
+const HOSTNAME_CHARS_MAX: usize = 255;
 
 /// Say how jobs stand, and get more
 ///
@@ -101,13 +103,24 @@ fn check(body: &JobSyncRequest) -> Result<(), ApiError> {
     let sane =
         (8..=64).contains(&holder.len()) && holder.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     ensure(sane, "holder", "", || "8 to 64 of A-Z a-z 0-9 . _ -".to_owned())?;
+    at_most("hostname", &body.hostname, HOSTNAME_CHARS_MAX)?;
     ensure(body.room <= JOB_ROOM_MAX, "room", body.room, || format!("at most {JOB_ROOM_MAX}"))?;
     ensure(body.jobs.len() <= JOB_REPORTS_MAX, "jobs", format!("({})", body.jobs.len()), || {
         format!("at most {JOB_REPORTS_MAX}")
     })?;
     for report in &body.jobs {
         at_most("jobs.error", &report.error, ERROR_CHARS_MAX)?;
+        let longest = report.result.as_ref().map_or(0, longest_list);
+        ensure(longest <= JOB_ENTRIES_MAX, "jobs.result", format!("({longest})"), || {
+            format!("at most {JOB_ENTRIES_MAX} in each list")
+        })?;
         ensure(report.state != JobState::Pending, "jobs.state", "PENDING", || "what is in hand has begun".to_owned())?;
     }
     Ok(())
+}
+
+fn longest_list(result: &ClusterResult) -> usize {
+    let ClusterResult { success_tasks, failure_tasks, peers, persistent_cache_tasks, .. } = result;
+    let tasks = success_tasks.len().max(failure_tasks.len());
+    tasks.max(peers.len()).max(persistent_cache_tasks.len())
 }
