@@ -270,7 +270,8 @@ pub async fn find_caller(app: &App, headers: &HeaderMap) -> Result<Caller, ApiEr
     let now = now_ms();
     if Purpose::PersonalAccess.is_of(token) {
         let wrong = || ApiError::unauthenticated("this personal access token is not known, inactive or has expired");
-        let found = app.db().token_user(&secret::hash(token)).await?;
+        let hash = secret::hash(token);
+        let found = app.lately().tokens.read(app.db(), &hash, app.db().token_user(&hash)).await?;
         let (token, user, permissions) = found
             .filter(|(token, ..)| token.state == TokenState::Active && token.expired_at.timestamp_millis() > now)
             .ok_or_else(wrong)?;
@@ -278,7 +279,8 @@ pub async fn find_caller(app: &App, headers: &HeaderMap) -> Result<Caller, ApiEr
     }
     let over = || ApiError::unauthenticated("the session is over or was signed out; sign in again");
     let claims = app.key_ring().check_session(token).await?.ok_or_else(over)?;
-    let (user, permissions) = app.db().session_user(&claims.jti, now).await?.ok_or_else(over)?;
+    let read = app.db().session_user(&claims.jti, now);
+    let (user, permissions) = app.lately().sessions.read(app.db(), &claims.jti, read).await?.ok_or_else(over)?;
     Ok(Caller { user, permissions, by: By::Session(claims.jti) })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use df_api::cluster::{Jwks, Membership, Role};
-use df_api::manager::Cluster;
+use df_api::manager::{Cluster, JoinToken, Permission, PersonalAccessToken, User};
 use df_http::ApiError;
 use df_http::serve::{Limits, serve_within};
 use df_http::worker::Workers;
@@ -19,6 +19,7 @@ use crate::check_user::KNOWN_PASSWORD;
 use crate::config::Config;
 use crate::db::first_start::Seeds;
 use crate::db::join_tokens::Source;
+use crate::db::lately::Lately;
 use crate::db::{Db, now_ms};
 use crate::key_ring::KeyRing;
 use crate::keys::{self, KeyError, Keys};
@@ -50,12 +51,21 @@ struct Inner {
     passwords: Passwords,
     lookout: Lookout,
     board: Board,
+    lately: LatelyCallers,
     roll: Arc<Roll>,
     seal: Seal,
     providers: Providers,
     object_storage: Option<ObjectStorage>,
     /// Ends the long polls.
     closing: CancellationToken,
+}
+
+/// Who has called a moment ago.
+#[derive(Default)]
+pub(crate) struct LatelyCallers {
+    pub sessions: Lately<Option<(User, Vec<Permission>)>>,
+    pub tokens: Lately<Option<(PersonalAccessToken, User, Vec<Permission>)>>,
+    pub join_tokens: Lately<Option<JoinToken>>,
 }
 
 /// Serves until `stop`, then lets open answers end and closes the database.
@@ -92,6 +102,7 @@ impl App {
             config: config.clone(),
             lookout: Lookout::new(db.clone(), WAITING_MAX),
             board: Board::default(),
+            lately: LatelyCallers::default(),
             roll: Arc::new(Roll::new()),
             seal: seal(config, &db).await?,
             providers: Providers::new()?,
@@ -155,6 +166,10 @@ impl App {
                 "this manager has no object storage: set objectStorage, and its keys in the environment",
             )
         })
+    }
+
+    pub(crate) fn lately(&self) -> &LatelyCallers {
+        &self.0.lately
     }
 
     pub(crate) fn board(&self) -> &Board {

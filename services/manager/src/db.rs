@@ -17,6 +17,7 @@ pub mod instances;
 pub mod job_leases;
 pub mod jobs;
 pub mod join_tokens;
+pub mod lately;
 pub mod oauth;
 #[cfg(test)]
 mod outage;
@@ -45,12 +46,14 @@ pub use self::failure::{DbError, unavailable};
 
 use self::connect::{Pools, Target};
 use self::connection::{Connection, FromAnyRow, Held, Tx};
+use self::lately::Writes;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
     pools: Pools,
     failing: Arc<AtomicBool>,
+    writes: Writes,
 }
 
 /// Why the manager is not ready.
@@ -89,15 +92,15 @@ impl Db {
     /// Opens (makes, the first time) and migrates.
     pub async fn open(url: Option<&str>, data_dir: &Path) -> anyhow::Result<Self> {
         let pools = Target::parse(url, data_dir)?.open().await?;
-        Ok(Self { pools, failing: Arc::default() })
+        Ok(Self { pools, failing: Arc::default(), writes: Writes::default() })
     }
 
     /// For one statement or more that only read.
     pub(crate) async fn reading(&self) -> Result<Connection, DbError> {
         let held = match &self.pools {
-            Pools::Sqlite { read, .. } => Held::Sqlite(read.acquire().await?),
-            Pools::Postgres { read, .. } => Held::Postgres(read.acquire().await?),
-            Pools::MySql { read, .. } => Held::MySql(read.acquire().await?),
+            Pools::Sqlite { read, .. } => Held::Sqlite(Box::pin(read.acquire()).await?),
+            Pools::Postgres { read, .. } => Held::Postgres(Box::pin(read.acquire()).await?),
+            Pools::MySql { read, .. } => Held::MySql(Box::pin(read.acquire()).await?),
         };
         Ok(Connection::new(held))
     }
@@ -105,11 +108,11 @@ impl Db {
     /// From here to the commit nobody else writes, at whichever manager.
     pub(crate) async fn begin(&self) -> Result<Tx, DbError> {
         let held = match &self.pools {
-            Pools::Sqlite { write, .. } => Held::Sqlite(write.acquire().await?),
-            Pools::Postgres { write, .. } => Held::Postgres(write.acquire().await?),
-            Pools::MySql { write, .. } => Held::MySql(write.acquire().await?),
+            Pools::Sqlite { write, .. } => Held::Sqlite(Box::pin(write.acquire()).await?),
+            Pools::Postgres { write, .. } => Held::Postgres(Box::pin(write.acquire()).await?),
+            Pools::MySql { write, .. } => Held::MySql(Box::pin(write.acquire()).await?),
         };
-        Tx::begin(Connection::new(held), self.failing.clone()).await
+        Tx::begin(Connection::new(held), self.failing.clone(), self.writes.clone()).await
     }
 
     async fn fetch_all<T: FromAnyRow>(&self, statement: &impl SqlxBinder) -> Result<Vec<T>, DbError> {

@@ -36,7 +36,8 @@ impl FromRequestParts<App> for Joiner {
         if let Some((cluster_id, claims)) = app.key_ring().check_credential(secret).await? {
             return Ok(Self::Member { cluster_id, role: claims.role, hostname: claims.sub });
         }
-        match app.db().join_token(&secret::hash(secret)).await? {
+        let hash = secret::hash(secret);
+        match app.lately().join_tokens.read(app.db(), &hash, app.db().join_token(&hash)).await? {
             Some(token) => Ok(Self::Token { cluster_id: token.cluster_id }),
             None => Err(ApiError::unauthenticated(
                 "neither a join token of this manager nor a valid cluster credential; root makes join tokens",

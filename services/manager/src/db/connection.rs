@@ -26,6 +26,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::failure::DbError;
+use super::lately::Writes;
 
 /// The server gives up before (`connect.rs`), so that the connection can be used on.
 const STATEMENT_BOUND: Duration = Duration::from_secs(5);
@@ -63,6 +64,7 @@ pub struct Tx {
     open: bool,
     /// Whether the last that wrote could not; what is asked for readiness.
     failing: Arc<AtomicBool>,
+    writes: Writes,
 }
 
 struct Written {
@@ -208,7 +210,8 @@ fn write(statement: &impl SqlxBinder, dialect: impl QueryBuilder) -> Result<Writ
 }
 
 async fn bounded<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, DbError> {
-    let done = timeout(STATEMENT_BOUND, statement).await.map_err(|_| DbError::Slow)?;
+    // On the heap: whoever waits for something else after it would hold the room for it as well.
+    let done = timeout(STATEMENT_BOUND, Box::pin(statement)).await.map_err(|_| DbError::Slow)?;
     Ok(done?)
 }
 
@@ -237,9 +240,13 @@ fn start_rollback<D: Database>(on: &mut D::Connection) {
 // === impl Tx ===
 
 impl Tx {
-    pub(super) async fn begin(mut connection: Connection, failing: Arc<AtomicBool>) -> Result<Self, DbError> {
+    pub(super) async fn begin(
+        mut connection: Connection,
+        failing: Arc<AtomicBool>,
+        writes: Writes,
+    ) -> Result<Self, DbError> {
         connection.start().await.inspect_err(|error| note(&failing, error))?;
-        let mut tx = Self { connection, open: true, failing };
+        let mut tx = Self { connection, open: true, failing, writes };
         if !matches!(tx.connection.held, Held::Sqlite(_)) {
             let lock = Query::select().column("id").from("writer").lock_exclusive().to_owned();
             let _row: Vec<(i64,)> = tx.fetch_all(&lock).await?;
@@ -249,7 +256,10 @@ impl Tx {
 
     /// After an error it may be done all the same, when the answer was lost.
     pub async fn commit(mut self) -> Result<(), DbError> {
-        self.connection.commit().await.inspect_err(|error| note(&self.failing, error))?;
+        let committed = self.connection.commit().await;
+        // Also after an error.
+        self.writes.count();
+        committed.inspect_err(|error| note(&self.failing, error))?;
         self.open = false;
         self.failing.store(false, Ordering::Relaxed);
         Ok(())

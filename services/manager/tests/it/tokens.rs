@@ -64,6 +64,8 @@ async fn a_token_that_is_over_opens_nothing(database: TestDatabase) {
     assert_eq!((changed.scopes.as_slice(), changed.expired_at), (&[Scope::Cluster][..], made.expired_at));
     program.list_clusters().await.unwrap();
     manager.sql("UPDATE personal_access_tokens SET expires_at_ms = 1").await;
+    // A manager with a SQLite file knows of writes of its own only.
+    root.delete_cluster(99).await.unwrap_err();
     assert_eq!(refusal(program.list_clusters().await).0, 401);
     let mut past = new_token("past", Vec::new());
     past.expired_at = Utc::now() - Duration::seconds(1);
