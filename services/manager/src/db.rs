@@ -140,8 +140,11 @@ impl Db {
             let ids: Vec<(i64,)> = self.fetch_all(&ids).await?;
             let part = ids.len() as u64;
             if part > 0 {
-                let which = sea_query::ExprTrait::is_in(Expr::col("id"), ids.into_iter().map(|(id,)| id));
-                gone += self.execute(Query::delete().from_table(table).and_where(which)).await?;
+                let these = sea_query::ExprTrait::is_in(Expr::col("id"), ids.into_iter().map(|(id,)| id));
+                // They may have changed since.
+                let mut delete = Query::delete();
+                delete.from_table(table).and_where(these).and_where(which.clone());
+                gone += self.execute(&delete).await?;
             }
             if part < DELETED_AT_ONCE {
                 return Ok(gone);

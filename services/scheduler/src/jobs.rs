@@ -114,7 +114,7 @@ impl Jobs {
                 id: *id,
                 attempt: run.assignment().attempt,
                 state: end.map_or(JobState::Started, |end| end.state),
-                error: end.map(|end| end.error.chars().take(4000).collect()).unwrap_or_default(),
+                error: end.map(End::told).unwrap_or_default(),
                 progress: run.progress(),
                 result: end.map(|end| ClusterResult { scheduler_cluster_id: self.cluster_id, ..end.result.clone() }),
             }

@@ -6,12 +6,15 @@
 use std::collections::BTreeSet;
 
 use df_api::manager::{JobArgs, JobAssignment, JobReport, JobState, JobType};
-use sea_query::{Cond, Expr, ExprTrait as _, Order, Query, SelectStatement};
+use sea_query::{Asterisk, Cond, Expr, ExprTrait as _, Func, Order, Query, SelectStatement};
 use sqlx::FromRow;
 
 use super::connection::{Connection, Tx};
 use super::jobs::{Named, settle, state_text};
 use super::{Db, DbError, JsonText, json};
+
+/// Of one holder: with those that have ended, no more than it can report on in one call.
+const HELD_MAX: u64 = 100;
 
 /// Who asks, and until when it has what it gets.
 #[derive(Clone, Copy)]
@@ -152,6 +155,11 @@ async fn hear(tx: &mut Tx, holder: Holder<'_>, reports: &[JobReport]) -> Result<
 
 /// The jobs of which `holder` has got parts.
 async fn take(tx: &mut Tx, holder: Holder<'_>, room: u64) -> Result<BTreeSet<i64>, DbError> {
+    // Answers that got lost have given it some already.
+    let mut held = parts(holder);
+    held.expr(Func::count(Expr::col(Asterisk))).and_where(is_held_by(holder));
+    let held = tx.count(&held).await?.unsigned_abs();
+    let room = Ord::min(room, HELD_MAX.saturating_sub(held));
     if room == 0 {
         return Ok(BTreeSet::new());
     }

@@ -21,6 +21,7 @@ on_every_database! {
     a_job_is_taken_done_and_told,
     a_job_waits_for_whoever_comes_and_moves_on_when_its_holder_is_silent,
     what_a_former_holder_says_changes_nothing,
+    answers_that_got_lost_do_not_pile_up,
     a_job_of_several_clusters_is_what_they_are,
     one_that_is_cancelled_is_taken_away_and_can_be_retried,
     what_is_overdue_has_failed,
@@ -157,6 +158,23 @@ async fn what_a_former_holder_says_changes_nothing(database: TestDatabase) {
     assert_eq!(root.get_job(job.id).await.unwrap().state, JobState::Started);
     component.sync_jobs(&syncing(1, "s2", vec![report(&second, JobState::Success)]), NOW).await.unwrap();
     assert_eq!(root.get_job(job.id).await.unwrap().state, JobState::Success);
+}
+
+async fn answers_that_got_lost_do_not_pile_up(database: TestDatabase) {
+    let (_manager, root, component) = manned(database).await;
+    let mut limits = root.get_cluster(1).await.unwrap().scheduler_cluster_config;
+    limits.job_rate_limit = 1_000;
+    let change = UpdateClusterRequest { scheduler_cluster_config: Some(limits), ..UpdateClusterRequest::default() };
+    root.update_cluster(1, &change).await.unwrap();
+    for _ in 0..110 {
+        root.create_job(&preheat()).await.unwrap();
+    }
+    let greedy = JobSyncRequest { room: 60, ..syncing(1, "s1", Vec::new()) };
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        told.push(component.sync_jobs(&greedy, NOW).await.unwrap().jobs.len());
+    }
+    assert_eq!(told, [60, 100, 100]);
 }
 
 async fn a_job_of_several_clusters_is_what_they_are(database: TestDatabase) {

@@ -58,6 +58,7 @@ struct Resolve {
     error: String,
 }
 
+const ERROR_CHARS_MAX: usize = 4_000;
 /// A host that is there and has said nothing for this long.
 pub const SILENT_MS: u64 = 30_000;
 /// So many hosts are asked for the same thing before it is given up.
@@ -66,6 +67,11 @@ pub const TRIES_MAX: usize = 3;
 // === impl End ===
 
 impl End {
+    /// Why it failed. What an image or an origin has said may be in it: no database takes all of that.
+    pub fn told(&self) -> String {
+        self.error.chars().filter(|c| !c.is_control()).take(ERROR_CHARS_MAX).collect()
+    }
+
     /// In the lists of its result.
     pub fn entries(&self) -> usize {
         let ClusterResult { success_tasks, failure_tasks, peers, persistent_cache_tasks, .. } = &self.result;

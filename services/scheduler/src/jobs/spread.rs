@@ -76,7 +76,7 @@ impl Part {
     /// It has begun everything, so that others find a source.
     fn leads(&self, items: usize) -> bool {
         let begun = self.tasks.iter().filter(|task| task.outcome != DutyOutcome::Waiting).count();
-        self.hand.seed && (self.status == Status::Done || begun == items)
+        self.hand.seed && self.status != Status::Failed && (self.status == Status::Done || begun == items)
     }
 
     fn fail(&mut self, error: String) {

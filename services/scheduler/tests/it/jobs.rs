@@ -156,7 +156,7 @@ async fn a_seed_that_fails_is_followed_by_another_and_the_last_reason_is_told() 
     lab.give(JobType::Preheat, image(PreheatScope::SingleSeedPeer), false);
     let fail = async |node: &Node| {
         let duty = node.duty().await;
-        node.say(&duty, &said(DutyState::Failed, "there is no tag 1")).await;
+        node.say(&duty, &said(DutyState::Failed, "there is no\0 tag 1")).await;
     };
     tokio::join!(fail(&seeds[0]), fail(&seeds[1]));
     let report = lab.ended().await;
