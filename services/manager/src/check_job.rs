@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use crate::check_cluster::{Refused, at_most, ensure, quoted};
+use crate::db::jobs::kind_text;
 
 const BIO_CHARS_MAX: usize = 1000;
 const URL_CHARS_MAX: usize = 4096;
@@ -75,7 +76,7 @@ fn refuse_foreign(kind: JobType, args: &JobArgs) -> Result<(), Refused> {
     ];
     let foreign = given.iter().find(|(_, given, taken)| *given && !taken);
     foreign.map_or(Ok(()), |(field, ..)| {
-        Err(Refused::new(&format!("args.{field}"), "", format!("{} takes none", name(kind))))
+        Err(Refused::new(&format!("args.{field}"), "", format!("{} takes none", kind_text(kind))))
     })
 }
 
@@ -208,18 +209,6 @@ fn check_choice(args: &JobArgs) -> Result<(), Refused> {
     ensure((SECOND_NS..=TIMEOUT_NS_MAX).contains(&timeout), "args.timeout", timeout, || {
         format!("nanoseconds, {SECOND_NS} to {TIMEOUT_NS_MAX}")
     })
-}
-
-fn name(kind: JobType) -> &'static str {
-    match kind {
-        JobType::Preheat => "preheat",
-        JobType::SyncPeers => "sync_peers",
-        JobType::GetTask => "get_task",
-        JobType::DeleteTask => "delete_task",
-        JobType::GetImageDistribution => "get_image_distribution",
-        JobType::Gc => "gc",
-        JobType::ListPersistentCacheTasks => "list_persistent_cache_tasks",
-    }
 }
 
 #[cfg(test)]

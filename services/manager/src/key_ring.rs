@@ -59,26 +59,30 @@ impl KeyRing {
 
     /// As [`Keys::check_session`].
     pub async fn check_session(&self, token: &str) -> Result<Option<SessionClaims>, DbError> {
-        let name = secret::hash(token);
-        if let Some(claims) = self.sessions.get(&name).await {
-            return Ok(Some(claims).filter(|claims| !is_over(claims.exp)));
-        }
-        let claims = self.for_token(token).await?.check_session(token);
-        if let Some(claims) = &claims {
-            self.sessions.insert(name, claims.clone()).await;
-        }
-        Ok(claims)
+        let claims = self.check(&self.sessions, token, Keys::check_session).await?;
+        Ok(claims.filter(|claims| !is_over(claims.exp)))
     }
 
     /// As [`Keys::check_credential`].
     pub async fn check_credential(&self, token: &str) -> Result<Option<(i64, CredentialClaims)>, DbError> {
+        let claims = self.check(&self.credentials, token, Keys::check_credential).await?;
+        Ok(claims.filter(|(_, claims)| !is_over(claims.exp)))
+    }
+
+    /// What is no more than known may be over by now.
+    async fn check<T: Clone + Send + Sync + 'static>(
+        &self,
+        known: &Cache<String, T>,
+        token: &str,
+        check: fn(&Keys, &str) -> Option<T>,
+    ) -> Result<Option<T>, DbError> {
         let name = secret::hash(token);
-        if let Some(known) = self.credentials.get(&name).await {
-            return Ok(Some(known).filter(|(_, claims)| !is_over(claims.exp)));
+        if let Some(claims) = known.get(&name).await {
+            return Ok(Some(claims));
         }
-        let claims = self.for_token(token).await?.check_credential(token);
+        let claims = check(&*self.for_token(token).await?, token);
         if let Some(claims) = &claims {
-            self.credentials.insert(name, claims.clone()).await;
+            known.insert(name, claims.clone()).await;
         }
         Ok(claims)
     }

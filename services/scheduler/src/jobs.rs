@@ -77,23 +77,7 @@ impl Jobs {
         self.orders.borrow_and_update();
         let swarm = self.swarm.clone();
         for (id, run) in self.runs.iter_mut().filter(|(_, run)| run.end().is_none()) {
-            loop {
-                let commands = swarm.look(|state, now_ms| run.advance(state, now_ms));
-                let mut ordered = false;
-                for command in commands {
-                    match command {
-                        Command::Forget(duty) => swarm.end_order(duty).await?,
-                        Command::Order { host, work } => {
-                            let duty = swarm.order(host.clone(), *id, work).await?;
-                            run.ordered(&host, duty);
-                            ordered = true;
-                        }
-                    }
-                }
-                if !ordered {
-                    break;
-                }
-            }
+            while go_on(&swarm, *id, run).await? {}
             if let Some(end) = run.end() {
                 let (kind, error) = (run.assignment().kind, &end.error);
                 tracing::info!(job = run.assignment().job_id, ?kind, state = ?end.state, error, "a job has ended here");
@@ -103,13 +87,13 @@ impl Jobs {
         Ok(())
     }
 
-    /// Ends for which there is no room yet are told next time.
+    /// Ends for which there is no room yet are told next time; the first always has some.
     fn reports(&self) -> Vec<JobReport> {
         let mut room = ENTRIES_MAX;
         let report = |(id, run): (&i64, &Run)| {
             let entries = run.end().map_or(0, End::entries);
-            let end = run.end().filter(|_| entries <= room);
-            room -= end.map_or(0, |_| entries);
+            let end = run.end().filter(|_| entries <= room || room == ENTRIES_MAX);
+            room = room.saturating_sub(end.map_or(0, |_| entries));
             JobReport {
                 id: *id,
                 attempt: run.assignment().attempt,
@@ -195,6 +179,22 @@ impl Jobs {
         self.runs.insert(job.id, run);
         Ok(())
     }
+}
+
+/// One step of a run. Whether hosts were given something, so that there may be another.
+async fn go_on(swarm: &Swarm, id: i64, run: &mut Run) -> Result<bool, Unreachable> {
+    let mut ordered = false;
+    for command in swarm.look(|state, now_ms| run.advance(state, now_ms)) {
+        match command {
+            Command::Forget(duty) => swarm.end_order(duty).await?,
+            Command::Order { host, work } => {
+                let duty = swarm.order(host.clone(), id, work).await?;
+                run.ordered(&host, duty);
+                ordered = true;
+            }
+        }
+    }
+    Ok(ordered)
 }
 
 impl Worker for Jobs {

@@ -124,7 +124,8 @@ pub(super) const fn state_text(state: JobState) -> &'static str {
     }
 }
 
-const fn kind_text(kind: JobType) -> &'static str {
+/// As it is on the wire and in the table.
+pub const fn kind_text(kind: JobType) -> &'static str {
     match kind {
         JobType::Preheat => "preheat",
         JobType::SyncPeers => "sync_peers",

@@ -17,9 +17,9 @@ pub struct Order {
     /// The manager's number of the job in this cluster.
     pub job: i64,
     pub host: HostId,
-    pub ordered_ms: u64,
-    /// As last reported, and when.
+    /// As last reported.
     pub report: Option<DutyReport>,
+    /// When it was last reported on, or else given.
     pub heard_ms: u64,
 }
 
@@ -41,7 +41,7 @@ impl State {
         let id = self.next_duty;
         self.next_duty += 1;
         announced.duties.push(Duty { id, work });
-        let order = Order { job, host: host.clone(), ordered_ms: now_ms, report: None, heard_ms: now_ms };
+        let order = Order { job, host: host.clone(), report: None, heard_ms: now_ms };
         self.orders.insert(id, order);
         self.rings.push(Ring::Host(host.clone()));
         Some(id)

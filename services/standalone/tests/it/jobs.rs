@@ -1,7 +1,5 @@
 //! Jobs on a whole platform: what was preheated is there, and the origin is not asked again.
 
-use std::time::Duration;
-
 use df_api::manager::{CreateJobRequest, Job, JobArgs, JobState, JobSubject, JobType, PreheatScope, SignInRequest};
 use df_client::{ManagerClient, Transport, http_client};
 use df_testkit::registry::RegistryAccess;
@@ -203,7 +201,10 @@ async fn a_job_that_is_cancelled_ends_at_once_and_everywhere() {
     let begun = async || Ok((cluster.served_bytes(&layer) > 0).then_some(()));
     until("the layer is on its way", PATIENCE, begun).await.unwrap();
     assert_eq!(root.cancel_job(asked.id).await.unwrap().state, JobState::Failure);
-    cluster.release(&layer);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let idle = async || {
+        let active = cluster.registry.blob_stats(REPOSITORY, &layer.digest).active;
+        Ok((active == 0).then_some(()))
+    };
+    until("nobody fetches it any more", PATIENCE, idle).await.unwrap();
     assert_eq!(root.get_job(asked.id).await.unwrap().result.job_states[0].error, "cancelled by root");
 }
